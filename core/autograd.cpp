@@ -1,0 +1,148 @@
+#include "core/autograd.h"
+
+#include <atomic>
+#include <cmath>
+#include <set>
+
+namespace difftensor::inline DT_PRECISION {
+namespace {
+thread_local uint64_t nodes_made = 0;
+thread_local uint64_t walks = 0;
+thread_local bool recording = true;
+thread_local bool anomaly_checks = false;
+std::atomic<int64_t> nodes_alive = 0;
+
+// Every node that `root` depends on, each once, with an explicit stack: graphs are far deeper than call stacks.
+std::vector<Node*> reachable(Node* root) {
+  const uint64_t walk = ++walks;
+  std::vector<Node*> found{root};
+  root->visit = walk;
+  for (size_t next = 0; next < found.size(); ++next)
+    for (auto& input : found[next]->inputs)
+      if (input && input->visit != walk) {
+        input->visit = walk;
+        found.push_back(input.get());
+      }
+  return found;
+}
+
+bool all_finite(const Scalar* data, int64_t n) {
+  return std::all_of(data, data + n, [](Scalar x) { return std::isfinite(x); });
+}
+}  // namespace
+
+Node::Node(const char* op, const Shape& shape) : number(++nodes_made), op(op), shape(shape) { ++nodes_alive; }
+
+Node::~Node() {
+  --nodes_alive;
+  // Destroying a node may leave its inputs without an owner, theirs after them, and so on. Recursion would overflow
+  // the stack on a long chain; so the outermost destructor works through a list that the inner ones only append to.
+  thread_local std::vector<std::shared_ptr<Node>>* orphans = nullptr;
+  if (inputs.empty()) return;
+  if (orphans) {
+    for (auto& input : inputs) orphans->push_back(std::move(input));
+    return;
+  }
+  std::vector<std::shared_ptr<Node>> list = std::move(inputs);
+  orphans = &list;
+  while (!list.empty()) {
+    auto node = std::move(list.back());
+    list.pop_back();
+    node.reset();  // may run ~Node, which appends to the list
+  }
+  orphans = nullptr;
+}
+
+Scalar* Node::gradient(Scalar& beta) {
+  beta = grad ? 1 : 0;
+  if (!grad) {
+    grad = Storage(shape.numel());
+  } else if (!grad.unique()) {  // shared by Gradients::pass: copy before writing
+    Storage own(grad.size());
+    std::copy_n(grad.data(), grad.size(), own.data());
+    grad = own;
+  }
+  return grad.data();
+}
+
+void Gradients::pass(int i) const {
+  if (!wants(i)) return;
+  Node& input = *node_.inputs[i];
+  if (!input.grad)
+    input.grad = node_.grad;
+  else
+    add(i, [dy = out](int64_t k) { return dy[k]; });
+}
+
+bool grad_enabled() { return recording; }
+NoGrad::NoGrad() : previous_(std::exchange(recording, false)) {}
+NoGrad::~NoGrad() { recording = previous_; }
+DetectAnomaly::DetectAnomaly() : previous_(std::exchange(anomaly_checks, true)) {}
+DetectAnomaly::~DetectAnomaly() { anomaly_checks = previous_; }
+int64_t live_nodes() { return nodes_alive; }
+
+void detail::check_finite(const char* op, const Tensor& out) {
+  if (!anomaly_checks || op == std::string_view("masked_fill") || all_finite(out.data(), out.numel())) return;
+  std::ostringstream text;
+  text << op << ": NaN or infinity in its result of shape " << out.shape();
+  throw std::runtime_error(text.str());
+}
+
+void Tensor::backward() const {
+  require(numel() == 1, "backward", "a result of shape ", shape(), " is not a scalar and needs a seed: backward(seed)");
+  backward(ones(shape()));
+}
+
+void Tensor::backward(const Tensor& seed) const {
+  require(needs_grad(), "backward", "nothing this result depends on requires a gradient");
+  require(seed.shape() == shape(), "backward", "seed of shape ", seed.shape(), " for a result of shape ", shape());
+  std::vector<Node*> nodes = reachable(node().get());
+  for (Node* n : nodes)
+    require(!n->freed, "backward", "the graph through ", n->op, " ", n->shape,
+            " was freed by an earlier backward(); run the forward pass again");
+  std::sort(nodes.begin(), nodes.end(), [](Node* a, Node* b) { return a->number > b->number; });
+
+  Scalar beta;
+  Scalar* grad = node()->gradient(beta);
+  for (int64_t i = 0; i < numel(); ++i) grad[i] = (beta == 0 ? 0 : grad[i]) + seed.data()[i];
+
+  // A node may be the only owner of its inputs. They are kept until the walk is over, so that `nodes` stays valid.
+  std::vector<std::shared_ptr<Node>> keep;
+  keep.reserve(nodes.size());
+  for (Node* n : nodes) {
+    if (n->inputs.empty()) continue;  // a leaf keeps its gradient
+    if (n->grad) n->run_backward();
+    if (anomaly_checks)
+      for (auto& input : n->inputs)
+        if (input && input->grad && !all_finite(input->grad.data(), input->grad.size())) {
+          std::ostringstream text;
+          text << n->op << ": NaN or infinity in the gradient of its input of shape " << input->shape;
+          throw std::runtime_error(text.str());
+        }
+    n->free_closure();
+    n->grad = {};
+    n->freed = true;
+    for (auto& input : n->inputs)
+      if (input) keep.push_back(std::move(input));
+    n->inputs.clear();
+  }
+}
+
+std::string graphviz(const Tensor& result) {
+  require(result.needs_grad(), "graphviz", "this result has no graph");
+  std::vector<Node*> nodes = reachable(result.node().get());
+  std::sort(nodes.begin(), nodes.end(), [](Node* a, Node* b) { return a->number < b->number; });
+  std::ostringstream dot;
+  dot << "digraph {\n  rankdir=LR; node [shape=box, style=rounded, fontname=\"sans-serif\"];\n";
+  for (Node* n : nodes) {
+    bool leaf = n->op == std::string_view("leaf");
+    dot << "  n" << n->number << " [label=\"" << n->op << "\\n" << n->shape << "\"" << (leaf ? ", style=filled" : "")
+        << "];\n";
+    for (auto& input : n->inputs)
+      if (input) dot << "  n" << input->number << " -> n" << n->number << ";\n";
+  }
+  dot << "}\n";
+  return dot.str();
+}
+
+}  // namespace difftensor::inline DT_PRECISION

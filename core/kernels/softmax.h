@@ -1,0 +1,42 @@
+#pragma once
+// Softmax of one row.
+#include <limits>
+
+#include "core/kernels/math.h"
+
+namespace difftensor::inline DT_PRECISION::kernels {
+
+inline Scalar row_max(const Scalar* x, int64_t n) {
+  Scalar top = -std::numeric_limits<Scalar>::infinity();
+#pragma omp simd reduction(max : top)
+  for (int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;
+  return top;
+}
+
+/// y = exp(x - max x) and returns {max x, sum y}. Subtracting the maximum keeps exp from overflowing and cancels in the
+/// quotient. y may be x. A row of -inf gives y = 0, so that nothing to attend to means attending to nothing.
+struct ExpRow {
+  Scalar max, sum;
+};
+inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n) {
+  const Scalar top = row_max(x, n);
+  const Scalar origin = top == -std::numeric_limits<Scalar>::infinity() ? 0 : top;
+  Scalar sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) {
+    y[i] = kernels::exp(x[i] - origin);
+    sum += y[i];
+  }
+  return {top, sum};
+}
+
+/// y = softmax(x); returns log sum exp(x).
+inline Scalar softmax_row(const Scalar* x, Scalar* y, int64_t n) {
+  const ExpRow row = exp_row(x, y, n);
+  const Scalar scale = row.sum == 0 ? 0 : 1 / row.sum;
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] *= scale;
+  return row.max + std::log(row.sum);
+}
+
+}  // namespace difftensor::inline DT_PRECISION::kernels

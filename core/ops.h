@@ -1,0 +1,169 @@
+#pragma once
+// Every differentiable operation. Each is one function, in the file named above its group: shapes are checked, the result
+// computed, the gradient's formula stated and its closure recorded, in that order. All throw std::invalid_argument naming
+// the op, the shapes and the rule broken.
+//
+// Shape comments use fixed letters: N tokens, B sentences, T/S lengths, D model width, h heads, d head width, V vocabulary.
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "core/autograd.h"
+#include "core/tensor.h"
+
+namespace difftensor::inline DT_PRECISION {
+
+// --- core/elementwise.cpp -----------------------------------------------------------------------------------------
+// Two shapes broadcast as in NumPy: aligned at the last axis, and a size of 1 (or a missing axis) stretches.
+
+Tensor add(const Tensor& a, const Tensor& b);      ///< a + b
+Tensor sub(const Tensor& a, const Tensor& b);      ///< a - b
+Tensor mul(const Tensor& a, const Tensor& b);      ///< a b, elementwise
+Tensor div(const Tensor& a, const Tensor& b);      ///< a / b
+Tensor pow(const Tensor& a, const Tensor& b);      ///< a^b; the gradient of b needs a > 0 (it is 0 where a = 0)
+Tensor maximum(const Tensor& a, const Tensor& b);  ///< max(a, b); where equal, half the gradient goes to each
+/// condition != 0 ? a : b. The condition gets no gradient.
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
+/// mask != 0 ? value : x, for a mask that broadcasts to x's shape.
+Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value);
+
+Tensor add(const Tensor& a, Scalar b);
+Tensor mul(const Tensor& a, Scalar b);
+Tensor pow(const Tensor& a, Scalar exponent);
+Tensor neg(const Tensor& x);
+Tensor exp(const Tensor& x);
+Tensor log(const Tensor& x);
+Tensor sqrt(const Tensor& x);
+Tensor tanh(const Tensor& x);
+Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + exp(-x))
+Tensor relu(const Tensor& x);     ///< max(x, 0), with derivative 0 at 0
+Tensor gelu(const Tensor& x);     ///< x Phi(x), with the normal distribution function, not its tanh approximation
+Tensor silu(const Tensor& x);     ///< x sigmoid(x)
+/// silu(gate) * up, in one pass: the inside of a SwiGLU feed-forward (Shazeer 2020, arXiv 2002.05202).
+Tensor swiglu(const Tensor& gate, const Tensor& up);
+/// Zeroes each element with probability p and multiplies the rest by 1 / (1 - p) (Srivastava et al. 2014). Draws from
+/// default_random(). p = 0 returns x. Call it in training only; nn::Dropout knows the mode.
+Tensor dropout(const Tensor& x, Scalar p);
+
+inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
+inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
+inline Tensor operator*(const Tensor& a, const Tensor& b) { return mul(a, b); }
+inline Tensor operator/(const Tensor& a, const Tensor& b) { return div(a, b); }
+inline Tensor operator-(const Tensor& x) { return neg(x); }
+inline Tensor operator+(const Tensor& a, Scalar b) { return add(a, b); }
+inline Tensor operator+(Scalar a, const Tensor& b) { return add(b, a); }
+inline Tensor operator-(const Tensor& a, Scalar b) { return add(a, -b); }
+inline Tensor operator-(Scalar a, const Tensor& b) { return add(neg(b), a); }
+inline Tensor operator*(const Tensor& a, Scalar b) { return mul(a, b); }
+inline Tensor operator*(Scalar a, const Tensor& b) { return mul(b, a); }
+inline Tensor operator/(const Tensor& a, Scalar b) { return mul(a, 1 / b); }
+inline Tensor operator/(Scalar a, const Tensor& b) { return mul(pow(b, Scalar{-1}), a); }
+
+// --- core/reduce.cpp ----------------------------------------------------------------------------------------------
+// `axes` may be negative; none means all. Reduced axes vanish unless `keepdim`.
+
+Tensor sum(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
+Tensor mean(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
+/// The largest element. Its gradient is shared equally by all elements that attain it.
+Tensor max(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
+
+// --- core/matmul.cpp ----------------------------------------------------------------------------------------------
+
+/// op(a) op(b) with op(x) = x or its transpose in the last two axes: (..., M, K) (..., K, N) -> (..., M, N). Leading
+/// (batch) axes broadcast.
+Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
+/// x weight^T + bias: (..., in) (out, in) (out) -> (..., out). The bias may be undefined.
+Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
+
+// --- core/shape_ops.cpp -------------------------------------------------------------------------------------------
+
+/// The same elements in another shape, sharing x's values. One size may be -1: what remains.
+Tensor reshape(const Tensor& x, std::vector<int64_t> shape);
+/// Axis i of the result is axis axes[i] of x: PyTorch's permute, but copied.
+Tensor permute(const Tensor& x, const std::vector<int>& axes);
+/// Swaps two axes.
+Tensor transpose(const Tensor& x, int axis1, int axis2);
+/// Elements begin <= i < end of one axis.
+Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end);
+/// Joins tensors along an axis they already have.
+Tensor concat(const std::vector<Tensor>& parts, int axis);
+/// Joins tensors of one shape along a new axis.
+Tensor stack(const std::vector<Tensor>& parts, int axis);
+/// Rows x[index[0]], x[index[1]], ... along the first axis; a row may be taken any number of times.
+Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index);
+/// Row ids[n] of weight (V, D) for each token: (N, D). Throws naming the first id outside the vocabulary.
+Tensor embedding(const Tensor& weight, const std::vector<int32_t>& ids);
+
+// --- core/softmax.cpp ---------------------------------------------------------------------------------------------
+
+/// exp(x_i) / sum_j exp(x_j) along the last axis. A row of -inf (nothing to attend to) gives zeros.
+Tensor softmax(const Tensor& x);
+/// x_i - log sum_j exp(x_j) along the last axis.
+Tensor log_softmax(const Tensor& x);
+
+struct CrossEntropyOptions {
+  /// Of the target's probability, this much is spread evenly over all V classes (Szegedy et al. 2016), as PyTorch does.
+  Scalar label_smoothing = 0;
+  /// Targets with this id count for nothing.
+  int32_t ignore_index = -100;
+  /// What the summed loss is divided by; 0: the number of targets not ignored. An update whose gradient is gathered from
+  /// several batches passes its total, so that every token weighs the same.
+  int64_t normalizer = 0;
+};
+/// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar.
+Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, const CrossEntropyOptions& options = {});
+
+// --- core/norm.cpp ------------------------------------------------------------------------------------------------
+
+/// (x - mean) / sqrt(var + eps) * weight + bias over the last axis, var the biased variance (Ba et al. 2016).
+Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Scalar eps = Scalar(1e-5));
+/// x / sqrt(mean(x^2) + eps) * weight over groups of weight.numel() features (Zhang, Sennrich 2019). The last axis may
+/// hold several groups, such as a head's features each.
+Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps = Scalar(1e-5));
+
+// --- core/rope.cpp ------------------------------------------------------------------------------------------------
+
+/// Rotary position embedding (Su et al. 2021, arXiv 2104.09864): in each head of x (N, heads d), features 2i and 2i + 1 of
+/// the token at position p are rotated by the angle p base^(-2i / d). `positions` has a token's place in its sentence.
+Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, double base = 10000);
+/// The sinusoids of Vaswani et al. 2017: (N, D) with sin(p 10000^(-2i / D)) at feature 2i and the cosine at 2i + 1.
+Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width);
+
+// --- core/attention.cpp -------------------------------------------------------------------------------------------
+// Sentences are packed: laid end to end in the rows of one matrix, with a Span each.
+
+/// Where a sentence lies: rows begin ... begin + length - 1.
+struct Span {
+  int64_t begin, length;
+  bool operator==(const Span&) const = default;
+};
+using Spans = std::vector<Span>;
+/// Sentences of these lengths, end to end.
+Spans packed_spans(const std::vector<int64_t>& lengths);
+
+struct AttentionLayout {
+  int heads;        ///< output heads h
+  Spans queries;    ///< one per sentence, in the rows of q
+  Spans keys;       ///< one per sentence, in the rows of k and v
+  bool causal;      ///< query i of T sees keys j <= i + S - T; otherwise all S
+};
+
+/// Attention of each sentence to its keys, each head by itself (Vaswani et al. 2017):
+///   A = softmax(Q K^T / sqrt(d)),  out = A V.
+/// q (N, h d), k (M, h d), v (M, h e) -> (N, h e). Rows of q outside every span give zeros.
+Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout);
+
+/// Differential attention (Ye et al. 2024, arXiv 2410.05258): of head i's two maps,
+///   A1 = softmax(Q1 K1^T / sqrt(d)),  A2 = softmax(Q2 K2^T / sqrt(d)),  out = (A1 - lambda A2) V.
+/// q (N, 2h d): heads 2i and 2i + 1 are the pair of output head i. k (M, 2h d) in the same pairs, or (M, h d): one key head
+/// for both queries of a pair, as in version 2. v (M, h e). lambda: a scalar, or (N, h), one for each token and head.
+Tensor diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
+                      const AttentionLayout& layout);
+
+/// The same two functions made of nothing but matmul, softmax and friends: the definition to read first, and the oracle
+/// that the fused ones are tested against.
+Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout);
+Tensor plain_diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
+                            const AttentionLayout& layout);
+
+}  // namespace difftensor::inline DT_PRECISION

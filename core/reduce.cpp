@@ -1,0 +1,91 @@
+// Sums, means and maxima over any axes.
+#include "core/ops.h"
+
+namespace difftensor::inline DT_PRECISION {
+namespace {
+
+// Which element of the result each element of x is reduced into. x is seen as rows along its last axis: row r goes to
+// into(r) + i * stride for its element i, with stride 0 if the last axis is reduced.
+struct Reduction {
+  Shape in, out;           // out without keepdim
+  Shape kept;              // out with keepdim
+  int64_t strides[Shape::max_rank] = {};
+  int64_t count = 1;       // elements of x per element of the result
+
+  Reduction(const char* op, const Shape& shape, const std::vector<int>& axes) : in(shape) {
+    bool reduced[Shape::max_rank] = {};
+    if (axes.empty()) std::fill_n(reduced, shape.rank(), true);
+    for (int axis : axes) {
+      int i = axis < 0 ? axis + shape.rank() : axis;
+      require(i >= 0 && i < shape.rank(), op, "no axis ", axis, " in shape ", shape);
+      require(!reduced[i], op, "axis ", axis, " is named twice");
+      reduced[i] = true;
+    }
+    int64_t stride = 1;
+    for (int i = shape.rank() - 1; i >= 0; --i)
+      if (!reduced[i]) {
+        strides[i] = stride;
+        stride *= shape[i];
+      }
+    for (int i = 0; i < shape.rank(); ++i) {
+      kept.push_back(reduced[i] ? 1 : shape[i]);
+      if (reduced[i])
+        count *= shape[i];
+      else
+        out.push_back(shape[i]);
+    }
+  }
+  int64_t width() const { return in.rank() ? in.back() : 1; }
+  int64_t rows() const { return width() ? in.numel() / width() : 0; }
+  int64_t stride() const { return in.rank() ? strides[in.rank() - 1] : 0; }
+  int64_t into(int64_t row) const {
+    int64_t at = 0;
+    for (int axis = in.rank() - 2; axis >= 0; --axis) {
+      at += row % in[axis] * strides[axis];
+      row /= in[axis];
+    }
+    return at;
+  }
+  // Calls f(index in x, index in the result) for every element of x, in order.
+  template <class F>
+  void each(F f) const {
+    for (int64_t row = 0; row < rows(); ++row) {
+      const int64_t to = into(row);
+      for (int64_t i = 0; i < width(); ++i) f(row * width() + i, to + i * stride());
+    }
+  }
+};
+
+Tensor scaled_sum(const char* op, const Tensor& x, const std::vector<int>& axes, bool keepdim, bool mean) {
+  Reduction r(op, x.shape(), axes);
+  require(!mean || r.count > 0, op, "the mean of no elements, shape ", x.shape());
+  const Scalar scale = mean ? Scalar{1} / static_cast<Scalar>(r.count) : Scalar{1};
+  Tensor out = zeros(keepdim ? r.kept : r.out);
+  r.each([x = x.data(), y = out.data()](int64_t i, int64_t o) { y[o] += x[i]; });
+  for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] *= scale;
+  // dx_i += scale dy_o for every i that was summed into o
+  return record(op, out, {x}, [r, scale](const Gradients& g) {
+    r.each([dx = g.in(0), dy = g.out, scale](int64_t i, int64_t o) { dx[i] += scale * dy[o]; });
+  });
+}
+}  // namespace
+
+Tensor sum(const Tensor& x, std::vector<int> axes, bool keepdim) { return scaled_sum("sum", x, axes, keepdim, false); }
+Tensor mean(const Tensor& x, std::vector<int> axes, bool keepdim) { return scaled_sum("mean", x, axes, keepdim, true); }
+
+Tensor max(const Tensor& x, std::vector<int> axes, bool keepdim) {
+  Reduction r("max", x.shape(), axes);
+  require(r.count > 0, "max", "the maximum of no elements, shape ", x.shape());
+  Tensor out = full(keepdim ? r.kept : r.out, -std::numeric_limits<Scalar>::infinity());
+  r.each([x = x.data(), y = out.data()](int64_t i, int64_t o) { y[o] = x[i] > y[o] || std::isnan(x[i]) ? x[i] : y[o]; });
+  // dx_i += dy_o / (how many attain the maximum) where x_i = y_o
+  return record("max", out, {x}, [x = x.storage(), y = out.storage(), r](const Gradients& g) {
+    std::vector<Scalar> share(y.size(), 0);
+    r.each([&](int64_t i, int64_t o) { share[o] += x.data()[i] == y.data()[o]; });
+    r.each([&, dx = g.in(0)](int64_t i, int64_t o) {
+      if (x.data()[i] == y.data()[o]) dx[i] += g.out[o] / share[o];
+    });
+  });
+}
+
+}  // namespace difftensor::inline DT_PRECISION

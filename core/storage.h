@@ -1,0 +1,57 @@
+#pragma once
+// Reference-counted buffers from a caching, 64-byte-aligned allocator.
+#include <atomic>
+#include <cstddef>
+#include <utility>
+
+#include "core/base.h"
+
+namespace difftensor::inline DT_PRECISION {
+
+/// A shared, fixed-size array of Scalars, aligned to 64 bytes (one cache line, one AVX-512 register).
+///
+/// Training allocates the same sizes at every step, so a freed block goes to a free list and the next
+/// request of its size class takes it from there: no page faults, no zeroing by the kernel. The
+/// reference count sits in the block's first cache line, so a Storage costs one allocation, or none.
+class Storage {
+ public:
+  Storage() = default;
+  /// `count` Scalars of undefined content. Throws std::bad_alloc.
+  explicit Storage(int64_t count);
+  Storage(const Storage& other) : block_(other.block_) {
+    if (block_) block_->references.fetch_add(1, std::memory_order_relaxed);
+  }
+  Storage(Storage&& other) noexcept : block_(std::exchange(other.block_, nullptr)) {}
+  Storage& operator=(Storage other) noexcept {
+    std::swap(block_, other.block_);
+    return *this;
+  }
+  ~Storage() { release(); }
+
+  Scalar* data() const { return block_ ? reinterpret_cast<Scalar*>(block_ + 1) : nullptr; }
+  int64_t size() const { return block_ ? block_->count : 0; }
+  /// Is this the only handle to the block?
+  bool unique() const { return block_ && block_->references.load(std::memory_order_acquire) == 1; }
+  explicit operator bool() const { return block_ != nullptr; }
+  bool operator==(const Storage&) const = default;
+
+ private:
+  struct alignas(64) Block {
+    std::atomic<int64_t> references;
+    int64_t count;      // Scalars asked for
+    size_t size_class;  // bytes in all, this header included
+  };
+  void release();
+  Block* block_ = nullptr;
+};
+
+/// What the allocator holds, in bytes and blocks.
+struct AllocatorStats {
+  size_t bytes_in_use, bytes_cached, blocks_in_use;
+};
+AllocatorStats allocator_stats();
+
+/// Returns every cached block to the system.
+void release_cached_memory();
+
+}  // namespace difftensor::inline DT_PRECISION

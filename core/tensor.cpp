@@ -1,0 +1,130 @@
+#include "core/tensor.h"
+
+#include <iomanip>
+#include <ostream>
+
+#include "core/autograd.h"
+
+namespace difftensor::inline DT_PRECISION {
+
+std::ostream& operator<<(std::ostream& out, const Shape& shape) {
+  out << '(';
+  for (int i = 0; i < shape.rank(); ++i) out << (i ? ", " : "") << shape[i];
+  return out << (shape.rank() == 1 ? ",)" : ")");
+}
+
+Random& default_random() {
+  thread_local Random random;
+  return random;
+}
+void manual_seed(uint64_t seed, uint64_t stream) { default_random() = Random(seed, stream); }
+
+Tensor::Tensor(const Shape& shape, Storage storage)
+    : impl_(std::make_shared<Impl>(Impl{shape, std::move(storage), nullptr})) {}
+
+int64_t Tensor::dim(int axis) const {
+  int i = axis < 0 ? axis + rank() : axis;
+  require(i >= 0 && i < rank(), "dim", "axis ", axis, " of shape ", shape());
+  return shape()[i];
+}
+
+Scalar Tensor::item() const {
+  require(numel() == 1, "item", "shape ", shape(), " is not one element");
+  return data()[0];
+}
+
+Tensor& Tensor::requires_grad(bool on) {
+  require(!node() || node()->op == std::string_view("leaf"), "requires_grad",
+          "only a leaf can be a parameter; this is the result of an op (use detach())");
+  if (on && !node())
+    set_node(std::make_shared<Node>("leaf", shape()));
+  else if (!on)
+    set_node(nullptr);
+  return *this;
+}
+
+Tensor Tensor::grad() const {
+  if (!node() || !node()->grad) return {};
+  return Tensor(shape(), node()->grad);
+}
+
+void Tensor::zero_grad() const {
+  if (node()) node()->grad = {};
+}
+
+Tensor Tensor::clone() const {
+  Tensor copy(shape());
+  std::copy_n(data(), numel(), copy.data());
+  return copy;
+}
+
+Tensor zeros(const Shape& shape) { return full(shape, 0); }
+Tensor ones(const Shape& shape) { return full(shape, 1); }
+Tensor full(const Shape& shape, Scalar value) {
+  Tensor t(shape);
+  std::fill_n(t.data(), t.numel(), value);
+  return t;
+}
+Tensor scalar(Scalar value) { return full({}, value); }
+
+Tensor tensor(const std::vector<Scalar>& values, const Shape& shape) {
+  require(static_cast<int64_t>(values.size()) == shape.numel(), "tensor", values.size(), " values for shape ", shape);
+  Tensor t(shape);
+  std::copy(values.begin(), values.end(), t.data());
+  return t;
+}
+
+Tensor rand(const Shape& shape, Random& random, Scalar low, Scalar high) {
+  Tensor t(shape);
+  for (int64_t i = 0; i < t.numel(); ++i) t.data()[i] = low + (high - low) * random.uniform();
+  return t;
+}
+
+Tensor randn(const Shape& shape, Random& random, Scalar std) {
+  Tensor t(shape);
+  for (int64_t i = 0; i < t.numel(); ++i) t.data()[i] = std * random.normal();
+  return t;
+}
+
+Tensor xavier_uniform(const Shape& shape, Random& random) {
+  require(shape.rank() == 2, "xavier_uniform", "a weight has 2 axes, not ", shape);
+  Scalar a = std::sqrt(Scalar{6} / static_cast<Scalar>(shape[0] + shape[1]));
+  return rand(shape, random, -a, a);
+}
+
+namespace {
+// Prints the block of `shape` from `axis` on that starts at `data`; returns its end.
+const Scalar* print(std::ostream& out, const Shape& shape, int axis, const Scalar* data) {
+  if (axis == shape.rank()) {
+    out << std::setw(8) << *data;
+    return data + 1;
+  }
+  constexpr int64_t edge = 3;
+  const int64_t n = shape[axis], inner = Shape(shape.begin() + axis + 1, shape.end()).numel();
+  const bool elide = n > 2 * edge + 1, last = axis + 1 == shape.rank();
+  out << '[';
+  for (int64_t i = 0; i < n; ++i) {
+    if (i && last) out << ' ';
+    if (i && !last) out << '\n' << std::setw(axis + 1) << "";
+    if (elide && i == edge) {
+      out << "...";
+      data += (n - 2 * edge) * inner;
+      i = n - edge - 1;
+    } else {
+      data = print(out, shape, axis + 1, data);
+    }
+  }
+  out << ']';
+  return data;
+}
+}  // namespace
+
+std::ostream& operator<<(std::ostream& out, const Tensor& t) {
+  if (!t.defined()) return out << "undefined tensor";
+  std::ostringstream text;
+  text << std::setprecision(4);
+  print(text, t.shape(), 0, t.data());
+  return out << text.str() << " shape " << t.shape();
+}
+
+}  // namespace difftensor::inline DT_PRECISION

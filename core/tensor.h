@@ -1,0 +1,125 @@
+#pragma once
+// Tensor: a handle to values, their shape, and their place in the autograd graph.
+#include <algorithm>
+#include <array>
+#include <functional>
+#include <initializer_list>
+#include <iosfwd>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "core/base.h"
+#include "core/random.h"
+#include "core/storage.h"
+
+namespace difftensor::inline DT_PRECISION {
+
+/// The sizes of a tensor's axes, outermost first; at most 8 of them. {} is a scalar.
+class Shape {
+ public:
+  static constexpr int max_rank = 8;
+  Shape() = default;
+  Shape(std::initializer_list<int64_t> dims) : Shape(dims.begin(), dims.end()) {}
+  template <class Iterator>
+  Shape(Iterator first, Iterator last) {
+    for (; first != last; ++first) push_back(*first);
+  }
+  void push_back(int64_t dim) {
+    require(rank_ < max_rank, "Shape", "more than ", max_rank, " axes");
+    require(dim >= 0, "Shape", "negative size ", dim);
+    dims_[rank_++] = dim;
+  }
+  int rank() const { return rank_; }
+  int64_t numel() const {
+    int64_t n = 1;
+    for (int64_t dim : *this) n *= dim;
+    return n;
+  }
+  int64_t operator[](int axis) const { return dims_[axis]; }
+  int64_t& operator[](int axis) { return dims_[axis]; }
+  int64_t back() const { return dims_[rank_ - 1]; }
+  const int64_t* begin() const { return dims_.data(); }
+  const int64_t* end() const { return dims_.data() + rank_; }
+  bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
+
+ private:
+  std::array<int64_t, max_rank> dims_{};
+  int rank_ = 0;
+};
+std::ostream& operator<<(std::ostream&, const Shape&);  // (2, 3)
+
+struct Node;  // core/autograd.h
+
+/// A row-major, contiguous array that may take part in an autograd graph.
+///
+/// A Tensor is a handle: copies share values and gradient, as in PyTorch. Operations (core/ops.h) make new
+/// tensors and never change their inputs. There are no strides and no views; `reshape` shares values.
+class Tensor {
+ public:
+  /// The empty handle; `defined()` is false.
+  Tensor() = default;
+  /// Values undefined. The other ways to make one: zeros, ones, full, tensor, randn, rand.
+  explicit Tensor(const Shape& shape) : Tensor(shape, Storage(shape.numel())) {}
+  Tensor(const Shape& shape, Storage storage);
+
+  bool defined() const { return impl_ != nullptr; }
+  const Shape& shape() const { return impl_->shape; }
+  int rank() const { return impl_->shape.rank(); }
+  /// Size of an axis; negative axes count from the end. Throws if there is no such axis.
+  int64_t dim(int axis) const;
+  int64_t numel() const { return impl_->storage.size(); }
+  Scalar* data() const { return impl_->storage.data(); }
+  const Storage& storage() const { return impl_->storage; }
+  std::vector<Scalar> values() const { return {data(), data() + numel()}; }
+  /// The value of a one-element tensor. Throws otherwise.
+  Scalar item() const;
+
+  /// Marks a leaf as a parameter: backward() will leave dL/d(this) in grad(). Throws on the result of an op.
+  Tensor& requires_grad(bool on = true);
+  bool needs_grad() const { return impl_ && impl_->node; }
+  /// The gradient, sharing its buffer; an empty handle if none has arrived.
+  Tensor grad() const;
+  /// Forgets the gradient, as PyTorch's zero_grad(set_to_none=True).
+  void zero_grad() const;
+
+  /// Adds d(this)/d(leaf) to every leaf's grad(), and frees the graph. Throws if this is not a scalar, if nothing
+  /// it depends on requires a gradient, or if the graph was freed by an earlier backward().
+  void backward() const;
+  /// The same with a seed dL/d(this), of this tensor's shape, in place of 1.
+  void backward(const Tensor& seed) const;
+
+  /// The same values outside any graph (shared), or copied.
+  Tensor detach() const { return Tensor(impl_->shape, impl_->storage); }
+  Tensor clone() const;
+
+  const std::shared_ptr<Node>& node() const { return impl_->node; }
+  void set_node(std::shared_ptr<Node> node) { impl_->node = std::move(node); }
+
+ private:
+  struct Impl {
+    Shape shape;
+    Storage storage;
+    std::shared_ptr<Node> node;  // null: needs no gradient
+  };
+  std::shared_ptr<Impl> impl_;
+};
+
+/// Prints values in nested brackets as NumPy does, eliding the middle of long axes, then the shape.
+std::ostream& operator<<(std::ostream&, const Tensor&);
+
+Tensor zeros(const Shape& shape);
+Tensor ones(const Shape& shape);
+Tensor full(const Shape& shape, Scalar value);
+/// A scalar.
+Tensor scalar(Scalar value);
+/// `values` in row-major order. Throws if their number is not the shape's.
+Tensor tensor(const std::vector<Scalar>& values, const Shape& shape);
+/// Uniform on [low, high).
+Tensor rand(const Shape& shape, Random& random, Scalar low = 0, Scalar high = 1);
+/// Normal with the given standard deviation.
+Tensor randn(const Shape& shape, Random& random, Scalar std = 1);
+/// Uniform on (-a, a), a = sqrt(6 / (fan_in + fan_out)), for a weight of shape (fan_out, fan_in) (Glorot, Bengio 2010).
+Tensor xavier_uniform(const Shape& shape, Random& random);
+
+}  // namespace difftensor::inline DT_PRECISION

@@ -1,0 +1,53 @@
+#pragma once
+// Module: what every layer and model is. It knows its parameters by name, its mode, and how to be saved.
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "core/ops.h"
+
+namespace difftensor::inline DT_PRECISION::nn {
+
+/// Parameters by path, such as "encoder.layers.0.self_attn.q_proj.weight", in the order of registration.
+using NamedParameters = std::vector<std::pair<std::string, Tensor>>;
+
+/// The base of all layers, as in PyTorch. A layer's constructor registers its parameters and the modules it is made of; its
+/// operator() computes. Modules hold references to their parts, so they are neither copied nor moved.
+class Module {
+ public:
+  Module() = default;
+  Module(const Module&) = delete;
+  Module& operator=(const Module&) = delete;
+  virtual ~Module() = default;
+
+  NamedParameters named_parameters() const;
+  std::vector<Tensor> parameters() const;
+  int64_t parameter_count() const;
+  void zero_grad() const;
+
+  /// Training mode (dropout on) or evaluation mode, here and in all parts.
+  void train(bool on = true);
+  void eval() { train(false); }
+  bool training() const { return training_; }
+
+  /// A copy of every parameter's values, by path.
+  std::map<std::string, Tensor> state_dict() const;
+  /// Takes over the values. Throws std::invalid_argument, having changed nothing, unless names and shapes are exactly this
+  /// module's; the message lists every missing, unexpected and misshapen name.
+  void load_state_dict(const std::map<std::string, Tensor>& state);
+
+ protected:
+  /// Makes `values` a trainable parameter of this module, and returns the handle to keep.
+  Tensor add_parameter(const std::string& name, Tensor values);
+  /// Makes `part`, which must be a member or owned by this module, findable by name.
+  void add_module(const std::string& name, Module& part) { parts_.emplace_back(name, &part); }
+
+ private:
+  void collect(const std::string& prefix, NamedParameters& into) const;
+  std::vector<std::pair<std::string, Tensor>> parameters_;
+  std::vector<std::pair<std::string, Module*>> parts_;
+  bool training_ = true;
+};
+
+}  // namespace difftensor::inline DT_PRECISION::nn
