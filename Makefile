@@ -1,9 +1,120 @@
-# difftensor. `make demo` sets up, builds, trains and shows; `make test` proves. `make help` lists the rest.
+# difftensor. `make demo` sets up, builds, trains and shows; `make test` proves. The other goals are listed by `make help`.
 CXX      ?= g++
-# -march=native: the library is built for the machine it runs on. No -ffast-math: NaN and infinity keep their meaning.
+# -march=native: built for the machine it runs on. No -ffast-math: NaN and infinity keep their meaning.
 OPTIMISE ?= -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math
+BUILD    ?= build
+PREFIX   ?= /usr/local
 WARNINGS  = -Wall -Wextra -Wpedantic
-# Recursively expanded, so that pkg-config is asked only once `deps` has run.
-CXXFLAGS  = -std=c++20 $(OPTIMISE) $(WARNINGS) -fopenmp -I. -MMD -MP
-BLAS_CFLAGS = $(shell pkg-config --cflags openblas nlohmann_json)
-LIBS      = $(shell pkg-config --libs openblas)
+# pkg-config is asked when a rule runs, not when this file is read: `make deps` may just have installed it.
+CXXFLAGS  = -std=c++20 $(OPTIMISE) $(WARNINGS) -fopenmp -I. -MMD -MP $(shell pkg-config --cflags openblas nlohmann_json)
+LDLIBS    = $(shell pkg-config --libs openblas)
+
+LIBRARY   := $(wildcard core/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
+TRANSLATE := $(wildcard examples/translate/*.cpp)
+TEXT      := $(filter-out examples/translate/main.cpp,$(TRANSLATE))
+SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp)
+HEADERS   := $(wildcard core/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
+
+f32 = $(patsubst %.cpp,$(BUILD)/f32/%.o,$(1))
+f64 = $(patsubst %.cpp,$(BUILD)/f64/%.o,$(1))
+
+all: $(BUILD)/libdifftensor.a $(BUILD)/translate $(BUILD)/autograd_tour
+
+help:
+	@echo "make            the library and the examples, in $(BUILD)/"
+	@echo "make demo       set up, build, train the built-in translation task and show what it learned"
+	@echo "make test       set up, build and run every test, in float and in double"
+	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
+	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make install    headers, static library and pkg-config file, into PREFIX=$(PREFIX)"
+	@echo "make deps       install what is missing through the package manager"
+	@echo "make loc        lines of code by folder"
+	@echo "make clean      remove $(BUILD)/"
+
+# --- Building -----------------------------------------------------------------------------------------------------
+$(BUILD)/f32/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -c $< -o $@
+$(BUILD)/f64/%.o: %.cpp
+	@mkdir -p $(@D)
+	$(CXX) $(CXXFLAGS) -DDT_DOUBLE -c $< -o $@
+
+$(BUILD)/libdifftensor.a: $(call f32,$(LIBRARY))
+	rm -f $@ && ar rcs $@ $^
+$(BUILD)/libdifftensor_f64.a: $(call f64,$(LIBRARY))
+	rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/translate: $(call f32,$(TRANSLATE)) $(BUILD)/libdifftensor.a
+	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
+$(BUILD)/autograd_tour: $(BUILD)/f32/examples/autograd_tour.o $(BUILD)/libdifftensor.a
+	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+$(BUILD)/tests_f32: $(call f32,$(SUITES) $(TEXT)) $(BUILD)/libdifftensor.a
+	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
+$(BUILD)/tests_f64: $(call f64,$(filter-out tests/test_text.cpp,$(SUITES))) $(BUILD)/libdifftensor_f64.a
+	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+$(BUILD)/golden_%: $(BUILD)/%/tests/golden_main.o $(BUILD)/%/tests/golden_check.o
+	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+$(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
+$(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
+
+# --- Running ------------------------------------------------------------------------------------------------------
+demo: deps
+	$(MAKE) all
+	$(BUILD)/translate demo
+
+test: deps
+	$(MAKE) all $(BUILD)/tests_f32 $(BUILD)/tests_f64
+	$(BUILD)/tests_f64
+	$(BUILD)/tests_f32
+	tests/test_cli.sh $(BUILD)
+
+FILES ?= $(wildcard tests/golden/*.safetensors)
+golden: $(BUILD)/golden_f64 $(BUILD)/golden_f32
+	$(BUILD)/golden_f64 $(FILES)
+	$(BUILD)/golden_f32 $(FILES)
+
+asan: deps
+	$(MAKE) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=native -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
+asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
+	$(BUILD)/tests_f64
+	$(BUILD)/tests_f32
+	tests/test_cli.sh $(BUILD)
+
+# --- Setting up ---------------------------------------------------------------------------------------------------
+PACKAGES = g++ pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev
+# Everything is there if this compiles.
+PROBE = printf '\#include <%s>\n' cblas.h nlohmann/json.hpp sentencepiece_trainer.h CLI/CLI.hpp doctest/doctest.h | \
+        $(CXX) -x c++ -E $$(pkg-config --cflags openblas) - >/dev/null 2>&1 && pkg-config --exists openblas sentencepiece
+SUDO  = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+deps:
+	@if $(PROBE); then exit 0; fi; \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "This is not a Debian or Ubuntu system. Please install what these packages hold there, then try again:" >&2; \
+	  echo "  $(PACKAGES)" >&2; exit 1; fi; \
+	if [ -n "$(SUDO)" ] && ! command -v sudo >/dev/null; then \
+	  echo "Packages are missing, and there is no sudo here. As root, run: apt-get install $(PACKAGES)" >&2; exit 1; fi; \
+	echo "+ $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends $(PACKAGES)"; \
+	$(SUDO) apt-get update -qq && \
+	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null && \
+	$(PROBE)
+
+install: $(BUILD)/libdifftensor.a
+	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
+	install -m 644 $< $(DESTDIR)$(PREFIX)/lib/
+	for h in $(HEADERS); do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/difftensor/$$h || exit 1; done
+	printf '%s\n' 'prefix=$(PREFIX)' 'Name: difftensor' 'Description: differentiable tensors and differential attention' \
+	  'Version: 0.1.0' 'Requires.private: openblas' 'Cflags: -std=c++20 -fopenmp -I$${prefix}/include/difftensor' \
+	  'Libs: -L$${prefix}/lib -ldifftensor -fopenmp' "Libs.private: $(LDLIBS)" \
+	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/difftensor.pc
+
+loc:
+	@for d in core nn optim models examples tests; do \
+	  printf '%-9s %6d lines\n' $$d $$(find $$d -name '*.h' -o -name '*.cpp' | xargs cat | wc -l); done
+	@printf 'the library: %d lines (core + nn + optim + models)\n' $$(cat $(LIBRARY) $(HEADERS) | wc -l)
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all help demo test golden asan asan-run deps install loc clean
+.SECONDARY:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,20 @@
+#pragma once
+// Losses made of ops. For classification there is cross_entropy in core/ops.h.
+#include "core/ops.h"
+
+namespace difftensor::inline DT_PRECISION::nn {
+
+/// mean((prediction - target)^2)
+inline Tensor mse_loss(const Tensor& prediction, const Tensor& target) {
+  Tensor error = prediction - target;
+  return mean(error * error);
+}
+
+/// Mean of -t log s(x) - (1 - t) log(1 - s(x)), s the sigmoid, for targets t in [0, 1]. Computed as
+/// max(x, 0) - x t + log(1 + exp(-|x|)), which cannot overflow.
+inline Tensor binary_cross_entropy_with_logits(const Tensor& logits, const Tensor& target) {
+  Tensor magnitude = maximum(logits, neg(logits));
+  return mean(relu(logits) - logits * target + log(exp(neg(magnitude)) + Scalar{1}));
+}
+
+}  // namespace difftensor::inline DT_PRECISION::nn
