@@ -109,6 +109,8 @@ struct CrossEntropyOptions {
   /// What the summed loss is divided by; 0: the number of targets not ignored. An update whose gradient is gathered from
   /// several batches passes its total, so that every token weighs the same.
   int64_t normalizer = 0;
+  /// If set, receives sum_n -log softmax(logits_n)[targets_n]: the loss without smoothing, of which perplexity is made.
+  double* nll = nullptr;
 };
 /// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar.
 Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, const CrossEntropyOptions& options = {});
@@ -159,6 +161,11 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 /// for both queries of a pair, as in version 2. v (M, h e). lambda: a scalar, or (N, h), one for each token and head.
 Tensor diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
                       const AttentionLayout& layout);
+
+/// A sentence's rows of x (N, heads w) as (heads, T, w).
+Tensor split_heads(const Tensor& x, const Span& span, int64_t heads);
+/// The map itself: softmax(Q K^T / sqrt(d)) over the keys that each query may see. (heads, T, d), (heads, S, d) -> (heads, T, S).
+Tensor attention_map(const Tensor& q, const Tensor& k, bool causal);
 
 /// The same two functions made of nothing but matmul, softmax and friends: the definition to read first, and the oracle
 /// that the fused ones are tested against.

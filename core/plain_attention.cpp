@@ -5,18 +5,12 @@
 #include "core/ops.h"
 
 namespace difftensor::inline DT_PRECISION {
-namespace {
 
-// A sentence's rows of x (N, heads w) as (heads, T, w).
 Tensor split_heads(const Tensor& x, const Span& span, int64_t heads) {
   Tensor rows = slice(x, 0, span.begin, span.begin + span.length);
   return permute(reshape(rows, {span.length, heads, -1}), {1, 0, 2});
 }
 
-// (heads, T, w) back to (T, heads w).
-Tensor merge_heads(const Tensor& x) { return reshape(permute(x, {1, 0, 2}), {x.dim(1), x.dim(0) * x.dim(2)}); }
-
-// softmax(Q K^T / sqrt(d)) over the keys that each query may see: (heads, T, S).
 Tensor attention_map(const Tensor& q, const Tensor& k, bool causal) {
   const int64_t T = q.dim(1), S = k.dim(1);
   Tensor scores = matmul(q, k, false, true) * (1 / std::sqrt(static_cast<Scalar>(q.dim(2))));
@@ -29,12 +23,15 @@ Tensor attention_map(const Tensor& q, const Tensor& k, bool causal) {
   return softmax(scores);
 }
 
+namespace {
+// (heads, T, w) back to (T, heads w).
+Tensor merge_heads(const Tensor& x) { return reshape(permute(x, {1, 0, 2}), {x.dim(1), x.dim(0) * x.dim(2)}); }
+
 // Every second head of x (2h, T, w), beginning with `first`: (h, T, w).
 Tensor every_second(const Tensor& x, int first) {
   Tensor pairs = reshape(x, {x.dim(0) / 2, 2, x.dim(1), x.dim(2)});
   return reshape(slice(pairs, 1, first, first + 1), {x.dim(0) / 2, x.dim(1), x.dim(2)});
 }
-
 }  // namespace
 
 Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout) {

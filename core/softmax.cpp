@@ -98,8 +98,12 @@ Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, 
                        : log_sum.data()[r] - (1 - smoothing) * x[targets[r]] - smoothing * total / static_cast<Scalar>(V);
     }
   });
-  double total = 0;  // in double: a float would lose the last digits of a sum of thousands
-  for (int64_t r = 0; r < rows; ++r) total += loss.data()[r];
+  double total = 0, nll = 0;  // in double: a float would lose the last digits of a sum of thousands
+  for (int64_t r = 0; r < rows; ++r) {
+    total += loss.data()[r];
+    if (targets[r] != options.ignore_index) nll += log_sum.data()[r] - logits.data()[r * V + targets[r]];
+  }
+  if (options.nll) *options.nll = nll;
   Tensor out = scalar(static_cast<Scalar>(total / static_cast<double>(normalizer)));
 
   // dx_v += dy (p_v - q_v) / normalizer

@@ -1,0 +1,157 @@
+#include "core/safetensors.h"
+
+#include <unistd.h>
+
+#include <bit>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <string_view>
+#include <system_error>
+#include <tuple>
+
+namespace difftensor::inline DT_PRECISION {
+namespace {
+using nlohmann::json;
+static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian, and are not swapped here");
+
+std::string read_file(const std::string& path) {
+  std::error_code error;
+  const uint64_t size = std::filesystem::file_size(path, error);
+  if (error) throw std::runtime_error(error.message());
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw std::runtime_error(std::strerror(errno));
+  std::string bytes(size, '\0');
+  if (!in.read(bytes.data(), static_cast<std::streamsize>(size))) throw std::runtime_error("cannot be read to its end");
+  return bytes;
+}
+
+// A JSON array of sizes. (By itself json would turn 2.5, -1 or true into one too.)
+std::vector<uint64_t> sizes(const std::string& name, const json& array) {
+  bool ok = array.is_array();
+  for (auto& item : array) ok = ok && item.is_number_unsigned();
+  require(ok, name.c_str(), "shape and data_offsets must be lists of whole numbers");
+  return array.get<std::vector<uint64_t>>();
+}
+
+template <class From, class To>
+void convert(std::string_view bytes, To* to) {
+  for (; !bytes.empty(); bytes.remove_prefix(sizeof(From))) {
+    From value;
+    std::memcpy(&value, bytes.data(), sizeof(From));
+    *to++ = static_cast<To>(value);
+  }
+}
+
+// Trusts nothing: every number in the header is checked before it is used.
+SafeTensors parse(const std::string& file) {
+  uint64_t length = 0;
+  require(file.size() >= sizeof(length), "header", "the file has only ", file.size(), " bytes");
+  std::memcpy(&length, file.data(), sizeof(length));
+  require(length <= file.size() - sizeof(length), "header", length, " bytes long, in a file of ", file.size());
+  const auto text = file.begin() + sizeof(length);
+  const json header = json::parse(text, text + static_cast<int64_t>(length));
+  require(header.is_object(), "header", "not a JSON object");
+  const std::string_view data = std::string_view(file).substr(sizeof(length) + length);
+
+  SafeTensors content;
+  std::vector<std::tuple<uint64_t, uint64_t, std::string>> entries;  // begin, end, name
+  for (auto& [name, entry] : header.items()) {
+    if (name == "__metadata__") {
+      content.metadata = entry.get<std::map<std::string, std::string>>();
+      continue;
+    }
+    const auto offsets = sizes(name, entry.at("data_offsets"));
+    require(offsets.size() == 2 && offsets[0] <= offsets[1] && offsets[1] <= data.size(), name.c_str(),
+            "data_offsets are not a range of the ", data.size(), " bytes of data");
+    entries.emplace_back(offsets[0], offsets[1], name);
+  }
+
+  std::sort(entries.begin(), entries.end());
+  uint64_t at = 0;
+  for (auto& [begin, end, name] : entries) {
+    const char* where = name.c_str();
+    require(begin == at, where, "its data begins at byte ", begin, ", but what comes before ends at ", at);
+    at = end;
+
+    const auto dtype = header[name].at("dtype").get<std::string>();
+    require(dtype == "F32" || dtype == "F64" || dtype == "I32" || dtype == "I64", where, "dtype ", dtype,
+            " is none of F32, F64, I32, I64");
+    const auto dims = sizes(name, header[name].at("shape"));
+    uint64_t size = dtype.ends_with("32") ? 4 : 8;
+    bool overflow = false;
+    for (uint64_t dim : dims) overflow |= __builtin_mul_overflow(size, dim, &size);
+    require(!overflow && size == end - begin, where, "its shape needs another number of bytes than the ", end - begin,
+            " it has");
+
+    const Shape shape(dims.begin(), dims.end());
+    const std::string_view bytes = data.substr(begin, size);
+    if (dtype.starts_with('F')) {
+      Tensor& values = content.tensors[name] = Tensor(shape);
+      dtype == "F32" ? convert<float>(bytes, values.data()) : convert<double>(bytes, values.data());
+    } else {
+      std::vector<int64_t>& values = content.integers[name];
+      values.resize(shape.numel());
+      dtype == "I32" ? convert<int32_t>(bytes, values.data()) : convert<int64_t>(bytes, values.data());
+    }
+  }
+  require(at == data.size(), "data", data.size() - at, " bytes at the end belong to no tensor");
+  return content;
+}
+
+void write_atomically(const std::string& path, const std::vector<std::string_view>& pieces) {
+  const std::string temporary = path + ".tmp";
+  const auto check = [&](bool ok) {
+    if (ok) return;
+    const int reason = errno;
+    std::remove(temporary.c_str());
+    throw std::system_error(reason, std::generic_category(), "cannot write " + path);
+  };
+  {
+    const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(temporary.c_str(), "wb"), std::fclose);
+    check(file != nullptr);
+    for (auto piece : pieces) check(std::fwrite(piece.data(), 1, piece.size(), file.get()) == piece.size());
+    // On disk before it gets its name: or a power failure could leave the name with no content.
+    check(std::fflush(file.get()) == 0 && fsync(fileno(file.get())) == 0);
+  }
+  check(std::rename(temporary.c_str(), path.c_str()) == 0);
+}
+
+}  // namespace
+
+SafeTensors load_safetensors(const std::string& path) {
+  try {
+    return parse(read_file(path));
+  } catch (const std::exception& error) {
+    throw std::runtime_error("cannot load " + path + ": " + error.what());
+  }
+}
+
+void save_safetensors(const std::string& path, const SafeTensors& content) {
+  json header = {{"__metadata__", content.metadata}};
+  std::vector<std::string_view> pieces(2);  // the header and its length, when they are known; then the data
+  uint64_t at = 0;
+  const auto add = [&](const std::string& name, const char* dtype, const Shape& shape, const void* data, size_t size) {
+    require(!header.contains(name), "save_safetensors", "there are two entries named ", name);
+    header[name] = {{"dtype", dtype}, {"shape", std::vector(shape.begin(), shape.end())}, {"data_offsets", {at, at + size}}};
+    pieces.emplace_back(static_cast<const char*>(data), size);
+    at += size;
+  };
+  // The widest elements first: so every tensor lies at a multiple of its element's size.
+  for (auto& [name, values] : content.integers)
+    add(name, "I64", {static_cast<int64_t>(values.size())}, values.data(), values.size() * sizeof(int64_t));
+  for (auto& [name, tensor] : content.tensors)
+    add(name, sizeof(Scalar) == 4 ? "F32" : "F64", tensor.shape(), tensor.data(), tensor.numel() * sizeof(Scalar));
+
+  std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);  // metadata may not be UTF-8
+  text.resize((text.size() + 7) / 8 * 8, ' ');
+  const uint64_t length = text.size();
+  pieces[0] = {reinterpret_cast<const char*>(&length), sizeof(length)};
+  pieces[1] = text;
+  write_atomically(path, pieces);
+}
+
+}  // namespace difftensor::inline DT_PRECISION

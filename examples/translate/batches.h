@@ -1,0 +1,31 @@
+#pragma once
+// Sentences sorted into batches of similar length, and packed end to end: no padding.
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "core/random.h"
+
+namespace translate {
+
+/// A sentence pair as token ids: the source ends with EOS, the target begins with BOS and ends with EOS.
+struct Example {
+  std::vector<int32_t> source, target;
+};
+
+/// Sentences laid end to end.
+struct Batch {
+  std::vector<int32_t> source;                 ///< ... EOS
+  std::vector<int32_t> target_in, target_out;  ///< BOS ..., and what is to be predicted from it: ... EOS
+  std::vector<int64_t> source_lengths, target_lengths;
+  int64_t tokens = 0;            ///< of both sides, with their EOS, BOS not
+  std::vector<size_t> examples;  ///< which ones these are
+};
+
+/// Every example once, in batches of which (longest side of any sentence) x (sentences) is at most `budget`, unless a
+/// sentence alone is longer. A batch has sentences of similar length, so that it takes similar time whatever the
+/// lengths. `random` shuffles the order of batches, and which of the examples of the same lengths go together; null:
+/// sorted by length.
+std::vector<Batch> make_batches(const std::vector<Example>& examples, int64_t budget, difftensor::Random* random);
+
+}  // namespace translate

@@ -1,0 +1,126 @@
+#include "examples/translate/corpus.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+#include <istream>
+#include <sstream>
+#include <string_view>
+
+namespace translate {
+namespace {
+
+// Where the first byte sequence begins that is not UTF-8 as RFC 3629 has it (so no overlong forms, no surrogates,
+// nothing past U+10FFFF); npos if there is none.
+size_t find_invalid_utf8(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };
+  for (size_t i = 0; i < text.size();) {
+    const int lead = byte(i);
+    const size_t length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
+    if (length == 0) return i;
+    // Only the second byte's range depends on the first.
+    const int low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    const int high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    if (length > 1 && (byte(i + 1) < low || byte(i + 1) > high)) return i;
+    for (size_t k = 2; k < length; ++k)
+      if ((byte(i + k) & 0xC0) != 0x80) return i;
+    i += length;
+  }
+  return std::string_view::npos;
+}
+
+std::string at_line(const std::string& name, size_t index) { return name + ":" + std::to_string(index + 1) + ": "; }
+
+std::string cannot(const char* what, const std::string& name) {
+  return name + ": cannot " + what + ": " + std::strerror(errno);
+}
+
+std::ifstream open(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw InputError(cannot("open", path));
+  return in;
+}
+
+// Lines to learn from: there must be some.
+std::vector<std::string> read_sentences(const std::string& path) {
+  std::vector<std::string> lines = read_lines(path);
+  if (lines.empty()) throw InputError(path + ": the file is empty");
+  return lines;
+}
+
+void require_words(const std::string& text, const std::string& path, size_t index, const char* what) {
+  if (text.find_first_not_of(" \t") == std::string::npos) throw InputError(at_line(path, index) + what + " is empty");
+}
+
+}  // namespace
+
+std::vector<std::string> read_lines(std::istream& in, const std::string& name) {
+  std::vector<std::string> lines;
+  for (std::string line; std::getline(in, line);) {
+    if (line.ends_with('\r')) line.pop_back();
+    if (const size_t bad = find_invalid_utf8(line); bad != std::string::npos)
+      throw InputError(at_line(name, lines.size()) + "byte " + std::to_string(bad + 1) + " is not valid UTF-8");
+    lines.push_back(std::move(line));
+  }
+  if (in.bad()) throw InputError(cannot("read", name));
+  return lines;
+}
+
+std::vector<std::string> read_lines(const std::string& path) {
+  std::ifstream in = open(path);
+  return read_lines(in, path);
+}
+
+std::vector<Pair> read_parallel(const std::string& source_path, const std::string& target_path) {
+  std::vector<std::string> source = read_sentences(source_path), target = read_sentences(target_path);
+  if (source.size() != target.size())
+    throw InputError(source_path + " has " + std::to_string(source.size()) + " lines, but " + target_path + " has " +
+                     std::to_string(target.size()));
+  std::vector<Pair> pairs;
+  for (size_t i = 0; i < source.size(); ++i) {
+    require_words(source[i], source_path, i, "the line");
+    require_words(target[i], target_path, i, "the line");
+    pairs.push_back({std::move(source[i]), std::move(target[i])});
+  }
+  return pairs;
+}
+
+std::vector<Pair> read_tsv(const std::string& path) {
+  std::vector<Pair> pairs;
+  for (const std::string& line : read_sentences(path)) {
+    const size_t index = pairs.size();
+    require_words(line, path, index, "the line");
+    if (const auto tabs = std::count(line.begin(), line.end(), '\t'); tabs != 1)
+      throw InputError(at_line(path, index) + "expected source, one tab, target; found " + std::to_string(tabs) +
+                       " tabs");
+    const size_t tab = line.find('\t');
+    pairs.push_back({line.substr(0, tab), line.substr(tab + 1)});
+    require_words(pairs.back().source, path, index, "the source");
+    require_words(pairs.back().target, path, index, "the target");
+  }
+  return pairs;
+}
+
+std::string read_file(const std::string& path) {
+  std::ifstream in = open(path);
+  std::ostringstream bytes;
+  // Nothing to copy sets bytes.fail(), so ask the source of the bytes how it went.
+  bytes << in.rdbuf();
+  if (in.bad()) throw InputError(cannot("read", path));
+  return bytes.str();
+}
+
+void write_file(const std::string& path, const std::string& bytes) {
+  const std::string beside = path + ".tmp";
+  std::ofstream out(beside, std::ios::binary);
+  out << bytes;
+  out.close();
+  if (out && std::rename(beside.c_str(), path.c_str()) == 0) return;
+  const std::string message = cannot("write", path);
+  std::remove(beside.c_str());
+  throw std::runtime_error(message);
+}
+
+}  // namespace translate

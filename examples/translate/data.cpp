@@ -1,0 +1,68 @@
+#include "examples/translate/data.h"
+
+#include <algorithm>
+
+namespace translate {
+
+Splits load_pairs(const Settings& s) {
+  if (s.task == "numbers") return make_numbers(s.pairs, s.seed);
+  if (s.task == "reverse") return make_reverse(s.pairs, s.seed);
+  Splits splits;
+  splits.train = s.train.empty() ? read_parallel(s.train_src, s.train_tgt) : read_tsv(s.train);
+  if (!s.valid.empty()) {
+    splits.valid = read_tsv(s.valid);
+  } else if (!s.valid_src.empty()) {
+    splits.valid = read_parallel(s.valid_src, s.valid_tgt);
+  } else {  // hold out pairs at even distances
+    const size_t count = std::clamp<size_t>(splits.train.size() / 100, 1, 500), apart = splits.train.size() / count;
+    if (splits.train.size() < 2) throw InputError("one pair is too few: nothing is left to validate on");
+    std::vector<Pair> rest;
+    for (size_t i = 0; i < splits.train.size(); ++i) {
+      const bool held_out = i % apart == apart - 1 && splits.valid.size() < count;
+      (held_out ? splits.valid : rest).push_back(std::move(splits.train[i]));
+    }
+    splits.train = std::move(rest);
+  }
+  return splits;
+}
+
+std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
+                            const std::string& where) {
+  std::vector<Example> examples;
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    Example e{vocabulary.encode(pairs[i].source), vocabulary.encode(pairs[i].target)};
+    e.source.push_back(Vocabulary::eos);
+    e.target.insert(e.target.begin(), Vocabulary::bos);
+    e.target.push_back(Vocabulary::eos);
+    const size_t longer = std::max(e.source.size(), e.target.size());
+    if (static_cast<int64_t>(longer) > max_length)
+      throw InputError(where + ":" + std::to_string(i + 1) + ": a sentence of " + std::to_string(longer) +
+                       " tokens, more than --max-length " + std::to_string(max_length));
+    examples.push_back(std::move(e));
+  }
+  return examples;
+}
+
+std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens) {
+  std::vector<Batch> pieces;
+  auto source = batch.source.begin();
+  auto target_in = batch.target_in.begin(), target_out = batch.target_out.begin();
+  for (size_t i = 0; i < batch.source_lengths.size(); ++i) {
+    const int64_t s = batch.source_lengths[i], t = batch.target_lengths[i];
+    if (pieces.empty() || static_cast<int64_t>(std::max(pieces.back().source.size() + s,
+                                                        pieces.back().target_in.size() + t)) > tokens)
+      pieces.emplace_back();
+    Batch& piece = pieces.back();
+    piece.source.insert(piece.source.end(), source, source + s);
+    piece.target_in.insert(piece.target_in.end(), target_in, target_in + t);
+    piece.target_out.insert(piece.target_out.end(), target_out, target_out + t);
+    piece.source_lengths.push_back(s);
+    piece.target_lengths.push_back(t);
+    piece.tokens += s + t;
+    piece.examples.push_back(batch.examples[i]);
+    source += s, target_in += t, target_out += t;
+  }
+  return pieces;
+}
+
+}  // namespace translate

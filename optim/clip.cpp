@@ -1,0 +1,45 @@
+#include "optim/clip.h"
+
+#include <cmath>
+
+#include "core/autograd.h"
+
+namespace difftensor::inline DT_PRECISION::optim {
+namespace {
+// The sum of x_i^2, in double. Pieces are summed in parallel, and their sums added in order: the same bits with any number
+// of threads.
+double sum_of_squares(const Scalar* x, int64_t n) {
+  constexpr int64_t piece = 8192;
+  std::vector<double> sums((n + piece - 1) / piece);
+  parallel_for(n, piece, [&](int64_t begin, int64_t end) {
+    double sum = 0;
+#pragma omp simd reduction(+ : sum)
+    for (int64_t i = begin; i < end; ++i) sum += static_cast<double>(x[i]) * x[i];
+    sums[begin / piece] = sum;
+  });
+  double total = 0;
+  for (double sum : sums) total += sum;
+  return total;
+}
+}  // namespace
+
+double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
+  double square = 0;
+  for (auto& parameter : parameters)
+    if (const Tensor grad = parameter.grad(); grad.defined()) square += sum_of_squares(grad.data(), grad.numel());
+  const double norm = std::sqrt(square);
+  const auto factor = static_cast<Scalar>(max_norm / (norm + 1e-6));
+  if (!(factor < 1)) return norm;
+  for (auto& parameter : parameters) {
+    if (!parameter.grad().defined()) continue;
+    // Two parameters that were only added share one gradient buffer; gradient() makes it this one's own.
+    Scalar beta, *grad = parameter.node()->gradient(beta);
+    parallel_for(parameter.numel(), [=](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) grad[i] *= factor;
+    });
+  }
+  return norm;
+}
+
+}  // namespace difftensor::inline DT_PRECISION::optim

@@ -1,0 +1,109 @@
+#include "optim/optimizer.h"
+
+#include <cmath>
+#include <set>
+
+#include "core/kernels/parallel.h"
+
+namespace difftensor::inline DT_PRECISION::optim {
+
+Optimizer::Optimizer(const std::vector<ParameterGroup>& groups, double lr, const std::vector<std::string>& state_names)
+    : lr_(lr) {
+  std::set<const Scalar*> seen;
+  for (auto& group : groups)
+    for (auto& parameter : group.parameters) {
+      require(seen.insert(parameter.data()).second, "Optimizer", "a parameter of shape ", parameter.shape(),
+              " is there twice and would be updated twice");
+      Slot& slot = slots_.emplace_back(Slot{parameter, group.weight_decay, group.lr_scale, {}});
+      for (auto& name : state_names)
+        state_[name + "." + std::to_string(slots_.size() - 1)] = slot.state.emplace_back(zeros(parameter.shape()));
+    }
+  state_["steps"] = steps_ = zeros({static_cast<int64_t>(slots_.size())});
+}
+
+void Optimizer::step() {
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (const Tensor gradient = slots_[i].parameter.grad(); gradient.defined())
+      update(slots_[i], gradient.data(), lr_ * slots_[i].lr_scale, ++steps_.data()[i]);
+}
+
+void Optimizer::zero_grad() const {
+  for (auto& slot : slots_) slot.parameter.zero_grad();
+}
+
+std::map<std::string, Tensor> Optimizer::state_dict() const {
+  std::map<std::string, Tensor> copy;
+  for (auto& [name, tensor] : state_) copy.emplace(name, tensor.clone());
+  return copy;
+}
+
+void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state) {
+  for (auto& [name, tensor] : state_) {
+    auto found = state.find(name);
+    require(found != state.end(), "load_state_dict", "the state has no ", name);
+    require(found->second.shape() == tensor.shape(), "load_state_dict", name, " has shape ", found->second.shape(),
+            ", not ", tensor.shape());
+  }
+  for (auto& [name, tensor] : state) require(state_.contains(name), "load_state_dict", "there is no place for ", name);
+  for (auto& [name, tensor] : state) std::copy_n(tensor.data(), tensor.numel(), state_.at(name).data());
+}
+
+SGD::SGD(const std::vector<ParameterGroup>& groups, double lr, const SGDOptions& options)
+    : Optimizer(groups, lr, options.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum"}),
+      options_(options) {
+  require(!options.nesterov || options.momentum > 0, "SGD", "Nesterov's method needs a momentum");
+}
+
+// g' = g + decay w
+// m = momentum m + g'
+// w -= lr m,  or Nesterov's, which looks one step ahead:  w -= lr (g' + momentum m)
+void SGD::update(const Slot& slot, const Scalar* g, double learning_rate, double) const {
+  const auto lr = static_cast<Scalar>(learning_rate), decay = static_cast<Scalar>(slot.weight_decay);
+  const auto momentum = static_cast<Scalar>(options_.momentum);
+  const bool nesterov = options_.nesterov;
+  Scalar* w = slot.parameter.data();
+  Scalar* m = slot.state.empty() ? nullptr : slot.state[0].data();
+  parallel_for(slot.parameter.numel(), [=](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const Scalar gradient = g[i] + decay * w[i];
+      Scalar step = gradient;
+      if (m) {
+        m[i] = momentum * m[i] + gradient;
+        step = nesterov ? gradient + momentum * m[i] : m[i];
+      }
+      w[i] -= lr * step;
+    }
+  });
+}
+
+Adam::Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options, bool decoupled)
+    : Optimizer(groups, lr, {"m", "v"}), options_(options), decoupled_(decoupled) {}
+
+// Adam:   g += decay w
+// AdamW:  w -= lr decay w
+// m = beta1 m + (1 - beta1) g        the mean of recent gradients
+// v = beta2 v + (1 - beta2) g^2      and of their squares
+// w -= lr m' / (sqrt(v') + eps),  where m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t) make up for the start at zero
+void Adam::update(const Slot& slot, const Scalar* g, double lr, double t) const {
+  // In double first: 1 - 0.999f has only four right digits.
+  const auto beta1 = static_cast<Scalar>(options_.beta1), fresh1 = static_cast<Scalar>(1 - options_.beta1);
+  const auto beta2 = static_cast<Scalar>(options_.beta2), fresh2 = static_cast<Scalar>(1 - options_.beta2);
+  const auto eps = static_cast<Scalar>(options_.eps);
+  const auto rate = static_cast<Scalar>(lr / (1 - std::pow(options_.beta1, t)));
+  const auto correct_v = static_cast<Scalar>(1 / std::sqrt(1 - std::pow(options_.beta2, t)));
+  const auto decay = static_cast<Scalar>(decoupled_ ? 0 : slot.weight_decay);
+  const auto keep = static_cast<Scalar>(decoupled_ ? 1 - lr * slot.weight_decay : 1);
+  Scalar *w = slot.parameter.data(), *m = slot.state[0].data(), *v = slot.state[1].data();
+  parallel_for(slot.parameter.numel(), [=](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) {
+      const Scalar gradient = g[i] + decay * w[i];
+      m[i] = beta1 * m[i] + fresh1 * gradient;
+      v[i] = beta2 * v[i] + fresh2 * gradient * gradient;
+      w[i] = keep * w[i] - rate * m[i] / (std::sqrt(v[i]) * correct_v + eps);
+    }
+  });
+}
+
+}  // namespace difftensor::inline DT_PRECISION::optim

@@ -1,0 +1,100 @@
+#pragma once
+// Optimizers, from simple to complex: SGD, Adam, AdamW. The formulas are those of torch.optim.
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace difftensor::inline DT_PRECISION::optim {
+
+/// Parameters that are treated alike.
+struct ParameterGroup {
+  std::vector<Tensor> parameters;
+  double weight_decay = 0;
+  double lr_scale = 1;  ///< the group's learning rate, relative to the optimizer's
+};
+
+/// What all optimizers share: the parameters, the state kept for each, and the learning rate. A kind of optimizer says how
+/// many state buffers a parameter has, and how one parameter is updated.
+class Optimizer {
+ public:
+  virtual ~Optimizer() = default;
+
+  /// Updates every parameter that has a gradient. One that has none stays as it is, and so does its state.
+  void step();
+  /// Forgets all gradients.
+  void zero_grad() const;
+
+  double lr() const { return lr_; }
+  void set_lr(double lr) { lr_ = lr; }
+
+  /// A copy of the state by name, "m.0" for buffer m of the first parameter: with it, the parameters and the learning rate,
+  /// training goes on with the same bits.
+  std::map<std::string, Tensor> state_dict() const;
+  /// Throws std::invalid_argument, having changed nothing, unless names and shapes are this optimizer's.
+  void load_state_dict(const std::map<std::string, Tensor>& state);
+
+ protected:
+  struct Slot {
+    Tensor parameter;
+    double weight_decay, lr_scale;
+    std::vector<Tensor> state;  // one per state name, of the parameter's shape
+  };
+  Optimizer(const std::vector<ParameterGroup>& groups, double lr, const std::vector<std::string>& state_names);
+  /// Updates one parameter for the `step`th time, counted from 1.
+  virtual void update(const Slot& slot, const Scalar* gradient, double lr, double step) const = 0;
+
+ private:
+  double lr_;
+  std::vector<Slot> slots_;
+  Tensor steps_;                         // how often each parameter was updated; exact up to 2^24 in float
+  std::map<std::string, Tensor> state_;  // steps_ and the slots' state, by name
+};
+
+struct SGDOptions {
+  double momentum = 0;
+  bool nesterov = false;
+};
+
+/// Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013).
+class SGD : public Optimizer {
+ public:
+  SGD(const std::vector<ParameterGroup>& groups, double lr, const SGDOptions& options = {});
+
+ protected:
+  void update(const Slot& slot, const Scalar* gradient, double lr, double step) const override;
+
+ private:
+  SGDOptions options_;
+};
+
+struct AdamOptions {
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+};
+
+/// Adam (Kingma, Ba 2015): each element's step is divided by the recent size of its gradient. Weight decay is added to the
+/// gradient.
+class Adam : public Optimizer {
+ public:
+  Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options = {})
+      : Adam(groups, lr, options, false) {}
+
+ protected:
+  Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options, bool decoupled);
+  void update(const Slot& slot, const Scalar* gradient, double lr, double step) const override;
+
+ private:
+  AdamOptions options_;
+  bool decoupled_;
+};
+
+/// Adam with decoupled weight decay (Loshchilov, Hutter 2019): decay shrinks the weights directly, by the learning rate times
+/// weight_decay, however large their gradients are.
+class AdamW : public Adam {
+ public:
+  AdamW(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options = {})
+      : Adam(groups, lr, options, true) {}
+};
+
+}  // namespace difftensor::inline DT_PRECISION::optim

@@ -1,0 +1,157 @@
+// The engine itself: graphs, their life and death, and the errors it gives.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <thread>
+
+#include "core/ops.h"
+
+using namespace difftensor;
+
+namespace {
+// What `f` throws, as text; empty if it does not.
+template <class F>
+std::string error_of(F f) {
+  try {
+    f();
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+  return "";
+}
+bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+}  // namespace
+
+TEST_CASE("a small expression by hand") {
+  Tensor x = tensor({2, 3}, {2}).requires_grad(), w = tensor({4, 5}, {2}).requires_grad();
+  Tensor loss = sum(x * w + x);  // d/dx = w + 1, d/dw = x
+  CHECK(loss.item() == 2 * 4 + 3 * 5 + 5);
+  loss.backward();
+  CHECK(x.grad().values() == std::vector<Scalar>{5, 6});
+  CHECK(w.grad().values() == std::vector<Scalar>{2, 3});
+}
+
+TEST_CASE("gradients add up: one tensor used many times, several backward passes, a leaf as its own result") {
+  Tensor x = tensor({3}, {1}).requires_grad();
+  Tensor y = x + x;
+  (y * y + y).backward();  // (2x)^2 + 2x -> 8x + 2
+  CHECK(x.grad().item() == 26);
+  sum(x * Scalar{2}).backward();
+  CHECK(x.grad().item() == 28);
+  x.backward();
+  CHECK(x.grad().item() == 29);
+  x.zero_grad();
+  CHECK(!x.grad().defined());
+}
+
+TEST_CASE("a passed-on gradient is copied before it is added to") {
+  // a and b each receive the sum's gradient; a then receives more, which b must not see.
+  Tensor a = ones({3}).requires_grad(), b = ones({3}).requires_grad();
+  Tensor twice = a * Scalar{2};
+  sum((a + b) + twice).backward();
+  CHECK(a.grad().values() == std::vector<Scalar>{3, 3, 3});
+  CHECK(b.grad().values() == std::vector<Scalar>{1, 1, 1});
+}
+
+TEST_CASE("seeds") {
+  Tensor x = tensor({1, 2, 3}, {3}).requires_grad();
+  Tensor y = x * x;
+  CHECK(contains(error_of([&] { y.backward(); }), "backward: a result of shape (3,) is not a scalar"));
+  CHECK(contains(error_of([&] { y.backward(ones({2})); }), "seed of shape (2,) for a result of shape (3,)"));
+  y.backward(tensor({1, 10, 100}, {3}));
+  CHECK(x.grad().values() == std::vector<Scalar>{2, 40, 600});
+}
+
+TEST_CASE("a graph is used once") {
+  Tensor x = ones({2}).requires_grad();
+  Tensor middle = x * x, loss = sum(middle);
+  loss.backward();
+  CHECK(contains(error_of([&] { loss.backward(); }), "was freed by an earlier backward()"));
+  CHECK(contains(error_of([&] { sum(middle).backward(); }), "mul (2,) was freed"));
+  CHECK(x.grad().values() == std::vector<Scalar>{2, 2});  // and the failures changed nothing
+  CHECK(contains(error_of([] { ones({}).backward(); }), "nothing this result depends on requires a gradient"));
+  CHECK(contains(error_of([&] { (x * x).requires_grad(); }), "only a leaf can be a parameter"));
+}
+
+TEST_CASE("NoGrad records nothing, detach cuts") {
+  Tensor x = ones({2}).requires_grad();
+  {
+    NoGrad outer;
+    { NoGrad inner; }
+    CHECK(!(x * x).needs_grad());
+  }
+  CHECK((x * x).needs_grad());
+  CHECK(!(x.detach() * x.detach()).needs_grad());
+  CHECK(x.detach().data() == x.data());
+}
+
+TEST_CASE("inputs that need no gradient get none") {
+  Tensor x = ones({2, 2}).requires_grad(), c = ones({2, 2});
+  sum(matmul(x, c) * c + c / x).backward();
+  CHECK(!c.needs_grad());
+  CHECK(!c.grad().defined());
+}
+
+TEST_CASE("100,000 ops deep, and both ways of dying") {
+  const int64_t before = live_nodes();
+  Tensor x = ones({1}).requires_grad();
+  for (bool run : {true, false}) {
+    Tensor y = x;
+    for (int i = 0; i < 100000; ++i) y = y + Scalar(1);
+    CHECK(live_nodes() == before + 100001);
+    if (run) y.backward();
+  }
+  CHECK(x.grad().item() == 1);
+  CHECK(live_nodes() == before + 1);
+}
+
+TEST_CASE("a graph with many paths is walked once per node") {
+  Tensor x = ones({1}).requires_grad();
+  Tensor y = x;
+  for (int i = 0; i < 60; ++i) y = (y + y) * Scalar(0.5);  // 2^60 paths
+  y.backward();
+  CHECK(x.grad().item() == 1);
+}
+
+TEST_CASE("anomalies are named, forward and backward") {
+  DetectAnomaly scope;
+  Tensor x = tensor({0, 1}, {2}).requires_grad();
+  CHECK(contains(error_of([&] { log(x); }), "log: NaN or infinity in its result of shape (2,)"));
+  Tensor loss = sum(sqrt(x));  // fine forward; the slope at 0 is infinite
+  CHECK(contains(error_of([&] { loss.backward(); }), "sqrt: NaN or infinity in the gradient of its input of shape (2,)"));
+  CHECK(error_of([&] { masked_fill(x, x, -std::numeric_limits<Scalar>::infinity()); }) == "");
+}
+
+TEST_CASE("each thread has its own graphs, NoGrad and random numbers") {
+  NoGrad here;
+  Scalar grad = 0;
+  std::thread([&] {
+    Tensor x = tensor({3}, {1}).requires_grad();
+    (x * x).backward();
+    grad = x.grad().item();
+  }).join();
+  CHECK(grad == 6);
+}
+
+TEST_CASE("graphviz shows ops, shapes and arrows") {
+  Tensor x = ones({2, 3}).requires_grad(), w = ones({3, 1}).requires_grad();
+  const std::string dot = graphviz(sum(matmul(x, w)));
+  CHECK(contains(dot, "digraph"));
+  CHECK(contains(dot, "matmul\\n(2, 1)"));
+  CHECK(contains(dot, "leaf\\n(2, 3)"));
+  CHECK(std::count(dot.begin(), dot.end(), '>') == 3);
+}
+
+TEST_CASE("an extender's op: record with a closure of one's own") {
+  auto cube = [](const Tensor& x) {
+    Tensor out(x.shape());
+    for (int64_t i = 0; i < x.numel(); ++i) out.data()[i] = x.data()[i] * x.data()[i] * x.data()[i];
+    return record("cube", out, {x}, [x = x.storage()](const Gradients& g) {
+      g.add(0, [&](int64_t i) { return 3 * x.data()[i] * x.data()[i] * g.out[i]; });
+    });
+  };
+  Tensor x = tensor({2, -1}, {2}).requires_grad();
+  sum(cube(x)).backward();
+  CHECK(x.grad().values() == std::vector<Scalar>{12, 3});
+}

@@ -1,0 +1,145 @@
+// The exponential over all floats, softmax, and products cut among threads.
+#include <doctest/doctest.h>
+#include <omp.h>
+
+#include <bit>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "core/kernels/gemm.h"
+#include "core/kernels/softmax.h"
+#include "core/ops.h"
+
+using namespace difftensor;
+
+namespace {
+constexpr Scalar infinity = std::numeric_limits<Scalar>::infinity();
+
+bool same_bits(const Tensor& a, const Tensor& b) {
+  return a.shape() == b.shape() && std::memcmp(a.data(), b.data(), a.numel() * sizeof(Scalar)) == 0;
+}
+}  // namespace
+
+TEST_CASE("float exp: at most 1.0 units in the last place over the whole range") {
+  // Every 251st float of either sign (all of them take a minute; the worst is the same to two digits).
+  double worst = 0;
+  int64_t wrong = 0;
+  for (uint64_t bits = 0; bits < (uint64_t{1} << 32); bits += 251) {
+    const float x = std::bit_cast<float>(static_cast<uint32_t>(bits));
+    const float y = kernels::exp(x);
+    if (std::isnan(x)) {
+      wrong += !std::isnan(y);
+      continue;
+    }
+    const double exact = std::exp(static_cast<double>(x));
+    if (exact > std::numeric_limits<float>::max()) {  // rounds to infinity or to the largest float
+      wrong += !(y == std::numeric_limits<float>::infinity() || exact < 3.40282357e38);
+    } else if (exact < std::numeric_limits<float>::min()) {  // denormal: an absolute error of one step
+      wrong += std::abs(y - exact) > 1.01 * std::numeric_limits<float>::denorm_min();
+    } else {
+      const double ulp = std::ldexp(1.0, std::ilogb(exact) - 23);
+      worst = std::max(worst, std::abs(y - exact) / ulp);
+    }
+  }
+  MESSAGE("worst error in units in the last place: ", worst);
+  CHECK(wrong == 0);
+  CHECK(worst <= 1.0);
+}
+
+TEST_CASE("exp at the ends") {
+  CHECK(kernels::exp(Scalar{0}) == 1);
+  CHECK(kernels::exp(-infinity) == 0);
+  CHECK(kernels::exp(infinity) == infinity);
+  CHECK(kernels::exp(88.73f) == std::numeric_limits<float>::infinity());
+  CHECK(kernels::exp(88.72f) < std::numeric_limits<float>::infinity());
+  CHECK(kernels::exp(-103.f) > 0);  // denormal
+  CHECK(kernels::exp(-104.f) == 0);
+  CHECK(std::isnan(kernels::exp(std::numeric_limits<Scalar>::quiet_NaN())));
+}
+
+TEST_CASE("softmax: large scores, masked keys, and rows with nothing to attend to") {
+  Tensor y = softmax(tensor({1000, 1000, -1000, 0, -infinity, 0, -infinity, -infinity, -infinity}, {3, 3}));
+  CHECK(y.values() == std::vector<Scalar>{0.5, 0.5, 0, 0.5, 0, 0.5, 0, 0, 0});
+  CHECK(std::isnan(softmax(tensor({0, std::numeric_limits<Scalar>::quiet_NaN()}, {2})).values()[0]));
+}
+
+TEST_CASE("gradients stay finite where a row is masked") {
+  Tensor x = tensor({1, 2, 3, 4}, {2, 2}).requires_grad();
+  Tensor y = softmax(masked_fill(x, tensor({1, 1, 0, 1}, {2, 2}), -infinity));
+  sum(y * tensor({1, 2, 3, 4}, {2, 2})).backward();
+  for (Scalar g : x.grad().values()) CHECK(g == 0);
+}
+
+TEST_CASE("every op gives the same bits at 1, 2 and 3 threads") {
+  const int threads = omp_get_max_threads();
+  std::vector<Tensor> first;
+  for (int n : {1, 2, 3}) {
+    omp_set_num_threads(n);
+    Random random(1);
+    Tensor x = randn({777, 96}, random).requires_grad(), w = randn({64, 96}, random).requires_grad();
+    Tensor b = randn({64}, random).requires_grad(), gain = randn({64}, random).requires_grad();
+    Tensor lambda = scalar(Scalar(0.3)).requires_grad(), gate = randn({777, 64}, random).requires_grad();
+    Spans spans = packed_spans({1, 300, 17, 459});
+    manual_seed(5);
+    Tensor y = rms_norm(linear(x, w, b), gain) * swiglu(gate, gate);
+    y = diff_attention(y, y, y, lambda, {4, spans, spans, true});
+    y = layer_norm(dropout(y, Scalar(0.1)), gain, b);
+    Tensor loss = cross_entropy(y, std::vector<int32_t>(777, 3), {Scalar(0.1), -100, 0});
+    loss.backward();
+    std::vector<Tensor> results{y.detach(), loss.detach()};
+    for (const Tensor* leaf : {&x, &w, &b, &gain, &lambda, &gate}) results.push_back(leaf->grad());
+    if (first.empty()) first = results;
+    for (size_t i = 0; i < results.size(); ++i) {
+      CAPTURE(n);
+      CAPTURE(i);
+      CHECK(same_bits(first[i], results[i]));
+    }
+  }
+  omp_set_num_threads(threads);
+}
+
+TEST_CASE("fused attention equals matmul and softmax for all lengths, forward and backward") {
+  const double tolerance = sizeof(Scalar) == 4 ? 2e-5 : 1e-12;
+  double worst = 0;
+  for (int64_t T = 1; T <= 200; T += T < 140 ? 1 : 7)
+    for (int kind = 0; kind < 4; ++kind) {  // softmax; diff; diff-v2 (shared keys, lambda rows); diff, cross
+      Random random(T);
+      const int64_t S = kind == 3 ? 201 - T : T;
+      const int h = 2, d = 6;
+      AttentionLayout layout{h, packed_spans({3, T}), packed_spans({3, S}), kind != 3};
+      Tensor q = randn({3 + T, h * d * (kind ? 2 : 1)}, random), k = randn({3 + S, h * d * (kind % 2 ? 2 : 1)}, random);
+      Tensor v = randn({3 + S, h * 5}, random);
+      Tensor lambda = kind == 2 ? rand({3 + T, h}, random) : scalar(Scalar(0.4));
+      Tensor seed = randn({3 + T, h * 5}, random);
+      std::vector<std::vector<Tensor>> results;
+      for (bool plain : {true, false}) {
+        std::vector<Tensor> in{q.clone().requires_grad(), k.clone().requires_grad(), v.clone().requires_grad(),
+                               lambda.clone().requires_grad()};
+        Tensor out = kind == 0 ? (plain ? plain_attention : attention)(in[0], in[1], in[2], layout)
+                               : (plain ? plain_diff_attention : diff_attention)(in[0], in[1], in[2], in[3], layout);
+        out.backward(seed);
+        results.push_back({out.detach()});
+        for (int i = 0; i < (kind ? 4 : 3); ++i) results.back().push_back(in[i].grad());
+      }
+      for (size_t i = 0; i < results[0].size(); ++i)
+        for (int64_t j = 0; j < results[0][i].numel(); ++j) {
+          const double a = results[0][i].data()[j], b = results[1][i].data()[j];
+          worst = std::max(worst, std::abs(a - b) / std::max(1.0, std::abs(a)));
+        }
+    }
+  MESSAGE("worst difference: ", worst);
+  CHECK(worst <= tolerance);
+}
+
+TEST_CASE("a query that sees no key gives zeros, and sends no gradient") {
+  // Causal with more queries than keys: the first T - S rows see nothing.
+  Random random(2);
+  Tensor q = randn({5, 4}, random).requires_grad(), k = randn({2, 4}, random).requires_grad();
+  Tensor v = randn({2, 4}, random).requires_grad();
+  Tensor y = attention(q, k, v, {1, {{0, 5}}, {{0, 2}}, true});
+  for (int i = 0; i < 12; ++i) CHECK(y.data()[i] == 0);
+  sum(y).backward();
+  for (int i = 0; i < 12; ++i) CHECK(q.grad().data()[i] == 0);
+  for (Scalar g : k.grad().values()) CHECK(std::isfinite(g));
+}

@@ -1,0 +1,134 @@
+// Tensors as values: shapes, printing, memory, random numbers, and what ops refuse.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <sstream>
+
+#include "core/ops.h"
+
+using namespace difftensor;
+
+namespace {
+template <class T>
+std::string text(const T& value) {
+  std::ostringstream out;
+  out << value;
+  return out.str();
+}
+template <class F>
+std::string error_of(F f) {
+  try {
+    f();
+  } catch (const std::invalid_argument& e) {
+    return e.what();
+  }
+  return "no error";
+}
+}  // namespace
+
+TEST_CASE("shapes and elements") {
+  Tensor t = tensor({1, 2, 3, 4, 5, 6}, {2, 3});
+  CHECK(t.rank() == 2);
+  CHECK(t.numel() == 6);
+  CHECK(t.dim(-1) == 3);
+  CHECK(text(t.shape()) == "(2, 3)");
+  CHECK(text(Shape{4}) == "(4,)");
+  CHECK(text(Shape{}) == "()");
+  CHECK(scalar(7).item() == 7);
+  CHECK(zeros({0, 3}).numel() == 0);
+  CHECK(reinterpret_cast<uintptr_t>(t.data()) % 64 == 0);
+}
+
+TEST_CASE("a tensor prints itself") {
+  CHECK(text(tensor({1, 2, 3, 4}, {2, 2})) == "[[       1        2]\n [       3        4]] shape (2, 2)");
+  CHECK(text(zeros({100})).size() < 100);  // long axes are elided
+  CHECK(text(Tensor()) == "undefined tensor");
+}
+
+TEST_CASE("errors name the op, the shapes and the rule") {
+  Tensor a = zeros({2, 3}), b = zeros({4, 5});
+  CHECK(error_of([&] { a + b; }) == "add: shapes (2, 3) and (4, 5) do not broadcast: sizes 2 and 4 at axis 0");
+  CHECK(error_of([&] { matmul(a, b); }) == "matmul: (2, 3) x (4, 5): inner sizes 3 and 4 differ");
+  CHECK(error_of([&] { matmul(a, zeros({3})); }) == "matmul: (2, 3) x (3,): both need at least 2 axes");
+  CHECK(error_of([&] { linear(a, b); }) == "linear: (2, 3) x (4, 5)^T: the last size of x must be the weight's second");
+  CHECK(error_of([&] { reshape(a, {4, 2}); }) == "reshape: (2, 3) to (4, 2): numbers of elements differ");
+  CHECK(error_of([&] { reshape(a, {4, -1}); }) == "reshape: (2, 3) has no whole number of blocks of 4");
+  CHECK(error_of([&] { slice(a, 1, 2, 4); }) == "slice: 2 to 4 of axis 1 in shape (2, 3)");
+  CHECK(error_of([&] { sum(a, {2}); }) == "sum: no axis 2 in shape (2, 3)");
+  CHECK(error_of([&] { permute(a, {0, 0}); }) == "permute: axis 0 is named twice");
+  CHECK(error_of([&] { concat({a, b}, 0); }) == "concat: shapes (2, 3) and (4, 5) differ outside axis 0");
+  CHECK(error_of([&] { embedding(a, {0, 2}); }) == "embedding: id 2 of token 1 is outside the vocabulary of 2");
+  CHECK(error_of([&] { cross_entropy(a, {0, 3}); }) == "cross_entropy: target 3 (number 1) of 3 classes");
+  CHECK(error_of([&] { dropout(a, 1); }) == "dropout: probability 1 is not in [0, 1)");
+  CHECK(error_of([&] { rope(a, 1, {0, 1}); }) == "rope: 1 heads of an even width do not make up (2, 3)");
+  CHECK(error_of([&] { tensor({1, 2}, {3}); }) == "tensor: 2 values for shape (3,)");
+  CHECK(error_of([&] { a.item(); }) == "item: shape (2, 3) is not one element");
+  CHECK(error_of([&] { attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {3, {{0, 2}}, {{0, 3}}, false}); }) ==
+        "attention: q (2, 4) and v (3, 4) do not split into 3 heads");
+  CHECK(error_of([&] { attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {2, {{0, 2}}, {{1, 3}}, false}); }) ==
+        "attention: key span of 3 rows at 1 leaves the 3 rows there are");
+}
+
+TEST_CASE("freed memory is used again") {
+  release_cached_memory();
+  const AllocatorStats before = allocator_stats();
+  const Scalar* first = nullptr;
+  for (int i = 0; i < 3; ++i) {
+    Tensor t({1000, 7});
+    if (i == 0) first = t.data();
+#ifndef __SANITIZE_ADDRESS__  // which sees to it that memory is not used again
+    CHECK(t.data() == first);
+#endif
+    CHECK(allocator_stats().blocks_in_use == before.blocks_in_use + 1);
+  }
+  CHECK(allocator_stats().blocks_in_use == before.blocks_in_use);
+  release_cached_memory();
+  CHECK(allocator_stats().bytes_cached == 0);
+}
+
+TEST_CASE("random bits are SplitMix64's, in any order") {
+  // The reference implementation with seed 1234567 (Vigna, splitmix64.c) begins so.
+  const std::vector<uint64_t> known{6457827717110365317u, 3203168211198807973u, 9817491932198370423u,
+                                    4593380528125082431u, 16408922859458223821u};
+  Random random(1234567);
+  for (size_t i = 0; i < known.size(); ++i) CHECK(random.bits_at(i) == known[i]);
+  for (uint64_t bits : known) CHECK(random.bits() == bits);
+  CHECK(Random(1, 1).bits() != Random(1, 2).bits());
+  CHECK(Random(1, 1).bits() != Random(2, 1).bits());
+}
+
+TEST_CASE("random numbers have the moments of their distribution") {
+  Random random(3);
+  const int n = 100000;
+  double mean = 0, square = 0, low = 1, high = 0;
+  for (int i = 0; i < n; ++i) {
+    double x = random.normal(), u = random.uniform();
+    mean += x / n;
+    square += x * x / n;
+    low = std::min(low, u);
+    high = std::max(high, u);
+  }
+  CHECK(std::abs(mean) < 0.015);
+  CHECK(std::abs(square - 1) < 0.02);
+  CHECK(low >= 0);
+  CHECK(low < 1e-4);
+  CHECK(high < 1);
+  CHECK(high > 0.9999);
+  int counts[3] = {};
+  for (int i = 0; i < 3000; ++i) ++counts[random.below(3)];
+  for (int count : counts) CHECK(std::abs(count - 1000) < 120);
+}
+
+TEST_CASE("dropout keeps the mean, repeats under one seed, and differs between streams") {
+  Tensor x = ones({100, 100});
+  auto dropped = [&](uint64_t seed, uint64_t stream) {
+    manual_seed(seed, stream);
+    return dropout(x, Scalar(0.3)).values();
+  };
+  const auto once = dropped(1, 1);
+  CHECK(once == dropped(1, 1));
+  CHECK(once != dropped(1, 2));
+  CHECK(std::count(once.begin(), once.end(), 0) == doctest::Approx(3000).epsilon(0.1));
+  CHECK(mean(tensor(once, {10000})).item() == doctest::Approx(1).epsilon(0.03));
+}
