@@ -42,6 +42,7 @@ std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::Atte
 class KeyValueCache {
  public:
   KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width);
+  KeyValueCache(KeyValueCache&&) = default;  // and no copies: two handles to the same tensors would write into each other
   /// Adds one token's key and value (row b of `next`) to each hypothesis b; returns all that it has, as attention wants it.
   nn::KeyValues append(const nn::KeyValues& next);
   /// Goes on with copies of the hypotheses `parents`: beam search drops some and doubles others.

@@ -1,7 +1,8 @@
 // The gradient of every op, checked against central differences; and the checker itself.
 #include <doctest/doctest.h>
+#include <omp.h>
 
-#include <filesystem>
+#include <cmath>
 #include <fstream>
 #include <regex>
 #include <set>
@@ -219,10 +220,14 @@ std::vector<Tensor> inputs_for(const Row& row) {
 }  // namespace
 
 TEST_CASE("gradcheck of every op") {
+  // One thread: waking others for thousands of tiny results takes longer than the work, much longer on a busy machine.
+  const int threads = omp_get_max_threads();
+  omp_set_num_threads(1);
   for (const Row& row : table()) {
     GradcheckResult result = gradcheck(row.f, inputs_for(row));
     CHECK_MESSAGE(result.ok, row.name, ": ", result.message);
   }
+  omp_set_num_threads(threads);
 }
 
 TEST_CASE("every op that core/ops.h declares has a row") {

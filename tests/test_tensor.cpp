@@ -1,11 +1,11 @@
 // Tensors as values: shapes, printing, memory, random numbers, and what ops refuse.
-#include <doctest/doctest.h>
 
 #include <cmath>
 #include <cstdint>
 #include <sstream>
 
 #include "core/ops.h"
+#include "tests/testing.h"
 
 using namespace difftensor;
 
@@ -15,15 +15,6 @@ std::string text(const T& value) {
   std::ostringstream out;
   out << value;
   return out.str();
-}
-template <class F>
-std::string error_of(F f) {
-  try {
-    f();
-  } catch (const std::invalid_argument& e) {
-    return e.what();
-  }
-  return "no error";
 }
 }  // namespace
 

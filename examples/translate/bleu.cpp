@@ -7,7 +7,7 @@
 #include <cstdio>
 #include <cwchar>
 #include <cwctype>
-#include <regex>
+#include <functional>
 #include <stdexcept>
 #include <string_view>
 #include <unordered_map>
@@ -20,21 +20,45 @@ void replace_all(std::string& text, std::string_view from, std::string_view to) 
     text.replace(at, from.size(), to);
 }
 
-// The tokenizer of mteval-v13a.pl, which puts spaces around punctuation. Its patterns are sacreBLEU's; they only look
-// at ASCII, so that bytes of UTF-8 do as well as characters.
-std::string tokenize_13a(const std::string& line) {
-  static const std::regex symbols("([{-~\\[-` -&(-+:-@/])"), mark_after_nondigit("([^0-9])([.,])"),
-      mark_before_nondigit("([.,])([^0-9])"), dash_after_digit("([0-9])(-)");
-  std::string text = ' ' + line + ' ';
-  replace_all(text, "<skipped>", "");
-  replace_all(text, "&quot;", "\"");
-  replace_all(text, "&amp;", "&");
-  replace_all(text, "&lt;", "<");
-  replace_all(text, "&gt;", ">");
-  text = std::regex_replace(text, symbols, " $1 ");
-  text = std::regex_replace(text, mark_after_nondigit, "$1 $2 ");
-  text = std::regex_replace(text, mark_before_nondigit, " $1 $2");
-  return std::regex_replace(text, dash_after_digit, "$1 $2 ");
+bool is_digit(char c) { return c >= '0' && c <= '9'; }
+bool is_mark(char c) { return c == '.' || c == ','; }
+bool is_dash(char c) { return c == '-'; }
+// ASCII that is not a letter, a digit, a mark or a dash; nor an apostrophe, as in "isn't".
+bool is_symbol(char c) {
+  return c >= ' ' && c <= '~' && !is_digit(c) && !is_mark(c) && !is_dash(c) && c != '\'' && !(c >= 'a' && c <= 'z') &&
+         !(c >= 'A' && c <= 'Z');
+}
+
+// Puts a space inside each pair of characters of these kinds, and one before or after it. Pairs do not overlap, as
+// matches of a regular expression do not: the second character of one is not the first of the next.
+template <class First, class Second>
+std::string space_pairs(const std::string& text, const char* before, First first, Second second, const char* after) {
+  std::string spaced;
+  for (size_t i = 0; i < text.size(); ++i)
+    if (i + 1 < text.size() && first(text[i]) && second(text[i + 1])) {
+      spaced.append(before) += text[i];
+      spaced.append(" ") += text[++i];
+      spaced.append(after);
+    } else {
+      spaced += text[i];
+    }
+  return spaced;
+}
+
+// The tokenizer of mteval-v13a.pl, as in sacreBLEU: puts spaces around punctuation. It only looks at ASCII, so that
+// bytes of UTF-8 do as well as characters.
+std::string tokenize_13a(std::string line) {
+  replace_all(line, "<skipped>", "");
+  replace_all(line, "&quot;", "\"");
+  replace_all(line, "&amp;", "&");
+  replace_all(line, "&lt;", "<");
+  replace_all(line, "&gt;", ">");
+  std::string text = " ";
+  for (const char c : line) text += is_symbol(c) ? std::string{' ', c, ' '} : std::string(1, c);
+  text += ' ';
+  text = space_pairs(text, "", std::not_fn(is_digit), is_mark, " ");
+  text = space_pairs(text, " ", is_mark, std::not_fn(is_digit), "");
+  return space_pairs(text, "", is_digit, is_dash, " ");
 }
 
 // The length in bytes of the whitespace character that `text` begins with, 0 if it is another. Python's notion of it,

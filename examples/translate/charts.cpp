@@ -138,8 +138,9 @@ std::string colour_at(const std::vector<Colour>& ramp, double at) {
   return text;
 }
 
+// The largest magnitude.
 double largest(const std::vector<float>& values) {
-  double most = 0;
+  double most = 1e-6;  // a map of zeros has a scale, too
   for (const float v : values)
     if (std::isfinite(v)) most = std::max(most, std::abs(static_cast<double>(v)));
   return most;
@@ -237,7 +238,7 @@ std::string attention_chart(const AttentionFigure& figure) {
   const auto panel = [&](int index, const std::string& name, const std::vector<float>& map, double low, double high,
                          const std::vector<Colour>& ramp) {
     const double x = left + index * pitch;
-    const auto colour = [&](double value) { return colour_at(ramp, high > low ? (value - low) / (high - low) : 0); };
+    const auto colour = [&](double value) { return colour_at(ramp, (value - low) / (high - low)); };
     svg.text(x, 88, 14, ink, name, bold);
     for (size_t j = 0; j < columns; ++j) {
       const double at = x + (j + 0.5) * cell + 0.3 * label;

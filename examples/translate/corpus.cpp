@@ -6,7 +6,6 @@
 #include <cstring>
 #include <fstream>
 #include <istream>
-#include <sstream>
 #include <string_view>
 
 namespace translate {
@@ -105,11 +104,10 @@ std::vector<Pair> read_tsv(const std::string& path) {
 
 std::string read_file(const std::string& path) {
   std::ifstream in = open(path);
-  std::ostringstream bytes;
-  // Nothing to copy sets bytes.fail(), so ask the source of the bytes how it went.
-  bytes << in.rdbuf();
+  std::string bytes;
+  for (char block[1 << 16]; in.read(block, sizeof block), in.gcount() > 0;) bytes.append(block, in.gcount());
   if (in.bad()) throw InputError(cannot("read", path));
-  return bytes.str();
+  return bytes;
 }
 
 void write_file(const std::string& path, const std::string& bytes) {

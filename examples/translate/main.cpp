@@ -48,13 +48,14 @@ void add_training_options(CLI::App& app, Arguments& a) {
   app.add_option("--ff", s.ff, "feed-forward width, instead of the preset's")->group("Model");
   app.add_option("--layers", s.layers, "layers of each stack, instead of the preset's")->group("Model");
   app.add_option("--dropout", s.dropout, "[0 for a task, 0.1 for files]")->group("Model");
-  app.add_option("--batch-tokens", s.batch_tokens, "(longest side) x (sentences) of an update")->group("Training")->capture_default_str();
-  app.add_option("--lr", s.lr, "peak learning rate [0.003]")->group("Training");
+  app.add_option("--batch-tokens", s.batch_tokens, "(longest side) x (sentences) of an update [1024 for a task, 4096 for files]")->group("Training");
+  app.add_option("--lr", s.lr, "peak learning rate")->group("Training")->capture_default_str();
+  app.add_option("--schedule", s.schedule, "inverse-sqrt or cosine [cosine for a task]")->group("Training");
   app.add_option("--warmup", s.warmup, "updates to reach it [200 for a task, 1000 for files]")->group("Training");
-  app.add_option("--label-smoothing", s.label_smoothing, "")->group("Training")->capture_default_str();
+  app.add_option("--label-smoothing", s.label_smoothing, "[0 for a task, 0.1 for files]")->group("Training");
   app.add_option("--weight-decay", s.weight_decay, "")->group("Training")->capture_default_str();
   app.add_option("--clip-norm", s.clip_norm, "longest gradient")->group("Training")->capture_default_str();
-  app.add_option("--max-epochs", s.max_epochs, "[5 for a task, 10 for files]")->group("Training");
+  app.add_option("--max-epochs", s.max_epochs, "[3 for a task, 10 for files]")->group("Training");
   app.add_option("--max-updates", s.max_updates, "stop there")->group("Training");
   app.add_option("--seed", s.seed, "fixes everything that is random")->group("Training")->capture_default_str();
   app.add_option("--log-every", s.log_every, "updates between reports")->group("Training")->capture_default_str();

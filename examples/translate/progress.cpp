@@ -34,8 +34,8 @@ std::string progress_line(int64_t done, int64_t total, double steps_per_second, 
   char percent[8], rate[32];
   std::snprintf(percent, sizeof percent, "%3d%% ", static_cast<int>(100 * fraction));
   std::snprintf(rate, sizeof rate, steps_per_second < 100 ? "  %.1f/s" : "  %.0f/s", steps_per_second);
-  std::string text = "  " + std::to_string(done) + "/" + std::to_string(total) + rate;
-  if (steps_per_second > 0) text += "  " + duration((total - done) / steps_per_second) + " left";
+  std::string text = "  " + std::to_string(done) + "/" + std::to_string(total);
+  if (steps_per_second > 0) text += rate + ("  " + duration((total - done) / steps_per_second)) + " left";
   if (!status.empty()) text += "  " + status;
 
   const int room = columns - 5 - static_cast<int>(text.size());

@@ -1,5 +1,6 @@
 #include "examples/translate/settings.h"
 
+#include <algorithm>
 #include <map>
 
 #include "examples/translate/corpus.h"
@@ -31,11 +32,24 @@ void Settings::resolve() {
   if (preset.empty()) preset = files ? "tiny" : "toy";
   if (!presets.count(preset)) throw InputError("--preset " + preset + ": there are toy, tiny, small and base");
   if (dropout < 0) dropout = files ? 0.1 : 0;
-  if (lr == 0) lr = 0.003;
+  if (label_smoothing < 0) label_smoothing = files ? 0.1 : 0;
+  if (batch_tokens == 0) batch_tokens = files ? 4096 : 1024;
   if (warmup == 0) warmup = files ? 1000 : 200;
-  if (max_epochs == 0) max_epochs = max_updates ? max_updates : files ? 10 : 5;
+  if (schedule.empty()) schedule = files ? "inverse-sqrt" : "cosine";
+  if (schedule != "inverse-sqrt" && schedule != "cosine")
+    throw InputError("--schedule " + schedule + ": there are inverse-sqrt and cosine");
+  if (max_epochs == 0) max_epochs = max_updates ? max_updates : files ? 10 : 3;
+  for (auto [value, name] : {std::pair{pairs, "--pairs"}, {batch_tokens, "--batch-tokens"}, {max_length, "--max-length"},
+                             {warmup, "--warmup"}, {max_epochs, "--max-epochs"}, {log_every, "--log-every"}})
+    if (value < 1) throw InputError(std::string(name) + " " + std::to_string(value) + ": must be positive");
+  if (!(lr > 0) || !(clip_norm > 0)) throw InputError("--lr and --clip-norm must be positive");
   const models::TransformerConfig c = model(vocab_size);
   d_model = c.d_model, ff = c.ff, heads = c.heads, layers = c.encoder_layers;
+}
+
+difftensor::optim::Schedule Settings::learning_rate(int64_t updates) const {
+  if (schedule == "inverse-sqrt") return difftensor::optim::inverse_sqrt(lr, warmup);
+  return difftensor::optim::cosine(lr, std::min(warmup, updates - 1), updates);
 }
 
 models::TransformerConfig Settings::model(int64_t vocabulary) const {

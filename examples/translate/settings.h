@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/transformer.h"
+#include "optim/schedule.h"
 
 namespace translate {
 
@@ -30,14 +31,15 @@ struct Settings {
   double dropout = -1;                    // negative: 0 for a task, 0.1 for files
 
   // Training. An update sees batch_tokens: (longest side of a sentence) x (sentences).
-  int64_t batch_tokens = 4096;
-  double lr = 0;                          // the peak; 0: 0.003
-  int64_t warmup = 0;                     // updates to reach it, then 1 / sqrt(update); 0: 200 for a task, 1000 for files
-  double label_smoothing = 0.1;
+  int64_t batch_tokens = 0;               // 0: 1024 for a task, 4096 for files
+  double lr = 0.003;                      // the peak
+  int64_t warmup = 0;                     // updates to reach it; 0: 200 for a task, 1000 for files
+  std::string schedule;                   // then: inverse-sqrt | cosine (to 0 at the end); empty: cosine for a task
+  double label_smoothing = -1;            // negative: 0 for a task, 0.1 for files
   double weight_decay = 0.01;
   double beta1 = 0.9, beta2 = 0.98, eps = 1e-8;
   double clip_norm = 1;
-  int64_t max_epochs = 0;                 // 0: 5 for a task, 10 for files
+  int64_t max_epochs = 0;                 // 0: 3 for a task, 10 for files
   int64_t max_updates = 0;                // 0: as many as the epochs take
   uint64_t seed = 1;                      // fixes the task, the vocabulary, the weights, the shuffles and the dropout
 
@@ -46,12 +48,14 @@ struct Settings {
 
   /// Fills in what depends on other settings. Throws InputError on a setting that cannot be.
   void resolve();
+  /// The learning rate of each update, for a training of so many.
+  difftensor::optim::Schedule learning_rate(int64_t updates) const;
   /// The model these settings describe, for a vocabulary of this size.
   difftensor::models::TransformerConfig model(int64_t vocabulary) const;
 };
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Settings, task, pairs, train, valid, train_src, train_tgt, valid_src, valid_tgt, vocab_size,
-                                   max_length, preset, d_model, ff, heads, layers, attention, style, dropout, batch_tokens, lr, warmup, label_smoothing,
-                                   weight_decay, beta1, beta2, eps, clip_norm, max_epochs, max_updates, seed, log_every)
+                                   max_length, preset, d_model, ff, heads, layers, attention, style, dropout, batch_tokens, lr, warmup, schedule,
+                                   label_smoothing, weight_decay, beta1, beta2, eps, clip_norm, max_epochs, max_updates, seed, log_every)
 
 }  // namespace translate

@@ -9,36 +9,36 @@ namespace {
 
 using difftensor::Random;
 
-constexpr size_t valid_pairs = 500, test_pairs = 1000;
+// Makes a pair of some length, in digits or letters.
+using Draw = Pair (*)(Random& random, int length);
 
-// Draws the held-out pairs, then training pairs that are none of them. Both draws take a Random and give a Pair.
-template <class DrawHeldOut, class Draw>
-Splits make_splits(int64_t train_pairs, uint64_t seed, DrawHeldOut draw_held_out, Draw draw) {
+// Draws the held-out pairs, then training pairs that are none of them. Lengths take turns: all are equally frequent.
+Splits make_splits(int64_t train_pairs, uint64_t seed, Draw draw, int shortest, int shortest_held_out, int longest) {
+  constexpr size_t valid_pairs = 500, test_pairs = 1000;
+  const auto length = [=](size_t i, int least) { return least + static_cast<int>(i % (longest - least + 1)); };
   Splits splits;
   std::unordered_set<std::string> held_out;
   for (Random random(0, /*stream=*/1); held_out.size() < valid_pairs + test_pairs;) {
-    Pair pair = draw_held_out(random);
+    Pair pair = draw(random, length(held_out.size(), shortest_held_out));
     if (!held_out.insert(pair.source).second) continue;
     (splits.valid.size() < valid_pairs ? splits.valid : splits.test).push_back(std::move(pair));
   }
   for (Random random(seed); static_cast<int64_t>(splits.train.size()) < train_pairs;) {
-    Pair pair = draw(random);
+    Pair pair = draw(random, length(splits.train.size(), shortest));
     if (!held_out.contains(pair.source)) splits.train.push_back(std::move(pair));
   }
   return splits;
 }
 
-// A number of `fewest_digits` to 6 digits, each count equally likely.
-Pair draw_number(Random& random, int fewest_digits) {
+Pair draw_number(Random& random, int digits) {
   static constexpr int powers[] = {0, 10, 100, 1'000, 10'000, 100'000, 1'000'000};
-  const int digits = fewest_digits + static_cast<int>(random.below(7 - fewest_digits));
   const int number = powers[digits - 1] + static_cast<int>(random.below(powers[digits] - powers[digits - 1]));
   return {english(number), german(number)};
 }
 
-Pair draw_letters(Random& random) {
+Pair draw_letters(Random& random, int letters) {
   std::string text;
-  for (uint64_t letters = 3 + random.below(10); letters > 0; --letters) {
+  for (; letters > 0; --letters) {
     if (!text.empty()) text += ' ';
     text += static_cast<char>('a' + random.below(26));
   }
@@ -79,14 +79,10 @@ std::string german(int number) {
   return small[number];
 }
 
-Splits make_numbers(int64_t train_pairs, uint64_t seed) {
-  return make_splits(
-      train_pairs, seed, [](Random& random) { return draw_number(random, 3); },
-      [](Random& random) { return draw_number(random, 1); });
-}
+Splits make_numbers(int64_t train_pairs, uint64_t seed) { return make_splits(train_pairs, seed, draw_number, 1, 3, 6); }
 
 Splits make_reverse(int64_t train_pairs, uint64_t seed) {
-  return make_splits(train_pairs, seed, draw_letters, draw_letters);
+  return make_splits(train_pairs, seed, draw_letters, 3, 3, 12);
 }
 
 }  // namespace translate

@@ -35,7 +35,7 @@ class Log {
  public:
   explicit Log(const std::string& path) : file_(std::fopen(path.c_str(), "w")) {
     if (!file_) throw InputError(path + ": cannot be written");
-    std::fprintf(file_, "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,seconds\n");
+    std::fprintf(file_, "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds\n");
   }
   ~Log() { std::fclose(file_); }
   Log(const Log&) = delete;
@@ -58,11 +58,11 @@ class Trainer {
 
   void run() {
     optim::AdamW optimizer({{model().parameters(), s_.weight_decay}}, s_.lr, {s_.beta1, s_.beta2, s_.eps});
-    const optim::Schedule schedule = optim::inverse_sqrt(s_.lr, s_.warmup);
     Log log(folder_ + "/train_log.csv");
-    int64_t updates_per_epoch = static_cast<int64_t>(make_batches(train_, s_.batch_tokens, nullptr).size());
+    const int64_t updates_per_epoch = static_cast<int64_t>(make_batches(train_, s_.batch_tokens, nullptr).size());
     const int64_t total = s_.max_updates ? std::min(s_.max_updates, s_.max_epochs * updates_per_epoch)
                                          : s_.max_epochs * updates_per_epoch;
+    const optim::Schedule schedule = s_.learning_rate(total);
     Progress progress(total);
     const double start = seconds();
 
@@ -98,21 +98,21 @@ class Trainer {
           std::printf("epoch %ld  update %ld  loss %.4f  perplexity %.2f  %.0f tokens/s  lr %.2e  gradient norm %.2f\n", epoch,
                       update, loss / count, std::exp(nll / count), rate, optimizer.lr(), norm);
           std::fflush(stdout);
-          log.line("train,%ld,%ld,%.6f,%.4f,%.0f,%.8f,%.6f,,%.1f\n", epoch, update, loss / count, std::exp(nll / count), rate,
+          log.line("train,%ld,%ld,%.6f,%.4f,%.0f,%.8f,%.6f,,,%.1f\n", epoch, update, loss / count, std::exp(nll / count), rate,
                    optimizer.lr(), norm, seconds() - start);
           loss = nll = 0, targets = tokens = 0, since = seconds();
         }
       }
       progress.clear();
       const Validation v = validate();
-      std::printf("epoch %ld  update %ld  VALID  loss %.4f  perplexity %.3f  BLEU %.2f  after %.0f s\n", epoch, update, v.loss,
-                  std::exp(v.loss), v.bleu.score, seconds() - start);
+      std::printf("epoch %ld  update %ld  VALID  loss %.4f  perplexity %.3f  BLEU %.2f  exact match %.1f%%  after %.0f s\n", epoch,
+                  update, v.loss, std::exp(v.loss), v.bleu.score, v.exact, seconds() - start);
       for (size_t i = 0; i < v.samples.size(); ++i)
         std::printf("    %s\n    = %s%s\n", valid_pairs_[i].source.c_str(), v.samples[i].c_str(),
                     v.samples[i] == valid_pairs_[i].target ? "" : ("\n    ~ " + valid_pairs_[i].target).c_str());
       std::fflush(stdout);
-      log.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f\n", epoch, update, v.loss, std::exp(v.loss), v.bleu.score,
-               seconds() - start);
+      log.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f\n", epoch, update, v.loss, std::exp(v.loss), v.bleu.score,
+               v.exact, seconds() - start);
       valid_points_.push_back({static_cast<double>(update), v.loss});
       if (v.loss < best_) {
         best_ = v.loss;
@@ -132,6 +132,7 @@ class Trainer {
   struct Validation {
     double loss;
     Bleu bleu;
+    double exact;  // per cent
     std::vector<std::string> samples;
   };
 
@@ -179,7 +180,7 @@ class Trainer {
     return sum;
   }
 
-  // Loss without smoothing or dropout over all validation pairs, and BLEU of greedy translations of the first 200.
+  // Loss without smoothing or dropout over all validation pairs, and BLEU and exact matches of greedy translations of the first 200.
   Validation validate() {
     NoGrad no_grad;
     model().eval();
@@ -200,8 +201,11 @@ class Trainer {
     }
     std::vector<std::string> found = run_.translate(sources, 1, "validation");
     const Bleu bleu = corpus_bleu(found, references);
+    double exact = 0;
+    for (size_t i = 0; i < found.size(); ++i) exact += found[i] == references[i];
+    exact *= 100 / static_cast<double>(found.size());
     found.resize(std::min<size_t>(3, found.size()));
-    return {nll / static_cast<double>(targets), bleu, found};
+    return {nll / static_cast<double>(targets), bleu, exact, found};
   }
 
   // The cross-attention of a validation sentence, in the layer and head that look most decidedly: where the largest entry of a

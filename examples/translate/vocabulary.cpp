@@ -45,8 +45,8 @@ Vocabulary Vocabulary::train(const std::vector<std::string>& sentences, int size
        {"minloglevel", "3"}},
       &iterator, &model);
   if (!status.ok())
-    throw InputError("a vocabulary of " + std::to_string(size) + " pieces is too small to hold each character of these " +
-                     std::to_string(sentences.size()) + " sentences, or there is no text in them (" +
+    throw InputError("a vocabulary of " + std::to_string(size) +
+                     " pieces is too small to hold every character of the text, or there is no text (" +
                      status.ToString() + ")");
   return Vocabulary(std::move(model), "the learned vocabulary");
 }

@@ -1,0 +1,232 @@
+// The Transformer as a whole: what may see what, batches, learning, and decoding.
+#include <omp.h>
+
+#include <cmath>
+#include <cstring>
+#include <map>
+
+#include "models/decode.h"
+#include "optim/clip.h"
+#include "optim/optimizer.h"
+#include "tests/testing.h"
+
+using namespace difftensor;
+using models::AttentionKind;
+using models::Style;
+
+namespace {
+
+models::TransformerConfig small_config(AttentionKind attention, Style style) {
+  models::TransformerConfig c;
+  c.vocab = 23, c.d_model = 16, c.heads = 2, c.ff = 24, c.encoder_layers = c.decoder_layers = 2;
+  c.attention = attention, c.style = style;
+  return c;
+}
+
+// Runs f(config) for every attention and style.
+template <class F>
+void every_model(F f) {
+  for (AttentionKind attention : {AttentionKind::softmax, AttentionKind::diff, AttentionKind::diff_v2})
+    for (Style style : {Style::llama, Style::vaswani}) {
+      CAPTURE(to_string(attention));
+      CAPTURE(to_string(style));
+      f(small_config(attention, style));
+    }
+}
+
+const std::vector<int32_t> source{5, 6, 7, 2, 9, 2, 4, 4, 8, 10, 2}, target{1, 11, 12, 1, 13, 14, 15, 1, 16};
+const std::vector<int64_t> source_lengths{4, 2, 5}, target_lengths{3, 4, 2};
+
+}  // namespace
+
+TEST_CASE("a target sees no later target, a sentence no other sentence") {
+  every_model([](const models::TransformerConfig& config) {
+    Random random(1);
+    models::Transformer model(config, random);
+    const Tensor logits = model(source, source_lengths, target, target_lengths);
+    std::vector<int32_t> changed = target;
+    changed[5] = 20;  // the third token of the second sentence
+    const Tensor after = model(source, source_lengths, changed, target_lengths);
+    for (int64_t row = 0; row < 9; ++row) {
+      const double difference = largest_difference(slice(logits, 0, row, row + 1), slice(after, 0, row, row + 1));
+      CAPTURE(row);
+      if (row == 5 || row == 6)
+        CHECK(difference > 1e-4);
+      else
+        CHECK(difference == 0);
+    }
+    std::vector<int32_t> other = source;
+    other[4] = 3;  // in the second source: changes the second sentence, and it alone, from its first token on
+    const Tensor cross = model(other, source_lengths, target, target_lengths);
+    for (int64_t row = 0; row < 9; ++row) {
+      const double difference = largest_difference(slice(logits, 0, row, row + 1), slice(cross, 0, row, row + 1));
+      CHECK((difference > 1e-6) == (row >= 3 && row < 7));
+    }
+  });
+}
+
+TEST_CASE("a sentence alone and in a batch gives the same numbers") {
+  every_model([](const models::TransformerConfig& config) {
+    Random random(2);
+    models::Transformer model(config, random);
+    const Tensor together = model(source, source_lengths, target, target_lengths);
+    int64_t s = 0, t = 0;
+    for (size_t i = 0; i < source_lengths.size(); ++i) {
+      const std::vector<int32_t> one(source.begin() + s, source.begin() + s + source_lengths[i]);
+      const std::vector<int32_t> to(target.begin() + t, target.begin() + t + target_lengths[i]);
+      const Tensor alone = model(one, {source_lengths[i]}, to, {target_lengths[i]});
+      CHECK(largest_difference(alone, slice(together, 0, t, t + target_lengths[i])) < rounding);
+      s += source_lengths[i], t += target_lengths[i];
+    }
+  });
+}
+
+TEST_CASE("every model overfits one batch, leaks no node, and repeats bit for bit at any number of threads") {
+  const std::vector<int32_t> expected{11, 12, 2, 13, 14, 15, 2, 16, 2};
+  const int threads = omp_get_max_threads();
+  every_model([&](models::TransformerConfig config) {
+    config.dropout = Scalar(0.05);
+    std::vector<std::vector<Scalar>> runs;
+    for (int n : {1, 2, 3}) {
+      omp_set_num_threads(n);
+      Random random(3);
+      models::Transformer model(config, random);
+      optim::AdamW optimizer({{model.parameters(), 0.01}}, 0.01, {0.9, 0.98, 1e-8});
+      const int64_t nodes = live_nodes();
+      for (int step = 1; step <= 80; ++step) {
+        manual_seed(1, step);
+        cross_entropy(model(source, source_lengths, target, target_lengths), expected).backward();
+        optim::clip_grad_norm(model.parameters(), 1);
+        optimizer.step();
+        optimizer.zero_grad();
+      }
+      CHECK(live_nodes() == nodes);
+      model.eval();
+      const Tensor loss = cross_entropy(model(source, source_lengths, target, target_lengths), expected);
+      CHECK(loss.item() < 0.05);
+      runs.push_back({loss.item()});
+      for (auto& parameter : model.parameters())
+        runs.back().insert(runs.back().end(), parameter.data(), parameter.data() + parameter.numel());
+    }
+    CHECK(runs[0] == runs[1]);
+    CHECK(runs[0] == runs[2]);
+  });
+  omp_set_num_threads(threads);
+}
+
+TEST_CASE("token by token with a cache is the same as all at once") {
+  every_model([](const models::TransformerConfig& config) {
+    Random random(4);
+    models::Transformer model(config, random);
+    NoGrad no_grad;
+    const std::vector<int32_t> words{1, 7, 9, 3, 5};
+    const nn::Sequences from = nn::packed_sequences(source_lengths);
+    const Tensor memory = model.encode(source, from);
+    const auto keys_values = model.memory_keys_values(memory, from);
+    std::vector<models::KeyValueCache> caches;
+    for (int layer = 0; layer < config.decoder_layers; ++layer) caches.emplace_back(3, 5, config.d_model);
+    std::vector<Tensor> steps;  // all three sentences get the same words
+    for (int32_t i = 0; i < 5; ++i) {
+      // A copy of the last hypothesis, dropped again: select() must carry the caches along.
+      steps.push_back(model.step({words[i], words[i], words[i]}, i, keys_values, caches));
+      for (auto& cache : caches) {
+        cache.select({2, 1, 0, 0});
+        cache.select({2, 1, 0});
+      }
+    }
+    std::vector<int32_t> all;
+    for (int b = 0; b < 3; ++b) all.insert(all.end(), words.begin(), words.end());
+    const Tensor once = model.decode(all, nn::packed_sequences({5, 5, 5}), memory, from);
+    for (int64_t b = 0; b < 3; ++b)
+      for (int64_t i = 0; i < 5; ++i)
+        CHECK(largest_difference(slice(steps[i], 0, b, b + 1), slice(once, 0, b * 5 + i, b * 5 + i + 1)) < rounding);
+  });
+}
+
+namespace {
+// A model's score of a whole translation, computed without a cache.
+double log_probability(const models::Transformer& model, const std::vector<int32_t>& from, std::vector<int32_t> tokens, bool ended) {
+  std::vector<int32_t> in{1};
+  in.insert(in.end(), tokens.begin(), tokens.end());
+  if (ended) tokens.push_back(2);
+  in.resize(tokens.size());
+  const Tensor log_p = log_softmax(model(from, {static_cast<int64_t>(from.size())}, in, {static_cast<int64_t>(in.size())}));
+  double total = 0;
+  for (size_t i = 0; i < tokens.size(); ++i) total += log_p.data()[static_cast<int64_t>(i) * log_p.dim(1) + tokens[i]];
+  return total;
+}
+
+// The best translation of at most `limit` tokens (EOS counted), by trying all of them.
+std::pair<double, std::vector<int32_t>> exhaustive(const models::Transformer& model, const std::vector<int32_t>& from,
+                                                   std::vector<int32_t> so_far, size_t limit, double alpha) {
+  std::pair<double, std::vector<int32_t>> best{
+      log_probability(model, from, so_far, true) / std::pow(static_cast<double>(so_far.size() + 1), alpha), so_far};
+  if (so_far.size() + 1 == limit) return best;
+  for (int32_t word = 0; word < model.config.vocab; ++word) {
+    if (word == 2) continue;
+    std::vector<int32_t> longer = so_far;
+    longer.push_back(word);
+    best = std::max(best, exhaustive(model, from, longer, limit, alpha));
+  }
+  return best;
+}
+}  // namespace
+
+TEST_CASE("greedy search takes the likeliest word each time; batched or not") {
+  every_model([](const models::TransformerConfig& config) {
+    Random random(6);
+    models::Transformer model(config, random);
+    model.eval();
+    NoGrad no_grad;
+    const std::vector<std::vector<int32_t>> sources{{5, 6, 7, 2}, {9, 2}, {4, 4, 8, 10, 2}};
+    const auto found = models::decode(model, sources);
+    models::DecodeOptions one_by_one;
+    one_by_one.batch_size = 1;
+    const auto alone = models::decode(model, sources, one_by_one);
+    for (size_t i = 0; i < sources.size(); ++i) {
+      std::vector<int32_t> tokens{1};
+      const size_t limit = sources[i].size() * 3 / 2 + 10;
+      while (tokens.size() <= limit) {
+        const Tensor logits = model(sources[i], {static_cast<int64_t>(sources[i].size())}, tokens, {static_cast<int64_t>(tokens.size())});
+        const Scalar* last = logits.data() + (static_cast<int64_t>(tokens.size()) - 1) * config.vocab;
+        const int32_t word = static_cast<int32_t>(std::max_element(last, last + config.vocab) - last);
+        if (word == 2) break;
+        tokens.push_back(word);
+      }
+      tokens.erase(tokens.begin());
+      CHECK(found[i].at(0).tokens == tokens);
+      CHECK(alone[i].at(0).tokens == tokens);
+    }
+  });
+}
+
+TEST_CASE("a beam as wide as the search space finds the best of all translations") {
+  auto config = small_config(AttentionKind::diff, Style::llama);
+  config.vocab = 5;
+  for (uint64_t seed : {1, 2, 3})
+    for (double alpha : {0.0, 0.6, 1.0}) {
+      Random random(seed);
+      models::Transformer model(config, random);
+      model.eval();
+      NoGrad no_grad;
+      const std::vector<int32_t> from{3, 4, 2};
+      models::DecodeOptions options;
+      options.beam = 300;
+      options.length_penalty = alpha;
+      options.max_length_factor = 0;
+      options.max_length_extra = 4;
+      const auto found = models::decode(model, {from}, options).at(0);
+      const auto [score, tokens] = exhaustive(model, from, {}, 4, alpha);
+      CAPTURE(seed);
+      CAPTURE(alpha);
+      CHECK(found.at(0).tokens == tokens);
+      CHECK(found.at(0).score == doctest::Approx(score).epsilon(1e-5));
+      for (size_t i = 1; i < found.size(); ++i) CHECK(found[i - 1].score >= found[i].score);
+    }
+}
+
+TEST_CASE("decoding refuses a model in training mode") {
+  Random random(1);
+  models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);
+  CHECK_THROWS_WITH(models::decode(model, {{5, 2}}), "decode: the model is in training mode: call eval() first");
+}

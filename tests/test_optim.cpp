@@ -1,0 +1,258 @@
+// Optimizers, schedules and clipping, against PyTorch's numbers (tests/golden/optim.py) and by themselves.
+#include <doctest/doctest.h>
+#include <omp.h>
+
+#include <cmath>
+#include <functional>
+#include <memory>
+
+#include "core/ops.h"
+#include "core/safetensors.h"
+#include "optim/clip.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
+
+using namespace difftensor;
+using namespace difftensor::optim;
+
+namespace {
+constexpr double tolerance = sizeof(Scalar) == 8 ? 1e-12 : 1e-5;
+
+SafeTensors golden(const std::string& name) { return load_safetensors("tests/golden/optim/" + name + ".safetensors"); }
+
+// x[i] along the first axis, as a tensor of its own.
+Tensor row(const Tensor& x, int64_t i) {
+  return reshape(slice(x, 0, i, i + 1), std::vector<int64_t>(x.shape().begin() + 1, x.shape().end())).clone();
+}
+
+// Gives `parameter` this gradient.
+void set_grad(const Tensor& parameter, const Tensor& gradient) {
+  parameter.zero_grad();
+  parameter.backward(gradient);
+}
+
+Tensor random_parameter(const Shape& shape, uint64_t seed) {
+  Random random(seed);
+  return randn(shape, random).requires_grad();
+}
+Tensor random_gradient(const Shape& shape, int step) {
+  Random random(100, step);
+  return randn(shape, random);
+}
+
+void check_close(const Tensor& ours, const Tensor& expected, double limit = tolerance) {
+  REQUIRE(ours.shape() == expected.shape());
+  for (int64_t i = 0; i < ours.numel(); ++i)
+    CHECK(std::abs(ours.data()[i] - expected.data()[i]) <= limit * std::max<Scalar>(1, std::abs(expected.data()[i])));
+}
+}  // namespace
+
+TEST_CASE("ten updates as PyTorch makes them") {
+  struct Case {
+    const char* name;
+    std::function<std::unique_ptr<Optimizer>(const Tensor& a, const Tensor& b)> make;
+    double max_norm = INFINITY;
+  };
+  // These settings are those of tests/golden/optim.py.
+  const auto groups = [](const Tensor& a, const Tensor& b) {
+    return std::vector<ParameterGroup>{{{a}, 0.1, 1}, {{b}, 0, 0.5}};
+  };
+  for (const Case& c : std::vector<Case>{
+           {"sgd", [](auto& a, auto& b) { return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}}}, 0.1); }},
+           {"sgd-decay",
+            [](auto& a, auto& b) { return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}, 0.1}}, 0.1); }},
+           {"sgd-momentum",
+            [](auto& a, auto& b) {
+              return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}, 0.1}}, 0.1, SGDOptions{.momentum = 0.9});
+            }},
+           {"sgd-nesterov",
+            [](auto& a, auto& b) {
+              return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}, 0.1}}, 0.1,
+                                           SGDOptions{.momentum = 0.9, .nesterov = true});
+            }},
+           {"adam",
+            [](auto& a, auto& b) { return std::make_unique<Adam>(std::vector<ParameterGroup>{{{a, b}, 0.1}}, 0.01); }},
+           {"adamw",
+            [=](auto& a, auto& b) {
+              return std::make_unique<AdamW>(groups(a, b), 0.01, AdamOptions{.beta2 = 0.98, .eps = 1e-6});
+            }},
+           {"adamw-clipped", [=](auto& a, auto& b) { return std::make_unique<AdamW>(groups(a, b), 0.01); }, 3.0}}) {
+    const SafeTensors file = golden(c.name);
+    const Tensor a_values = file.tensors.at("a.values"), b_values = file.tensors.at("b.values");
+    const Tensor a = row(a_values, 0).requires_grad(), b = row(b_values, 0).requires_grad();
+    const auto optimizer = c.make(a, b);
+    for (int step = 0; step < 10; ++step) {
+      CAPTURE(c.name);
+      CAPTURE(step);
+      set_grad(a, row(file.tensors.at("a.grads"), step));
+      set_grad(b, row(file.tensors.at("b.grads"), step));
+      clip_grad_norm({a, b}, c.max_norm);
+      optimizer->step();
+      check_close(a, row(a_values, step + 1));
+      check_close(b, row(b_values, step + 1));
+    }
+  }
+}
+
+TEST_CASE("schedules") {
+  const SafeTensors file = golden("schedules");
+  const Tensor inverse = file.tensors.at("inverse_sqrt"), wave = file.tensors.at("cosine");
+  for (int update = 1; update <= 40; ++update) {
+    CAPTURE(update);
+    CHECK(inverse_sqrt(0.003, 10)(update) == doctest::Approx(inverse.data()[update - 1]).epsilon(tolerance));
+    CHECK(cosine(0.003, 0, 40, 0.1)(update) == doctest::Approx(wave.data()[update]).epsilon(tolerance));
+    // Warmup only puts a ramp in front.
+    CHECK(cosine(0.003, 5, 45, 0.1)(5 + update) == doctest::Approx(wave.data()[update]).epsilon(tolerance));
+  }
+  CHECK(constant(2)(1) == 2);
+  CHECK(cosine(2, 4, 8)(1) == 0.5);
+  CHECK(cosine(2, 4, 8)(4) == 2);
+  CHECK(cosine(2, 4, 8)(8) == 0);
+  CHECK(cosine(2, 4, 8)(100) == 0);
+  CHECK(inverse_sqrt(2, 4)(4) == 2);
+  CHECK_THROWS_AS(inverse_sqrt(1, 0), std::invalid_argument);
+  CHECK_THROWS_AS(cosine(1, 8, 8), std::invalid_argument);
+}
+
+TEST_CASE("clip_grad_norm") {
+  const Tensor a = zeros({2}).requires_grad(), b = zeros({1}).requires_grad(), none = zeros({3}).requires_grad();
+  set_grad(a, tensor({1, 2}, {2}));
+  set_grad(b, tensor({2}, {1}));
+  SUBCASE("returns the norm and shortens to max_norm") {
+    CHECK(clip_grad_norm({a, none, b}, 1.5) == 3);
+    check_close(a.grad(), tensor({Scalar(0.5), 1}, {2}), 1e-6);
+    CHECK(clip_grad_norm({a, b}, 10) == doctest::Approx(1.5).epsilon(1e-6));
+    CHECK_FALSE(none.grad().defined());
+  }
+  SUBCASE("leaves shorter ones to the bit") {
+    CHECK(clip_grad_norm({a, b}, 4) == 3);
+    CHECK(a.grad().values() == std::vector<Scalar>{1, 2});
+  }
+  SUBCASE("reports what is not finite") {
+    set_grad(b, tensor({NAN}, {1}));
+    CHECK(std::isnan(clip_grad_norm({a, b}, 1)));
+    CHECK(a.grad().values() == std::vector<Scalar>{1, 2});
+    set_grad(b, tensor({INFINITY}, {1}));
+    CHECK(std::isinf(clip_grad_norm({a, b}, 1)));
+  }
+  SUBCASE("scales two gradients once each, though they share a buffer") {
+    const Tensor c = zeros({2}).requires_grad(), d = zeros({2}).requires_grad();
+    (c + d).backward(tensor({3, 4}, {2}));
+    CHECK(clip_grad_norm({c, d}, std::sqrt(50) / 2) == doctest::Approx(std::sqrt(50)));
+    check_close(c.grad(), tensor({Scalar(1.5), 2}, {2}), 1e-6);
+    check_close(d.grad(), tensor({Scalar(1.5), 2}, {2}), 1e-6);
+  }
+  SUBCASE("sums in double") {
+    const int64_t n = 1 << 22;
+    const Tensor many = zeros({n}).requires_grad();
+    set_grad(many, full({n}, Scalar(0.1)));
+    CHECK(clip_grad_norm({many}, 1) == doctest::Approx(2048 * static_cast<double>(Scalar(0.1))).epsilon(1e-12));
+  }
+}
+
+TEST_CASE("updates have the same bits with any number of threads") {
+  const Shape shape{50001};
+  const auto run = [&](int threads) {
+    const int before = omp_get_max_threads();
+    omp_set_num_threads(threads);
+    const Tensor w = random_parameter(shape, 1);
+    AdamW optimizer({{{w}, 0.1}}, 0.1);
+    std::vector<double> norms;
+    for (int step = 0; step < 3; ++step) {
+      set_grad(w, random_gradient(shape, step));
+      norms.push_back(clip_grad_norm({w}, 1));
+      optimizer.step();
+    }
+    omp_set_num_threads(before);
+    return std::pair(norms, w.values());
+  };
+  const auto one = run(1);
+  CHECK(run(2) == one);
+  CHECK(run(5) == one);
+}
+
+TEST_CASE("saved and restored, an optimizer continues to the same bits") {
+  const Shape shape{3, 5};
+  const auto train = [&](Optimizer& optimizer, const Tensor& w, int from, int to) {
+    for (int step = from; step < to; ++step) {
+      set_grad(w, random_gradient(shape, step));
+      optimizer.step();
+    }
+  };
+  const auto check = [&](auto make) {
+    const Tensor straight = random_parameter(shape, 1), before = random_parameter(shape, 1);
+    auto a = make(straight), b = make(before);
+    train(a, straight, 0, 10);
+    train(b, before, 0, 4);
+    const auto state = b.state_dict();
+    Tensor after = before.clone().requires_grad();
+    train(b, before, 4, 7);  // does not change the copy
+    auto c = make(after);
+    c.load_state_dict(state);
+    train(c, after, 4, 10);
+    CHECK(after.values() == straight.values());
+  };
+  check([](const Tensor& w) { return SGD({{{w}, 0.1}}, 0.1, {.momentum = 0.9, .nesterov = true}); });
+  check([](const Tensor& w) { return AdamW({{{w}, 0.1}}, 0.1); });
+}
+
+TEST_CASE("a state that does not fit is refused and changes nothing") {
+  const Tensor w = random_parameter({2}, 1);
+  AdamW optimizer({{{w}}}, 0.1);
+  set_grad(w, ones({2}));
+  optimizer.step();
+  const auto good = optimizer.state_dict();
+  const auto refuses = [&](const std::map<std::string, Tensor>& state, const std::string& message) {
+    CHECK_THROWS_WITH_AS(optimizer.load_state_dict(state), ("load_state_dict: " + message).c_str(), std::invalid_argument);
+    for (auto& [name, tensor] : optimizer.state_dict()) CHECK(tensor.values() == good.at(name).values());
+  };
+  auto bad = good;
+  bad.erase("v.0");
+  refuses(bad, "the state has no v.0");
+  bad = good;
+  bad["m.1"] = zeros({2});
+  refuses(bad, "there is no place for m.1");
+  bad = good;
+  bad["v.0"] = zeros({3});
+  bad["m.0"] = zeros({2});
+  refuses(bad, "v.0 has shape (3,), not (2,)");
+}
+
+TEST_CASE("a parameter without a gradient is not updated, and its state waits") {
+  // b has a gradient in every second update only; c lives alone and sees the same gradients.
+  const Tensor a = random_parameter({3}, 1), b = random_parameter({2}, 2), c = random_parameter({2}, 2);
+  AdamW both({{{a, b}, 0.1}}, 0.1), alone({{{c}, 0.1}}, 0.1);
+  for (int step = 0; step < 8; ++step) {
+    set_grad(a, random_gradient({3}, step));
+    b.zero_grad();
+    if (step % 2) {
+      set_grad(b, random_gradient({2}, step));
+      set_grad(c, random_gradient({2}, step));
+      alone.step();
+    }
+    both.step();
+    CHECK(b.values() == c.values());
+  }
+  both.zero_grad();
+  const auto before = a.values();
+  both.step();
+  CHECK(a.values() == before);
+}
+
+TEST_CASE("settings that make no sense are refused") {
+  const Tensor w = random_parameter({2}, 1);
+  CHECK_THROWS_AS(SGD({{{w}}}, 0.1, {.nesterov = true}), std::invalid_argument);
+  CHECK_THROWS_AS(AdamW({{{w}}, {{w}}}, 0.1), std::invalid_argument);
+}
+
+TEST_CASE("set_lr takes effect, in proportion in each group") {
+  const Tensor a = zeros({1}).requires_grad(), b = zeros({1}).requires_grad();
+  SGD optimizer({{{a}}, {{b}, 0, 0.5}}, 1);
+  set_grad(a, ones({1}));
+  set_grad(b, ones({1}));
+  optimizer.set_lr(0.25);
+  optimizer.step();
+  CHECK(optimizer.lr() == 0.25);
+  CHECK(a.item() == Scalar(-0.25));
+  CHECK(b.item() == Scalar(-0.125));
+}

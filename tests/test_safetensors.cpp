@@ -1,0 +1,248 @@
+// Files: what is written is read back, what is broken is refused, and a failed write harms nothing.
+#include <doctest/doctest.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+
+#include "core/safetensors.h"
+
+using namespace difftensor;
+namespace fs = std::filesystem;
+
+namespace {
+// A folder that goes away with its content.
+struct TemporaryFolder {
+  TemporaryFolder() {
+    std::string name = (fs::temp_directory_path() / "difftensor-XXXXXX").string();
+    REQUIRE(mkdtemp(name.data()));
+    path = name;
+  }
+  ~TemporaryFolder() { fs::remove_all(path); }
+  std::string operator/(const char* name) const { return path / name; }
+  fs::path path;
+};
+
+// A file of this header and data, whatever they are.
+void write_raw(const std::string& path, const std::string& header, const std::string& data) {
+  const uint64_t length = header.size();
+  std::ofstream out(path, std::ios::binary);
+  out.write(reinterpret_cast<const char*>(&length), sizeof(length)) << header << data;
+}
+
+template <class T>
+std::string bytes_of(const std::vector<T>& values) {
+  return {reinterpret_cast<const char*>(values.data()), values.size() * sizeof(T)};
+}
+
+std::string load_error(const std::string& path) {
+  try {
+    load_safetensors(path);
+  } catch (const std::runtime_error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+std::string save_error(const std::string& path, const SafeTensors& content) {
+  try {
+    save_safetensors(path, content);
+  } catch (const std::runtime_error& e) {
+    return e.what();
+  }
+  return "no error";
+}
+}  // namespace
+
+TEST_CASE("safetensors: a round trip") {
+  TemporaryFolder folder;
+  const std::string path = folder / "x.safetensors";
+  SafeTensors out;
+  out.tensors = {{"matrix", tensor({1, -2, Scalar(0.1), INFINITY, 0, Scalar(1e-30)}, {2, 3})},
+                 {"scalar", scalar(7)},
+                 {"empty", zeros({0, 4})}};
+  out.integers = {{"ids", {1, -5, int64_t{1} << 40}}, {"none", {}}};
+  out.metadata = {{"style", "llama"}, {"a \"quoted\"\nkey", "Größe \\ \x01"}};
+  save_safetensors(path, out);
+
+  const SafeTensors in = load_safetensors(path);
+  REQUIRE(in.tensors.size() == 3);
+  for (auto& [name, tensor] : out.tensors) {
+    CAPTURE(name);
+    CHECK(in.tensors.at(name).shape() == tensor.shape());
+    CHECK(in.tensors.at(name).values() == tensor.values());
+  }
+  CHECK(in.integers == out.integers);
+  CHECK(in.metadata == out.metadata);
+  CHECK_FALSE(fs::exists(path + ".tmp"));
+
+  save_safetensors(path, {});
+  CHECK(load_safetensors(path).tensors.empty());
+}
+
+TEST_CASE("safetensors: every dtype is read, and data is aligned when written") {
+  TemporaryFolder folder;
+  const std::string path = folder / "x.safetensors";
+  write_raw(path,
+            R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[16,24]}, "b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]},
+                "c":{"dtype":"F64","shape":[],"data_offsets":[0,8]}, "d":{"dtype":"I32","shape":[1,2],"data_offsets":[24,32]}})",
+            bytes_of<double>({0.1}) + bytes_of<float>({1.5f, -2.f}) + bytes_of<int64_t>({-3}) + bytes_of<int32_t>({-4, 5}));
+  SafeTensors file = load_safetensors(path);
+  CHECK(file.integers == std::map<std::string, std::vector<int64_t>>{{"a", {-3}}, {"d", {-4, 5}}});
+  CHECK(file.tensors.at("b").values() == std::vector<Scalar>{1.5, -2});
+  CHECK(file.tensors.at("c").item() == Scalar(0.1));
+  CHECK(file.tensors.at("c").shape() == Shape{});
+
+  for (const char* name : {"", "x", "xx", "xxx"}) {  // headers of different lengths
+    file.metadata["name"] = name;
+    save_safetensors(path, file);
+    uint64_t length;
+    std::ifstream(path, std::ios::binary).read(reinterpret_cast<char*>(&length), sizeof(length));
+    CHECK(length % 8 == 0);
+  }
+}
+
+TEST_CASE("safetensors: PyTorch's golden files") {
+  const SafeTensors file = load_safetensors("tests/golden/diff-llama.safetensors");
+  CHECK(file.metadata.at("attention") == "diff");
+  CHECK(file.integers.at("in.src_lengths") == std::vector<int64_t>{5, 3, 7});
+  CHECK(file.tensors.at("out.losses").shape() == Shape{10});
+}
+
+TEST_CASE("safetensors: broken files are refused in one line that names them") {
+  TemporaryFolder folder;
+  const std::string path = folder / "broken.safetensors";
+  const auto check = [&](const std::string& expected) {
+    const std::string error = load_error(path);
+    CAPTURE(error);
+    CHECK(error.starts_with("cannot load " + path + ": "));
+    CHECK(error.find(expected) != std::string::npos);
+    CHECK(error.find('\n') == std::string::npos);
+  };
+
+  check("No such file or directory");
+  fs::create_directory(path);
+  check("Is a directory");
+  fs::remove(path);
+  std::ofstream(path).close();
+  check("the file has only 0 bytes");
+  std::ofstream(path) << "1234567";
+  check("the file has only 7 bytes");
+  std::ofstream(path) << std::string(8, '\xff') << "{}";
+  check("header: 18446744073709551615 bytes long, in a file of 10");
+
+  // A whole file of which ever less is left.
+  save_safetensors(path, {.tensors = {{"x", ones({3})}, {"y", ones({2, 2})}}, .integers = {{"i", {1}}}, .metadata = {{"a", "b"}}});
+  for (auto size = fs::file_size(path); size-- > 0;) {
+    fs::resize_file(path, size);
+    REQUIRE(load_error(path).starts_with("cannot load " + path));
+  }
+
+  struct Case {
+    const char *header, *expected;
+    int bytes = 8;  // of data
+  };
+  const std::string float_of_two = R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})";
+  for (const Case& c : std::initializer_list<Case>{
+           {"", "parse error"},
+           {"{", "parse error"},
+           {"{}}", "parse error"},
+           {"\xff", "parse error"},
+           {"[]", "not a JSON object"},
+           {"3", "not a JSON object"},
+           {R"({"x":3})", "cannot use at() with number"},
+           {R"({"x":{"shape":[2],"data_offsets":[0,8]}})", "'dtype' not found"},
+           {R"({"x":{"dtype":"F32","data_offsets":[0,8]}})", "'shape' not found"},
+           {R"({"x":{"dtype":"F32","shape":[2]}})", "'data_offsets' not found"},
+           {R"({"x":{"dtype":1,"shape":[2],"data_offsets":[0,8]}})", "type must be string"},
+           {R"({"x":{"dtype":"BF16","shape":[4],"data_offsets":[0,8]}})", "x: dtype BF16 is none of"},
+           {R"({"x":{"dtype":"F32","shape":2,"data_offsets":[0,8]}})", "x: shape and data_offsets must be"},
+           {R"({"x":{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}})", "x: shape and data_offsets must be"},
+           {R"({"x":{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}})", "x: shape and data_offsets must be"},
+           {R"({"x":{"dtype":"F32","shape":[true],"data_offsets":[0,8]}})", "x: shape and data_offsets must be"},
+           {R"({"x":{"dtype":"F32","shape":[1e30],"data_offsets":[0,8]}})", "x: shape and data_offsets must be"},
+           {R"({"x":{"dtype":"F32","shape":[2],"data_offsets":{"a":0,"b":8}}})", "x: shape and data_offsets must be"},
+           {R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,4,8]}})", "x: data_offsets are not a range of the 8"},
+           {R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[8,0]}})", "x: data_offsets are not a range of the 8"},
+           {R"({"x":{"dtype":"F32","shape":[3],"data_offsets":[0,12]}})", "x: data_offsets are not a range of the 8"},
+           {R"({"x":{"dtype":"F32","shape":[3],"data_offsets":[0,8]}})", "x: its shape needs another number of bytes"},
+           {R"({"x":{"dtype":"F64","shape":[2],"data_offsets":[0,8]}})", "x: its shape needs another number of bytes"},
+           // 4 * 2^63 is 0 in 64 bits, and so is 4 (2^62 + 2) 8
+           {R"({"x":{"dtype":"F32","shape":[9223372036854775808],"data_offsets":[0,0]}})", "x: its shape needs"},
+           {R"({"x":{"dtype":"F32","shape":[4611686018427387906],"data_offsets":[0,8]}})", "x: its shape needs"},
+           {R"({"x":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}})", "Shape: negative size", 0},
+           {R"({"x":{"dtype":"F32","shape":[1,1,1,1,1,1,1,1,2],"data_offsets":[0,8]}})", "Shape: more than 8 axes"},
+           {R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})", "x: its data begins at byte 4"},
+           {R"({"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]},"y":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}})",
+            "y: its data begins at byte 4, but what comes before ends at 8"},
+           {R"({"x":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"y":{"dtype":"F32","shape":[1],"data_offsets":[8,12]}})",
+            "y: its data begins at byte 8, but what comes before ends at 4", 12},
+           {float_of_two.c_str(), "data: 1 bytes at the end belong to no tensor", 9},
+           {"{}", "data: 8 bytes at the end"},
+           {R"({"__metadata__":{"a":1}})", "type must be string"},
+           {R"({"__metadata__":"a"})", "type must be object"}}) {
+    CAPTURE(std::string(c.header));
+    write_raw(path, c.header, std::string(c.bytes, '\0'));
+    check(c.expected);
+  }
+  const std::string deep(1000000, '[');  // must not exhaust the stack
+  write_raw(path, deep, "");
+  check("parse error");
+  write_raw(path, R"({"x":)" + deep + std::string(deep.size(), ']') + "}", "");
+  check("cannot use at() with array");
+}
+
+TEST_CASE("safetensors: a name may stand for one thing only") {
+  TemporaryFolder folder;
+  const std::string path = folder / "x.safetensors";
+  CHECK_THROWS_AS(save_safetensors(path, {.tensors = {{"x", ones({1})}}, .integers = {{"x", {1}}}, .metadata = {}}),
+                  std::invalid_argument);
+  CHECK_THROWS_AS(save_safetensors(path, {.tensors = {{"__metadata__", ones({1})}}, .integers = {}, .metadata = {}}),
+                  std::invalid_argument);
+  CHECK_FALSE(fs::exists(path));
+}
+
+TEST_CASE("safetensors: a failed write says why and leaves the earlier file") {
+  TemporaryFolder folder;
+  const std::string path = folder / "x.safetensors";
+  const SafeTensors old{.tensors = {{"x", full({2}, 1)}}, .integers = {}, .metadata = {}};
+  const SafeTensors big{.tensors = {{"x", full({100000}, 2)}}, .integers = {}, .metadata = {}};
+  save_safetensors(path, old);
+
+  SUBCASE("full disk") {
+    fs::create_symlink("/dev/full", path + ".tmp");
+    CHECK(save_error(path, big) == "cannot write " + path + ": No space left on device");
+  }
+  SUBCASE("a folder is in the way") {
+    fs::create_directory(path + ".tmp");
+    CHECK(save_error(path, big) == "cannot write " + path + ": Is a directory");
+  }
+  CHECK(load_safetensors(path).tensors.at("x").values() == std::vector<Scalar>{1, 1});
+  CHECK_FALSE(fs::exists(path + ".tmp"));
+
+  CHECK(save_error(folder / "none/x.safetensors", old) ==
+        "cannot write " + folder / "none/x.safetensors" + ": No such file or directory");
+}
+
+TEST_CASE("safetensors: a kill while writing leaves a whole file") {
+  TemporaryFolder folder;
+  const std::string path = folder / "x.safetensors";
+  const auto content = [](int version) {
+    return SafeTensors{.tensors = {{"x", full({300000}, static_cast<Scalar>(version))}}, .integers = {}, .metadata = {}};
+  };
+  save_safetensors(path, content(0));
+  for (int milliseconds = 1; milliseconds <= 20; ++milliseconds) {
+    const pid_t child = fork();
+    REQUIRE(child >= 0);
+    if (child == 0)
+      for (int version = 0;; ++version) save_safetensors(path, content(version));
+    usleep(milliseconds * 1000);
+    kill(child, SIGKILL);
+    waitpid(child, nullptr, 0);
+    const Tensor x = load_safetensors(path).tensors.at("x");
+    REQUIRE(x.numel() == 300000);
+    CHECK(x.values() == std::vector<Scalar>(300000, x.data()[0]));
+  }
+}
