@@ -16,7 +16,7 @@
 namespace difftensor::inline DT_PRECISION {
 namespace {
 using nlohmann::json;
-static_assert(std::endian::native == std::endian::little, "safetensors files are little-endian, and are not swapped here");
+static_assert(std::endian::native == std::endian::little, "the bytes of safetensors are not swapped here");
 
 std::string read_file(const std::string& path) {
   std::error_code error;
@@ -136,7 +136,8 @@ void save_safetensors(const std::string& path, const SafeTensors& content) {
   uint64_t at = 0;
   const auto add = [&](const std::string& name, const char* dtype, const Shape& shape, const void* data, size_t size) {
     require(!header.contains(name), "save_safetensors", "there are two entries named ", name);
-    header[name] = {{"dtype", dtype}, {"shape", std::vector(shape.begin(), shape.end())}, {"data_offsets", {at, at + size}}};
+    const std::vector dims(shape.begin(), shape.end());
+    header[name] = {{"dtype", dtype}, {"shape", dims}, {"data_offsets", {at, at + size}}};
     pieces.emplace_back(static_cast<const char*>(data), size);
     at += size;
   };

@@ -24,8 +24,8 @@ struct SafeTensors {
 /// Throws std::runtime_error naming the file and what is wrong with it.
 SafeTensors load_safetensors(const std::string& path);
 
-/// Writes `path`.tmp and renames it when it is safely on disk: a full disk, a crash or a kill leaves an earlier file as it
-/// was. Throws std::runtime_error naming the file and the system's reason.
+/// Writes `path`.tmp and renames it when it is safely on disk: a full disk, a crash or a kill leaves an earlier file as
+/// it was. Throws std::runtime_error naming the file and the system's reason.
 void save_safetensors(const std::string& path, const SafeTensors& content);
 
 }  // namespace difftensor::inline DT_PRECISION

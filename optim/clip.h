@@ -7,8 +7,8 @@
 namespace difftensor::inline DT_PRECISION::optim {
 
 /// Multiplies every gradient by min(1, max_norm / (norm + 1e-6)), where norm is the Euclidean length of all of them taken
-/// together, as PyTorch's clip_grad_norm_ (Pascanu et al. 2013). Returns the norm before clipping: NaN or infinite if any
-/// gradient is.
+/// together (Pascanu et al. 2013), as PyTorch's clip_grad_norm_. Returns the norm before clipping; if that is NaN, there
+/// is something wrong, and no gradient is touched.
 double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
 
 }  // namespace difftensor::inline DT_PRECISION::optim

@@ -15,8 +15,8 @@ struct ParameterGroup {
   double lr_scale = 1;  ///< the group's learning rate, relative to the optimizer's
 };
 
-/// What all optimizers share: the parameters, the state kept for each, and the learning rate. A kind of optimizer says how
-/// many state buffers a parameter has, and how one parameter is updated.
+/// What all optimizers share: the parameters, the state kept for each, and the learning rate. A kind of optimizer says
+/// what state a parameter has, and how one parameter is updated.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
@@ -29,8 +29,8 @@ class Optimizer {
   double lr() const { return lr_; }
   void set_lr(double lr) { lr_ = lr; }
 
-  /// A copy of the state by name, "m.0" for buffer m of the first parameter: with it, the parameters and the learning rate,
-  /// training goes on with the same bits.
+  /// A copy of the state by name, such as "m.0" for m of the first parameter: with it, the parameters and the learning
+  /// rate, training goes on to the same bits.
   std::map<std::string, Tensor> state_dict() const;
   /// Throws std::invalid_argument, having changed nothing, unless names and shapes are this optimizer's.
   void load_state_dict(const std::map<std::string, Tensor>& state);
@@ -73,8 +73,8 @@ struct AdamOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
 };
 
-/// Adam (Kingma, Ba 2015): each element's step is divided by the recent size of its gradient. Weight decay is added to the
-/// gradient.
+/// Adam (Kingma, Ba 2015): each element's step is divided by the recent size of its gradient. Weight decay is added to
+/// the gradient.
 class Adam : public Optimizer {
  public:
   Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options = {})
@@ -89,8 +89,8 @@ class Adam : public Optimizer {
   bool decoupled_;
 };
 
-/// Adam with decoupled weight decay (Loshchilov, Hutter 2019): decay shrinks the weights directly, by the learning rate times
-/// weight_decay, however large their gradients are.
+/// Adam with decoupled weight decay (Loshchilov, Hutter 2019): it shrinks the weights themselves, by the learning rate
+/// times weight_decay, however large their gradients are.
 class AdamW : public Adam {
  public:
   AdamW(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options = {})

@@ -58,7 +58,8 @@ TEST_CASE("ten updates as PyTorch makes them") {
     return std::vector<ParameterGroup>{{{a}, 0.1, 1}, {{b}, 0, 0.5}};
   };
   for (const Case& c : std::vector<Case>{
-           {"sgd", [](auto& a, auto& b) { return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}}}, 0.1); }},
+           {"sgd",
+            [](auto& a, auto& b) { return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}}}, 0.1); }},
            {"sgd-decay",
             [](auto& a, auto& b) { return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}, 0.1}}, 0.1); }},
            {"sgd-momentum",
@@ -203,7 +204,8 @@ TEST_CASE("a state that does not fit is refused and changes nothing") {
   optimizer.step();
   const auto good = optimizer.state_dict();
   const auto refuses = [&](const std::map<std::string, Tensor>& state, const std::string& message) {
-    CHECK_THROWS_WITH_AS(optimizer.load_state_dict(state), ("load_state_dict: " + message).c_str(), std::invalid_argument);
+    CHECK_THROWS_WITH_AS(optimizer.load_state_dict(state), ("load_state_dict: " + message).c_str(),
+                         std::invalid_argument);
     for (auto& [name, tensor] : optimizer.state_dict()) CHECK(tensor.values() == good.at(name).values());
   };
   auto bad = good;

@@ -116,7 +116,7 @@ double nice_step(double range) {
 
 std::string thousands(double value) {
   std::string digits = format("%.0f", value);
-  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, ",");
+  for (int at = static_cast<int>(digits.size()) - 3; at > 0; at -= 3) digits.insert(at, 1, ',');
   return digits;
 }
 

@@ -55,7 +55,7 @@ void add_training_options(CLI::App& app, Arguments& a) {
   app.add_option("--label-smoothing", s.label_smoothing, "[0 for a task, 0.1 for files]")->group("Training");
   app.add_option("--weight-decay", s.weight_decay, "")->group("Training")->capture_default_str();
   app.add_option("--clip-norm", s.clip_norm, "longest gradient")->group("Training")->capture_default_str();
-  app.add_option("--max-epochs", s.max_epochs, "[3 for a task, 10 for files]")->group("Training");
+  app.add_option("--max-epochs", s.max_epochs, "[2 for a task, 10 for files]")->group("Training");
   app.add_option("--max-updates", s.max_updates, "stop there")->group("Training");
   app.add_option("--seed", s.seed, "fixes everything that is random")->group("Training")->capture_default_str();
   app.add_option("--log-every", s.log_every, "updates between reports")->group("Training")->capture_default_str();

@@ -38,10 +38,11 @@ void Settings::resolve() {
   if (schedule.empty()) schedule = files ? "inverse-sqrt" : "cosine";
   if (schedule != "inverse-sqrt" && schedule != "cosine")
     throw InputError("--schedule " + schedule + ": there are inverse-sqrt and cosine");
-  if (max_epochs == 0) max_epochs = max_updates ? max_updates : files ? 10 : 3;
+  if (max_epochs == 0) max_epochs = max_updates > 0 ? max_updates : files ? 10 : 2;
   for (auto [value, name] : {std::pair{pairs, "--pairs"}, {batch_tokens, "--batch-tokens"}, {max_length, "--max-length"},
                              {warmup, "--warmup"}, {max_epochs, "--max-epochs"}, {log_every, "--log-every"}})
     if (value < 1) throw InputError(std::string(name) + " " + std::to_string(value) + ": must be positive");
+  if (max_updates < 0) throw InputError("--max-updates " + std::to_string(max_updates) + ": must not be negative");
   if (!(lr > 0) || !(clip_norm > 0)) throw InputError("--lr and --clip-norm must be positive");
   const models::TransformerConfig c = model(vocab_size);
   d_model = c.d_model, ff = c.ff, heads = c.heads, layers = c.encoder_layers;

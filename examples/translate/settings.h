@@ -39,7 +39,7 @@ struct Settings {
   double weight_decay = 0.01;
   double beta1 = 0.9, beta2 = 0.98, eps = 1e-8;
   double clip_norm = 1;
-  int64_t max_epochs = 0;                 // 0: 3 for a task, 10 for files
+  int64_t max_epochs = 0;                 // 0: 2 for a task, 10 for files
   int64_t max_updates = 0;                // 0: as many as the epochs take
   uint64_t seed = 1;                      // fixes the task, the vocabulary, the weights, the shuffles and the dropout
 

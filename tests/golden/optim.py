@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Write tests/golden/optim/*.safetensors: what torch.optim does, in float64. Needs only PyTorch (Debian: python3-torch):
+"""Write tests/golden/optim/*.safetensors: what torch.optim does, in float64. Needs PyTorch (Debian: python3-torch).
 
   /usr/bin/python3 tests/golden/optim.py
 
