@@ -60,7 +60,11 @@ $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
 # --- Running ------------------------------------------------------------------------------------------------------
 demo: deps
 	$(MAKE) all
-	$(BUILD)/translate demo
+	rm -rf $(BUILD)/demo
+	$(BUILD)/translate train --run $(BUILD)/demo
+	$(BUILD)/translate test --run $(BUILD)/demo
+	@echo "Pictures: $(BUILD)/demo/loss.svg and $(BUILD)/demo/attention.svg. Now try:"
+	@echo "  echo 'four hundred fifty-six thousand seven hundred eighty-nine' | $(BUILD)/translate translate --run $(BUILD)/demo"
 
 test: deps
 	$(MAKE) all $(BUILD)/tests_f32 $(BUILD)/tests_f64

@@ -64,7 +64,7 @@ GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)
         std::ostringstream text;
         text << "gradient of input " << k << " " << x[k].shape() << " at " << place_of(i, x[k].shape()) << ": analytic "
              << analytic << ", numeric " << numeric << ", error " << error
-             << (analytic == first ? "" : " (only in a second backward)");
+             << (analytic == first ? "" : " (in a second backward)");
         result = {error <= options.tolerance, error, text.str()};
       }
     }

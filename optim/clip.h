@@ -6,9 +6,9 @@
 
 namespace difftensor::inline DT_PRECISION::optim {
 
-/// Multiplies every gradient by min(1, max_norm / (norm + 1e-6)), where norm is the Euclidean length of all of them taken
-/// together (Pascanu et al. 2013), as PyTorch's clip_grad_norm_. Returns the norm before clipping; if that is NaN, there
-/// is something wrong, and no gradient is touched.
+/// Multiplies every gradient by min(1, max_norm / (norm + 1e-6)), where norm is the Euclidean length of all of them
+/// taken together (Pascanu et al. 2013), as PyTorch's clip_grad_norm_. Returns the norm before clipping, which is NaN or
+/// infinite if a gradient is.
 double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
 
 }  // namespace difftensor::inline DT_PRECISION::optim

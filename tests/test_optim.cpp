@@ -54,30 +54,25 @@ TEST_CASE("ten updates as PyTorch makes them") {
     double max_norm = INFINITY;
   };
   // These settings are those of tests/golden/optim.py.
-  const auto groups = [](const Tensor& a, const Tensor& b) {
-    return std::vector<ParameterGroup>{{{a}, 0.1, 1}, {{b}, 0, 0.5}};
-  };
+  using Groups = std::vector<ParameterGroup>;
+  const auto two = [](auto& a, auto& b) { return Groups{{{a}, 0.1, 1}, {{b}, 0, 0.5}}; };
   for (const Case& c : std::vector<Case>{
-           {"sgd",
-            [](auto& a, auto& b) { return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}}}, 0.1); }},
-           {"sgd-decay",
-            [](auto& a, auto& b) { return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}, 0.1}}, 0.1); }},
+           {"sgd", [](auto& a, auto& b) { return std::make_unique<SGD>(Groups{{{a, b}}}, 0.1); }},
+           {"sgd-decay", [](auto& a, auto& b) { return std::make_unique<SGD>(Groups{{{a, b}, 0.1}}, 0.1); }},
            {"sgd-momentum",
             [](auto& a, auto& b) {
-              return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}, 0.1}}, 0.1, SGDOptions{.momentum = 0.9});
+              return std::make_unique<SGD>(Groups{{{a, b}, 0.1}}, 0.1, SGDOptions{.momentum = 0.9});
             }},
            {"sgd-nesterov",
             [](auto& a, auto& b) {
-              return std::make_unique<SGD>(std::vector<ParameterGroup>{{{a, b}, 0.1}}, 0.1,
-                                           SGDOptions{.momentum = 0.9, .nesterov = true});
+              return std::make_unique<SGD>(Groups{{{a, b}, 0.1}}, 0.1, SGDOptions{.momentum = 0.9, .nesterov = true});
             }},
-           {"adam",
-            [](auto& a, auto& b) { return std::make_unique<Adam>(std::vector<ParameterGroup>{{{a, b}, 0.1}}, 0.01); }},
+           {"adam", [](auto& a, auto& b) { return std::make_unique<Adam>(Groups{{{a, b}, 0.1}}, 0.01); }},
            {"adamw",
             [=](auto& a, auto& b) {
-              return std::make_unique<AdamW>(groups(a, b), 0.01, AdamOptions{.beta2 = 0.98, .eps = 1e-6});
+              return std::make_unique<AdamW>(two(a, b), 0.01, AdamOptions{.beta2 = 0.98, .eps = 1e-6});
             }},
-           {"adamw-clipped", [=](auto& a, auto& b) { return std::make_unique<AdamW>(groups(a, b), 0.01); }, 3.0}}) {
+           {"adamw-clipped", [=](auto& a, auto& b) { return std::make_unique<AdamW>(two(a, b), 0.01); }, 3.0}}) {
     const SafeTensors file = golden(c.name);
     const Tensor a_values = file.tensors.at("a.values"), b_values = file.tensors.at("b.values");
     const Tensor a = row(a_values, 0).requires_grad(), b = row(b_values, 0).requires_grad();

@@ -48,10 +48,10 @@ void add_training_options(CLI::App& app, Arguments& a) {
   app.add_option("--ff", s.ff, "feed-forward width, instead of the preset's")->group("Model");
   app.add_option("--layers", s.layers, "layers of each stack, instead of the preset's")->group("Model");
   app.add_option("--dropout", s.dropout, "[0 for a task, 0.1 for files]")->group("Model");
-  app.add_option("--batch-tokens", s.batch_tokens, "(longest side) x (sentences) of an update [1024 for a task, 4096 for files]")->group("Training");
+  app.add_option("--batch-tokens", s.batch_tokens, "(longest side) x (sentences) of an update [1024 for a task, 2048 for files]")->group("Training");
   app.add_option("--lr", s.lr, "peak learning rate")->group("Training")->capture_default_str();
-  app.add_option("--schedule", s.schedule, "inverse-sqrt or cosine [cosine for a task]")->group("Training");
-  app.add_option("--warmup", s.warmup, "updates to reach it [200 for a task, 1000 for files]")->group("Training");
+  app.add_option("--schedule", s.schedule, "then: cosine or inverse-sqrt")->group("Training")->capture_default_str();
+  app.add_option("--warmup", s.warmup, "updates to reach it")->group("Training")->capture_default_str();
   app.add_option("--label-smoothing", s.label_smoothing, "[0 for a task, 0.1 for files]")->group("Training");
   app.add_option("--weight-decay", s.weight_decay, "")->group("Training")->capture_default_str();
   app.add_option("--clip-norm", s.clip_norm, "longest gradient")->group("Training")->capture_default_str();
@@ -84,11 +84,13 @@ void test(const Arguments& a) {
   const std::vector<std::string> found = translator.translate(sources, a.beam, a.source.empty() ? "test" : a.source);
   size_t exact = 0;
   for (size_t i = 0; i < pairs.size(); ++i) exact += found[i] == references[i];
-  for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i)
-    std::printf("%s\n    = %s\n    %c %s\n", sources[i].c_str(), found[i].c_str(), found[i] == references[i] ? '=' : '~',
-                references[i].c_str());
-  std::printf("%s\n", corpus_bleu(found, references, {a.lowercase, !a.tokenized}).format().c_str());
-  std::printf("exact match: %zu of %zu (%.1f%%)\n", exact, pairs.size(), 100.0 * static_cast<double>(exact) / static_cast<double>(pairs.size()));
+  for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i) print_translation(pairs[i], found[i]);
+  const Bleu bleu = corpus_bleu(found, references, {a.lowercase, !a.tokenized});
+  std::printf("%s\n", bleu.format().c_str());
+  if (bleu.sys_len == static_cast<int64_t>(pairs.size()))
+    std::printf("(BLEU compares runs of up to four words; these translations are of one word each)\n");
+  std::printf("exact match: %zu of %zu (%.1f%%)\n", exact, pairs.size(),
+              100.0 * static_cast<double>(exact) / static_cast<double>(pairs.size()));
 }
 
 }  // namespace

@@ -1,15 +1,20 @@
 #include "examples/translate/run.h"
 
+#include <cstdio>
 #include <filesystem>
 
 #include "core/safetensors.h"
-#include "examples/translate/corpus.h"
 #include "examples/translate/progress.h"
 
 namespace translate {
 
 namespace fs = std::filesystem;
 namespace models = difftensor::models;
+
+void print_translation(const Pair& pair, const std::string& translation) {
+  std::printf("  source       %s\n  translation  %s%s\n  reference    %s\n\n", pair.source.c_str(), translation.c_str(),
+              translation == pair.target ? "  (exact)" : "", pair.target.c_str());
+}
 
 void create_run_folder(const std::string& folder) {
   std::error_code error;

@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 
+#include "examples/translate/corpus.h"
 #include "examples/translate/settings.h"
 #include "examples/translate/vocabulary.h"
 #include "models/decode.h"
@@ -28,6 +29,9 @@ struct Translator {
   /// sentence over the length limit. Shows progress on a terminal.
   std::vector<std::string> translate(const std::vector<std::string>& lines, int beam, const std::string& name) const;
 };
+
+/// Shows a translation beneath its source and above its reference.
+void print_translation(const Pair& pair, const std::string& translation);
 
 /// Makes the folder for a new run. Throws InputError if it holds a run already: nothing is overwritten.
 void create_run_folder(const std::string& folder);

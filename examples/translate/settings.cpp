@@ -33,9 +33,7 @@ void Settings::resolve() {
   if (!presets.count(preset)) throw InputError("--preset " + preset + ": there are toy, tiny, small and base");
   if (dropout < 0) dropout = files ? 0.1 : 0;
   if (label_smoothing < 0) label_smoothing = files ? 0.1 : 0;
-  if (batch_tokens == 0) batch_tokens = files ? 4096 : 1024;
-  if (warmup == 0) warmup = files ? 1000 : 200;
-  if (schedule.empty()) schedule = files ? "inverse-sqrt" : "cosine";
+  if (batch_tokens == 0) batch_tokens = files ? 2048 : 1024;
   if (schedule != "inverse-sqrt" && schedule != "cosine")
     throw InputError("--schedule " + schedule + ": there are inverse-sqrt and cosine");
   if (max_epochs == 0) max_epochs = max_updates > 0 ? max_updates : files ? 10 : 2;
@@ -50,7 +48,7 @@ void Settings::resolve() {
 
 difftensor::optim::Schedule Settings::learning_rate(int64_t updates) const {
   if (schedule == "inverse-sqrt") return difftensor::optim::inverse_sqrt(lr, warmup);
-  return difftensor::optim::cosine(lr, std::min(warmup, updates - 1), updates);
+  return difftensor::optim::cosine(lr, std::min(warmup, updates), updates + 1);
 }
 
 models::TransformerConfig Settings::model(int64_t vocabulary) const {

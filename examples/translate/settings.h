@@ -31,10 +31,10 @@ struct Settings {
   double dropout = -1;                    // negative: 0 for a task, 0.1 for files
 
   // Training. An update sees batch_tokens: (longest side of a sentence) x (sentences).
-  int64_t batch_tokens = 0;               // 0: 1024 for a task, 4096 for files
+  int64_t batch_tokens = 0;               // 0: 1024 for a task, 2048 for files
   double lr = 0.003;                      // the peak
-  int64_t warmup = 0;                     // updates to reach it; 0: 200 for a task, 1000 for files
-  std::string schedule;                   // then: inverse-sqrt | cosine (to 0 at the end); empty: cosine for a task
+  int64_t warmup = 200;                   // updates to reach it
+  std::string schedule = "cosine";        // then: cosine, to 0 at the last update | inverse-sqrt
   double label_smoothing = -1;            // negative: 0 for a task, 0.1 for files
   double weight_decay = 0.01;
   double beta1 = 0.9, beta2 = 0.98, eps = 1e-8;

@@ -107,9 +107,7 @@ class Trainer {
       const Validation v = validate();
       std::printf("epoch %ld  update %ld  VALID  loss %.4f  perplexity %.3f  BLEU %.2f  exact match %.1f%%  after %.0f s\n", epoch,
                   update, v.loss, std::exp(v.loss), v.bleu.score, v.exact, seconds() - start);
-      for (size_t i = 0; i < v.samples.size(); ++i)
-        std::printf("    %s\n    = %s%s\n", valid_pairs_[i].source.c_str(), v.samples[i].c_str(),
-                    v.samples[i] == valid_pairs_[i].target ? "" : ("\n    ~ " + valid_pairs_[i].target).c_str());
+      for (size_t i = 0; i < v.samples.size(); ++i) print_translation(valid_pairs_[i], v.samples[i]);
       std::fflush(stdout);
       log.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f\n", epoch, update, v.loss, std::exp(v.loss), v.bleu.score,
                v.exact, seconds() - start);
@@ -241,7 +239,8 @@ class Trainer {
         if (decided <= most_decided) continue;
         most_decided = decided;
         figure.lambda = mean(lambda).item();
-        figure.title = "cross-attention, decoder layer " + std::to_string(layer + 1) + ", head " + std::to_string(head + 1);
+        figure.title = "cross-attention, decoder layer " + std::to_string(layer + 1) + ", head " + std::to_string(head + 1) +
+                       (lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
         figure.a1 = a1.values(), figure.a2 = a2.values(), figure.difference = difference.values();
       }
     }

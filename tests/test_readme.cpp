@@ -1,0 +1,82 @@
+// README's two examples, compiled and run; and README must show them as they stand here.
+#include <cmath>
+#include <fstream>
+#include <sstream>
+
+#include "core/gradcheck.h"
+#include "nn/linear.h"
+#include "tests/testing.h"
+
+using namespace difftensor;
+
+// [a layer]
+/// A linear layer that is fine-tuned through a low-rank detour (LoRA, arXiv 2106.09685): y = W x + (s / r) B A x,
+/// where W (out, in) stays as it is, and A (r, in), B (out, r) learn. B begins at zero, so training begins at W.
+class LoraLinear : public nn::Module {
+ public:
+  LoraLinear(const Tensor& frozen, int64_t rank, Scalar scale, Random& random)
+      : weight(frozen.detach()),
+        a(add_parameter("lora_a", xavier_uniform({rank, frozen.dim(1)}, random))),
+        b(add_parameter("lora_b", zeros({frozen.dim(0), rank}))),
+        scale(scale / static_cast<Scalar>(rank)) {
+    require(rank > 0, "LoraLinear", "rank ", rank, " must be positive");
+  }
+
+  /// (..., in) -> (..., out)
+  Tensor operator()(const Tensor& x) const { return linear(x, weight) + linear(linear(x, a), b) * scale; }
+
+  const Tensor weight;  // no parameter: no gradient, not saved
+  Tensor a, b;
+  const Scalar scale;
+};
+// [end]
+
+// [an op]
+/// max(x, 0)^2, elementwise: the activation of Primer (So et al. 2021, arXiv 2109.08668).
+Tensor squared_relu(const Tensor& x) {
+  Tensor out(x.shape());
+  parallel_for(x.numel(), [x = x.data(), y = out.data()](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) y[i] = x[i] > 0 ? x[i] * x[i] : 0;
+  });
+  // dx += dy 2 max(x, 0). The closure keeps x's values alive (a Storage), not the Tensor.
+  return record("squared_relu", out, {x}, [x = x.storage()](const Gradients& g) {
+    g.add(0, [dy = g.out, x = x.data()](int64_t i) { return dy[i] * 2 * (x[i] > 0 ? x[i] : 0); });
+  });
+}
+// [end]
+
+namespace {
+std::string file(const std::string& path) {
+  std::ifstream in(path);
+  std::stringstream text;
+  text << in.rdbuf();
+  return text.str();
+}
+}  // namespace
+
+TEST_CASE("README's layer trains, and only its detour") {
+  Random random(1);
+  nn::Linear whole(5, 4, false, random);
+  LoraLinear layer(whole.weight, 2, 4, random);
+  const Tensor x = randn({3, 5}, random);
+  CHECK(largest_difference(layer(x), whole(x)) == 0);
+  CHECK(layer.parameter_count() == 2 * 5 + 4 * 2);
+  sum(layer(x)).backward();
+  CHECK(layer.b.grad().defined());
+  CHECK(!layer.weight.needs_grad());
+}
+
+TEST_CASE("README's op has the gradient it claims") {
+  Random random(1);
+  const GradcheckResult result = gradcheck([](auto& in) { return squared_relu(in[0]); }, {randn({3, 4}, random)});
+  CHECK_MESSAGE(result.ok, result.message);
+}
+
+TEST_CASE("README shows them word for word") {
+  const std::string source = file("tests/test_readme.cpp"), readme = file("README.md");
+  for (const char* name : {"// [a layer]\n", "// [an op]\n"}) {
+    const size_t begin = source.find(name) + std::string(name).size();
+    CHECK(contains(readme, "```cpp\n" + source.substr(begin, source.find("// [end]", begin) - begin) + "```"));
+  }
+}
