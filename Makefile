@@ -31,35 +31,40 @@ help:
 	@echo "make loc        lines of code by folder"
 	@echo "make clean      remove $(BUILD)/"
 
+JOBS ?= $(shell nproc 2>/dev/null || echo 2)
+
 # --- Building -----------------------------------------------------------------------------------------------------
 $(BUILD)/f32/%.o: %.cpp
-	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -c $< -o $@
+	@mkdir -p $(@D) && echo "  compile $<"
+	@$(CXX) $(CXXFLAGS) -c $< -o $@
 $(BUILD)/f64/%.o: %.cpp
-	@mkdir -p $(@D)
-	$(CXX) $(CXXFLAGS) -DDT_DOUBLE -c $< -o $@
+	@mkdir -p $(@D) && echo "  compile $< in double"
+	@$(CXX) $(CXXFLAGS) -DDT_DOUBLE -c $< -o $@
 
 $(BUILD)/libdifftensor.a: $(call f32,$(LIBRARY))
-	rm -f $@ && ar rcs $@ $^
+	@echo "  archive $@" && rm -f $@ && ar rcs $@ $^
 $(BUILD)/libdifftensor_f64.a: $(call f64,$(LIBRARY))
-	rm -f $@ && ar rcs $@ $^
+	@echo "  archive $@" && rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/translate: $(call f32,$(TRANSLATE)) $(BUILD)/libdifftensor.a
-	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/autograd_tour: $(BUILD)/f32/examples/autograd_tour.o $(BUILD)/libdifftensor.a
-	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/tests_f32: $(call f32,$(SUITES) $(TEXT)) $(BUILD)/libdifftensor.a
-	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/tests_f64: $(call f64,$(filter-out tests/test_text.cpp,$(SUITES))) $(BUILD)/libdifftensor_f64.a
-	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/golden_%: $(BUILD)/%/tests/golden_main.o $(BUILD)/%/tests/golden_check.o
-	$(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
 
+# Waiting threads sleep rather than spin: the tests' many tiny loops would otherwise crawl on a busy machine.
+test asan golden: export OMP_WAIT_POLICY = passive
+
 # --- Running ------------------------------------------------------------------------------------------------------
 demo: deps
-	$(MAKE) all
+	@$(MAKE) -s -j$(JOBS) all
 	rm -rf $(BUILD)/demo
 	$(BUILD)/translate train --run $(BUILD)/demo
 	$(BUILD)/translate test --run $(BUILD)/demo
@@ -67,7 +72,7 @@ demo: deps
 	@echo "  echo 'four hundred fifty-six thousand seven hundred eighty-nine' | $(BUILD)/translate translate --run $(BUILD)/demo"
 
 test: deps
-	$(MAKE) all $(BUILD)/tests_f32 $(BUILD)/tests_f64
+	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
@@ -78,7 +83,7 @@ golden: $(BUILD)/golden_f64 $(BUILD)/golden_f32
 	$(BUILD)/golden_f32 $(FILES)
 
 asan: deps
-	$(MAKE) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=native -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=native -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
 asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
@@ -87,9 +92,9 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 # --- Setting up ---------------------------------------------------------------------------------------------------
 PACKAGES = g++ pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev
 # Everything is there if this compiles.
-PROBE = printf '\#include <%s>\n' cblas.h nlohmann/json.hpp sentencepiece_trainer.h CLI/CLI.hpp doctest/doctest.h | \
-        $(CXX) -x c++ -E $$(pkg-config --cflags openblas) - >/dev/null 2>&1 && pkg-config --exists openblas sentencepiece
-SUDO  = $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+PROBE = { printf '\#include <%s>\n' cblas.h nlohmann/json.hpp sentencepiece_trainer.h CLI/CLI.hpp doctest/doctest.h | \
+        $(CXX) -x c++ -E $$(pkg-config --cflags openblas) - && pkg-config --exists openblas sentencepiece; } >/dev/null 2>&1
+SUDO  = $(shell [ "$$(id -u)" = 0 ] || echo "sudo ")
 deps:
 	@if $(PROBE); then exit 0; fi; \
 	if ! command -v apt-get >/dev/null; then \
@@ -97,9 +102,9 @@ deps:
 	  echo "  $(PACKAGES)" >&2; exit 1; fi; \
 	if [ -n "$(SUDO)" ] && ! command -v sudo >/dev/null; then \
 	  echo "Packages are missing, and there is no sudo here. As root, run: apt-get install $(PACKAGES)" >&2; exit 1; fi; \
-	echo "+ $(SUDO) apt-get update && $(SUDO) apt-get install -y --no-install-recommends $(PACKAGES)"; \
-	$(SUDO) apt-get update -qq && \
-	$(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null && \
+	echo "+ $(SUDO)apt-get update && $(SUDO)apt-get install -y --no-install-recommends $(PACKAGES)"; \
+	$(SUDO)apt-get update -qq && \
+	$(SUDO)env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null && \
 	$(PROBE)
 
 install: $(BUILD)/libdifftensor.a

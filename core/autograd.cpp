@@ -68,7 +68,7 @@ Scalar* Node::gradient(Scalar& beta) {
 void Gradients::pass(int i) const {
   if (!wants(i)) return;
   Node& input = *node_.inputs[i];
-  if (!input.grad)
+  if (!input.grad && !input.inputs.empty())  // a leaf gets a buffer of its own: its owner may write there
     input.grad = node_.grad;
   else
     add(i, [dy = out](int64_t k) { return dy[k]; });

@@ -82,7 +82,8 @@ class Gradients {
     });
   }
 
-  /// dL/d(input i) += dL/d(output), elementwise. The first to arrive shares the buffer and copies nothing.
+  /// dL/d(input i) += dL/d(output), elementwise. The first to arrive at an op's node shares the buffer
+  /// and copies nothing.
   void pass(int i) const;
 
  private:

@@ -62,7 +62,8 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   require(weight.rank() == 2 && x.rank() >= 1 && x.shape().back() == weight.shape()[1], "linear", x.shape(), " x ",
           weight.shape(), "^T: the last size of x must be the weight's second");
-  const int64_t in = weight.shape()[1], out_features = weight.shape()[0], rows = in ? x.numel() / in : 0;
+  const int64_t in = weight.shape()[1], out_features = weight.shape()[0];
+  const int64_t rows = Shape(x.shape().begin(), x.shape().end() - 1).numel();
   require(!bias.defined() || bias.shape() == Shape{out_features}, "linear", "bias of shape ",
           bias.defined() ? bias.shape() : Shape{}, " for ", out_features, " outputs");
   Shape shape = x.shape();

@@ -2,7 +2,7 @@
 
 #include <cmath>
 
-#include "core/autograd.h"
+#include "core/kernels/parallel.h"
 
 namespace difftensor::inline DT_PRECISION::optim {
 namespace {
@@ -30,15 +30,12 @@ double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
   const double norm = std::sqrt(square);
   const auto factor = static_cast<Scalar>(max_norm / (norm + 1e-6));
   if (!(factor < 1)) return norm;
-  for (auto& parameter : parameters) {
-    if (!parameter.grad().defined()) continue;
-    // Two parameters that were only added share one gradient buffer; gradient() makes it this one's own.
-    Scalar beta, *grad = parameter.node()->gradient(beta);
-    parallel_for(parameter.numel(), [=](int64_t begin, int64_t end) {
+  for (auto& parameter : parameters)
+    if (const Tensor grad = parameter.grad(); grad.defined())
+      parallel_for(grad.numel(), [factor, g = grad.data()](int64_t begin, int64_t end) {
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) grad[i] *= factor;
-    });
-  }
+        for (int64_t i = begin; i < end; ++i) g[i] *= factor;
+      });
   return norm;
 }
 
