@@ -1,5 +1,5 @@
-// Fused attention: a strip of queries at a time against all their keys, so that no T x S map is ever stored. Memory grows
-// with T + S; the backward pass computes each strip of the maps again.
+// Fused attention: a strip of queries at a time against all their keys, so that no T x S map is ever stored. Memory
+// grows with T + S; the backward pass computes each strip of the maps again.
 #include <cmath>
 
 #include "core/kernels/gemm.h"
@@ -13,18 +13,19 @@ namespace {
 struct Heads {
   const char* op;
   AttentionLayout layout;
-  int maps;          // 1 or 2
-  bool shared_keys;  // both maps of a pair use one key head
-  bool lambda_rows;  // a lambda for each token and head, not one for all
-  int64_t d, e;      // widths of a query or key head, and of a value head
+  int maps;               // 1 or 2
+  bool shared_keys;       // both maps of a pair use one key head
+  bool lambda_rows;       // a lambda for each token and head, not one for all
+  int64_t d, e;           // widths of a query or key head, and of a value head
   int64_t ldq, ldk, ldv;  // row widths of q, k, v; the result's is ldv
-  int64_t rows;      // of q
+  int64_t rows;           // of q
 
-  Heads(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor* lambda, const AttentionLayout& l)
+  Heads(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor* lambda,
+        const AttentionLayout& l)
       : op(op), layout(l), maps(lambda ? 2 : 1) {
     const int64_t h = l.heads;
-    require(q.rank() == 2 && k.rank() == 2 && v.rank() == 2 && k.shape()[0] == v.shape()[0], op, "q ", q.shape(), ", k ",
-            k.shape(), ", v ", v.shape(), " must be matrices, k and v of one length");
+    require(q.rank() == 2 && k.rank() == 2 && v.rank() == 2 && k.shape()[0] == v.shape()[0], op, "q ", q.shape(),
+            ", k ", k.shape(), ", v ", v.shape(), " must be matrices, k and v of one length");
     require(h > 0 && q.shape()[1] % (h * maps) == 0 && v.shape()[1] % h == 0, op, "q ", q.shape(), " and v ", v.shape(),
             " do not split into ", h, " heads", maps == 2 ? " of two maps each" : "");
     ldq = q.shape()[1], ldk = k.shape()[1], ldv = v.shape()[1], rows = q.shape()[0];
@@ -54,8 +55,8 @@ struct Heads {
     int64_t sees(int64_t row) const { return causal ? std::clamp<int64_t>(row + offset + 1, 0, S) : S; }
     int64_t width() const { return sees(rows - 1); }
   };
-  // Calls f(strip) for all strips of all sentences and heads. Those of one sentence and head run one after the other, so
-  // that they may add to the same rows of dk and dv.
+  // Calls f(strip) for all strips of all sentences and heads. Those of one sentence and head run one after the other,
+  // so that they may add to the same rows of dk and dv.
   template <class F>
   void each_strip(F f) const {
     const int64_t h = layout.heads, sentences = static_cast<int64_t>(layout.queries.size());
@@ -85,8 +86,8 @@ Scalar* scratch(int slot, int64_t count) {
 void attention_map(const Heads& a, const Strip& s, int map, const Scalar* q, const Scalar* k, Scalar* A) {
   const int64_t width = s.width();
   kernels::gemm(false, true, s.rows, width, a.d, 1 / std::sqrt(static_cast<Scalar>(a.d)),
-                q + s.query * a.ldq + a.q_column(s.head, map), a.ldq, k + s.key * a.ldk + a.k_column(s.head, map), a.ldk,
-                0, A, width);
+                q + s.query * a.ldq + a.q_column(s.head, map), a.ldq, k + s.key * a.ldk + a.k_column(s.head, map),
+                a.ldk, 0, A, width);
   for (int64_t i = 0; i < s.rows; ++i) {
     const int64_t sees = s.sees(i);
     kernels::softmax_row(A + i * width, A + i * width, sees);
@@ -126,72 +127,74 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
   }
 
   // out = A V with A = A1 - lambda A2 gives
-  //   dV += A^T dout,  dA = dout V^T,  dA1 = dA,  dA2 = -lambda dA,  dlambda = -sum_j dA_j A2_j  (of the row, or of all rows)
+  //   dV += A^T dout,  dA = dout V^T,  dA1 = dA,  dA2 = -lambda dA,  dlambda = -sum_j dA_j A2_j  (by row, or of all)
   // and each map, being softmax(Z) with Z = Q K^T / sqrt(d),
   //   dZ_ij = A_ij (dA_ij - sum_j dA_ij A_ij),  dQ += dZ K / sqrt(d),  dK += dZ^T Q / sqrt(d).
-  return record(
-      a.op, out, {q, k, v, lambda},
-      [a, q = q.storage(), k = k.storage(), v = v.storage(), lambda = lambda.defined() ? lambda.storage() : Storage(),
-       lambda_at](const Gradients& g) {
-        Scalar* dq = g.wants(0) ? g.in(0) : nullptr;
-        Scalar* dk = g.wants(1) ? g.in(1) : nullptr;
-        Scalar* dv = g.wants(2) ? g.in(2) : nullptr;
-        const int64_t h = a.layout.heads;
-        Storage dlambda(g.wants(3) ? a.rows * h : 0);
-        std::fill_n(dlambda.data(), dlambda.size(), Scalar{0});
-        a.each_strip([&](const Strip& s) {
-          const int64_t width = s.width(), size = s.rows * width;
-          Scalar *A1 = scratch(0, size), *A2 = scratch(1, size), *dA = scratch(2, size);
-          const Scalar* dout = g.out + s.query * a.ldv + s.head * a.e;
-          kernels::gemm(false, true, s.rows, width, a.e, 1, dout, a.ldv, v.data() + s.key * a.ldv + s.head * a.e, a.ldv, 0,
-                        dA, width);
-          for (int map = 0; map < a.maps; ++map) attention_map(a, s, map, q.data(), k.data(), map == 0 ? A1 : A2);
+  auto backward = [a, q = q.storage(), k = k.storage(), v = v.storage(),
+                   lambda = lambda.defined() ? lambda.storage() : Storage(), lambda_at](const Gradients& g) {
+    Scalar* dq = g.wants(0) ? g.in(0) : nullptr;
+    Scalar* dk = g.wants(1) ? g.in(1) : nullptr;
+    Scalar* dv = g.wants(2) ? g.in(2) : nullptr;
+    const int64_t h = a.layout.heads;
+    Storage dlambda(g.wants(3) ? a.rows * h : 0);
+    std::fill_n(dlambda.data(), dlambda.size(), Scalar{0});
+    a.each_strip([&](const Strip& s) {
+      const int64_t width = s.width(), size = s.rows * width;
+      Scalar *A1 = scratch(0, size), *A2 = scratch(1, size), *dA = scratch(2, size);
+      const Scalar* dout = g.out + s.query * a.ldv + s.head * a.e;
+      kernels::gemm(false, true, s.rows, width, a.e, 1, dout, a.ldv, v.data() + s.key * a.ldv + s.head * a.e, a.ldv, 0,
+                    dA, width);
+      for (int map = 0; map < a.maps; ++map) attention_map(a, s, map, q.data(), k.data(), map == 0 ? A1 : A2);
 
-          // One pass turns A1, A2, dA into dZ1, dZ2, A.
-          for (int64_t i = 0; i < s.rows; ++i) {
-            Scalar *a1 = A1 + i * width, *a2 = A2 + i * width, *da = dA + i * width, dot1 = 0, dot2 = 0;
+      // One pass turns A1, A2, dA into dZ1, dZ2, A.
+      for (int64_t i = 0; i < s.rows; ++i) {
+        Scalar *a1 = A1 + i * width, *a2 = A2 + i * width, *da = dA + i * width, dot1 = 0, dot2 = 0;
 #pragma omp simd reduction(+ : dot1)
-            for (int64_t j = 0; j < width; ++j) dot1 += da[j] * a1[j];
-            if (a.maps == 1) {
+        for (int64_t j = 0; j < width; ++j) dot1 += da[j] * a1[j];
+        if (a.maps == 1) {
 #pragma omp simd
-              for (int64_t j = 0; j < width; ++j) {
-                const Scalar d = da[j];
-                da[j] = a1[j];
-                a1[j] *= d - dot1;
-              }
-              continue;
-            }
-#pragma omp simd reduction(+ : dot2)
-            for (int64_t j = 0; j < width; ++j) dot2 += da[j] * a2[j];
-            if (dlambda) dlambda.data()[(s.query + i) * h + s.head] = -dot2;
-            const Scalar l = lambda_at(a, s, lambda.data(), i);
-#pragma omp simd
-            for (int64_t j = 0; j < width; ++j) {
-              const Scalar d = da[j];
-              da[j] = a1[j] - l * a2[j];
-              a1[j] *= d - dot1;
-              a2[j] *= -l * (d - dot2);
-            }
+          for (int64_t j = 0; j < width; ++j) {
+            const Scalar d = da[j];
+            da[j] = a1[j];
+            a1[j] *= d - dot1;
           }
-          if (dv)
-            kernels::gemm(true, false, width, a.e, s.rows, 1, dA, width, dout, a.ldv, 1, dv + s.key * a.ldv + s.head * a.e,
-                          a.ldv);
-          const Scalar scale = 1 / std::sqrt(static_cast<Scalar>(a.d));
-          for (int map = 0; map < a.maps; ++map) {
-            const Scalar* dZ = map == 0 ? A1 : A2;
-            const int64_t at_q = s.query * a.ldq + a.q_column(s.head, map);
-            const int64_t at_k = s.key * a.ldk + a.k_column(s.head, map);
-            if (dq) kernels::gemm(false, false, s.rows, a.d, width, scale, dZ, width, k.data() + at_k, a.ldk, 1, dq + at_q, a.ldq);
-            if (dk) kernels::gemm(true, false, width, a.d, s.rows, scale, dZ, width, q.data() + at_q, a.ldq, 1, dk + at_k, a.ldk);
-          }
-        });
-        if (g.wants(3) && a.lambda_rows) g.add(3, [d = dlambda.data()](int64_t i) { return d[i]; });
-        if (g.wants(3) && !a.lambda_rows) {
-          double total = 0;
-          for (int64_t i = 0; i < dlambda.size(); ++i) total += dlambda.data()[i];
-          *g.in(3) += static_cast<Scalar>(total);
+          continue;
         }
-      });
+#pragma omp simd reduction(+ : dot2)
+        for (int64_t j = 0; j < width; ++j) dot2 += da[j] * a2[j];
+        if (dlambda) dlambda.data()[(s.query + i) * h + s.head] = -dot2;
+        const Scalar l = lambda_at(a, s, lambda.data(), i);
+#pragma omp simd
+        for (int64_t j = 0; j < width; ++j) {
+          const Scalar d = da[j];
+          da[j] = a1[j] - l * a2[j];
+          a1[j] *= d - dot1;
+          a2[j] *= -l * (d - dot2);
+        }
+      }
+      if (dv)
+        kernels::gemm(true, false, width, a.e, s.rows, 1, dA, width, dout, a.ldv, 1, dv + s.key * a.ldv + s.head * a.e,
+                      a.ldv);
+      const Scalar scale = 1 / std::sqrt(static_cast<Scalar>(a.d));
+      for (int map = 0; map < a.maps; ++map) {
+        const Scalar* dZ = map == 0 ? A1 : A2;
+        const int64_t at_q = s.query * a.ldq + a.q_column(s.head, map);
+        const int64_t at_k = s.key * a.ldk + a.k_column(s.head, map);
+        if (dq)
+          kernels::gemm(false, false, s.rows, a.d, width, scale, dZ, width, k.data() + at_k, a.ldk, 1, dq + at_q,
+                        a.ldq);
+        if (dk)
+          kernels::gemm(true, false, width, a.d, s.rows, scale, dZ, width, q.data() + at_q, a.ldq, 1, dk + at_k, a.ldk);
+      }
+    });
+    if (g.wants(3) && a.lambda_rows) g.add(3, [d = dlambda.data()](int64_t i) { return d[i]; });
+    if (g.wants(3) && !a.lambda_rows) {
+      double total = 0;
+      for (int64_t i = 0; i < dlambda.size(); ++i) total += dlambda.data()[i];
+      *g.in(3) += static_cast<Scalar>(total);
+    }
+  };
+  return record(a.op, out, {q, k, v, lambda}, std::move(backward));
 }
 
 }  // namespace

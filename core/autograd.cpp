@@ -136,8 +136,8 @@ std::string graphviz(const Tensor& result) {
   dot << "digraph {\n  rankdir=LR; node [shape=box, style=rounded, fontname=\"sans-serif\"];\n";
   for (Node* n : nodes) {
     bool leaf = n->op == std::string_view("leaf");
-    dot << "  n" << n->number << " [label=\"" << n->op << "\\n" << n->shape << "\"" << (leaf ? ", style=filled" : "")
-        << "];\n";
+    dot << "  n" << n->number << " [label=\"" << n->op << "\\n"
+        << n->shape << "\"" << (leaf ? ", style=filled" : "") << "];\n";
     for (auto& input : n->inputs)
       if (input) dot << "  n" << input->number << " -> n" << n->number << ";\n";
   }

@@ -130,9 +130,9 @@ struct OpNode final : Node {
 void check_finite(const char* op, const Tensor& out);  // only under DetectAnomaly
 }  // namespace detail
 
-/// Makes `out` the differentiable result of `op` on `inputs`. `backward` is called with Gradients in which in(i) belongs
-/// to inputs[i]. It captures storage and sizes one by one, never a Tensor: a closure that held its own output's node would
-/// keep the graph alive for ever. Returns `out`.
+/// Makes `out` the differentiable result of `op` on `inputs`. `backward` is called with Gradients in which in(i)
+/// belongs to inputs[i]. It captures storage and sizes one by one, never a Tensor: a closure that held its own output's
+/// node would keep the graph alive for ever. Returns `out`.
 template <class Backward>
 Tensor record(const char* op, Tensor out, std::span<const std::reference_wrapper<const Tensor>> inputs,
               Backward backward) {

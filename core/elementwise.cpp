@@ -204,7 +204,8 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
     for (int k : {0, 1}) {
       if (!g.wants(k)) continue;
       Storage full(shape.shape.numel());
-      each(condition.data(), [&](int64_t i, int64_t, int64_t, bool c) { full.data()[i] = c == (k == 0) ? g.out[i] : 0; });
+      each(condition.data(),
+           [&](int64_t i, int64_t, int64_t, bool c) { full.data()[i] = c == (k == 0) ? g.out[i] : 0; });
       unbroadcast(shape, k, full.data(), g.in(k));
     }
   });
@@ -311,9 +312,8 @@ Tensor dropout(const Tensor& x, Scalar p) {
     for (int64_t i = begin; i < end; ++i) y[i] = kept(i) * x[i];
   });
   // dx += dy mask / (1 - p)
-  return record("dropout", out, {x}, [kept](const Gradients& g) {
-    g.add(0, [kept, dy = g.out](int64_t i) { return kept(i) * dy[i]; });
-  });
+  return record("dropout", out, {x},
+                [kept](const Gradients& g) { g.add(0, [kept, dy = g.out](int64_t i) { return kept(i) * dy[i]; }); });
 }
 
 }  // namespace difftensor::inline DT_PRECISION

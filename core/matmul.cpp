@@ -13,7 +13,9 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
   // Batch axes broadcast: batch i multiplies matrix of_a[i] of a by matrix of_b[i] of b.
   Shape shape;
   const int rank = std::max(a.rank(), b.rank());
-  auto size_at = [rank](const Tensor& t, int axis) { return axis < rank - t.rank() ? 1 : t.shape()[axis - (rank - t.rank())]; };
+  auto size_at = [rank](const Tensor& t, int axis) {
+    return axis < rank - t.rank() ? 1 : t.shape()[axis - (rank - t.rank())];
+  };
   for (int axis = 0; axis < rank - 2; ++axis) {
     int64_t sa = size_at(a, axis), sb = size_at(b, axis);
     require(sa == sb || sa == 1 || sb == 1, "matmul", a.shape(), " x ", b.shape(), ": batch axes do not broadcast");
@@ -39,14 +41,15 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
     kernels::parallel_gemm(transpose_a, transpose_b, M, N, K, a.data() + of_a[i] * M * K, b.data() + of_b[i] * K * N, 0,
                            out.data() + i * M * N);
 
-  // C = A B:  dA += dC B^T,  dB += A^T dC. If A was stored transposed, its gradient is (dC B^T)^T = B dC^T; and if B was,
-  // (A^T dC)^T = dC^T A. Batches that share a matrix add into it one after the other.
+  // C = A B:  dA += dC B^T,  dB += A^T dC. If A was stored transposed, its gradient is (dC B^T)^T = B dC^T; and if B
+  // was, (A^T dC)^T = dC^T A. Batches that share a matrix add into it one after the other.
   return record("matmul", out, {a, b},
                 [a = a.storage(), b = b.storage(), of_a, of_b, M, N, K, transpose_a, transpose_b](const Gradients& g) {
                   Scalar* da = g.wants(0) ? g.in(0) : nullptr;
                   Scalar* db = g.wants(1) ? g.in(1) : nullptr;
                   for (size_t i = 0; i < of_a.size(); ++i) {
-                    const Scalar *A = a.data() + of_a[i] * M * K, *B = b.data() + of_b[i] * K * N, *dC = g.out + i * M * N;
+                    const Scalar *A = a.data() + of_a[i] * M * K, *B = b.data() + of_b[i] * K * N,
+                                 *dC = g.out + i * M * N;
                     if (da && !transpose_a)
                       kernels::parallel_gemm(false, !transpose_b, M, K, N, dC, B, 1, da + of_a[i] * M * K);
                     if (da && transpose_a)

@@ -8,8 +8,8 @@ namespace difftensor::inline DT_PRECISION {
 namespace {
 constexpr int64_t row_tile = 64;
 
-// Parameters of a norm get a gradient from every row. Each tile of rows sums its own part, and the parts are added in order:
-// the same bits with any number of threads. `f(row, part)` adds row's share to part (width).
+// Parameters of a norm get a gradient from every row. Each tile of rows sums its own part, and the parts are added in
+// order: the same bits with any number of threads. `f(row, part)` adds row's share to part (width).
 template <class F>
 void each_row_with_sum(int64_t rows, int64_t width, Scalar* total, F f) {
   const int64_t tiles = (rows + row_tile - 1) / row_tile;
@@ -46,7 +46,8 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
       rstds.data()[r] = rstd;
     }
   });
-  // With n = (x - mean) rstd and u = dy w:  dx += rstd (u - mean(u) - n mean(u n)),  dw += sum over rows of dy n,  db of dy
+  // With n = (x - mean) rstd and u = dy w:  dx += rstd (u - mean(u) - n mean(u n)),  dw += sum over rows of dy n,  db
+  // of dy
   return record("layer_norm", out, {x, weight, bias},
                 [x = x.storage(), w = weight.storage(), means, rstds, rows, D](const Gradients& g) {
                   Scalar* dx = g.wants(0) ? g.in(0) : nullptr;
@@ -75,8 +76,8 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
-  require(x.rank() >= 1 && weight.rank() == 1 && weight.numel() > 0 && x.shape().back() % weight.numel() == 0, "rms_norm",
-          "the last axis of x ", x.shape(), " is not a whole number of groups of weight ", weight.shape());
+  require(x.rank() >= 1 && weight.rank() == 1 && weight.numel() > 0 && x.shape().back() % weight.numel() == 0,
+          "rms_norm", "the last axis of x ", x.shape(), " is not a whole number of groups of weight ", weight.shape());
   const int64_t D = weight.numel(), rows = x.numel() / D;
   Tensor out(x.shape());
   Storage rstds(rows);
@@ -94,28 +95,29 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
     }
   });
   // With n = x rstd and u = dy w:  dx += rstd (u - n mean(u n)),  dw += sum over rows of dy n
-  return record("rms_norm", out, {x, weight}, [x = x.storage(), w = weight.storage(), rstds, rows, D](const Gradients& g) {
-    Scalar beta = 1;
-    Scalar* dx = g.wants(0) ? g.in(0, beta) : nullptr;
-    Scalar* dw = g.wants(1) ? g.in(1) : nullptr;
-    each_row_with_sum(rows, D, dw, [&](int64_t r, Scalar* part) {
-      const Scalar *xr = x.data() + r * D, *dy = g.out + r * D, *wd = w.data();
-      const Scalar rstd = rstds.data()[r];
-      Scalar mean_un = 0;
+  return record("rms_norm", out, {x, weight},
+                [x = x.storage(), w = weight.storage(), rstds, rows, D](const Gradients& g) {
+                  Scalar beta = 1;
+                  Scalar* dx = g.wants(0) ? g.in(0, beta) : nullptr;
+                  Scalar* dw = g.wants(1) ? g.in(1) : nullptr;
+                  each_row_with_sum(rows, D, dw, [&](int64_t r, Scalar* part) {
+                    const Scalar *xr = x.data() + r * D, *dy = g.out + r * D, *wd = w.data();
+                    const Scalar rstd = rstds.data()[r];
+                    Scalar mean_un = 0;
 #pragma omp simd reduction(+ : mean_un)
-      for (int64_t i = 0; i < D; ++i) {
-        const Scalar n = xr[i] * rstd;
-        part[i] += dy[i] * n;
-        mean_un += dy[i] * wd[i] * n;
-      }
-      mean_un /= static_cast<Scalar>(D);
-      if (!dx) return;
-      Scalar* d = dx + r * D;
-      if (beta == 0) std::fill_n(d, D, Scalar{0});
+                    for (int64_t i = 0; i < D; ++i) {
+                      const Scalar n = xr[i] * rstd;
+                      part[i] += dy[i] * n;
+                      mean_un += dy[i] * wd[i] * n;
+                    }
+                    mean_un /= static_cast<Scalar>(D);
+                    if (!dx) return;
+                    Scalar* d = dx + r * D;
+                    if (beta == 0) std::fill_n(d, D, Scalar{0});
 #pragma omp simd
-      for (int64_t i = 0; i < D; ++i) d[i] += rstd * (dy[i] * wd[i] - xr[i] * rstd * mean_un);
-    });
-  });
+                    for (int64_t i = 0; i < D; ++i) d[i] += rstd * (dy[i] * wd[i] - xr[i] * rstd * mean_un);
+                  });
+                });
 }
 
 }  // namespace difftensor::inline DT_PRECISION

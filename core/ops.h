@@ -1,9 +1,10 @@
 #pragma once
-// Every differentiable operation. Each is one function, in the file named above its group: shapes are checked, the result
-// computed, the gradient's formula stated and its closure recorded, in that order. All throw std::invalid_argument naming
-// the op, the shapes and the rule broken.
+// Every differentiable operation. Each is one function, in the file named above its group: shapes are checked, the
+// result computed, the gradient's formula stated and its closure recorded, in that order. All throw
+// std::invalid_argument naming the op, the shapes and the rule broken.
 //
-// Shape comments use fixed letters: N tokens, B sentences, T/S lengths, D model width, h heads, d head width, V vocabulary.
+// Shape comments use fixed letters: N tokens, B sentences, T/S lengths, D model width, h heads, d head width, V
+// vocabulary.
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -106,14 +107,15 @@ struct CrossEntropyOptions {
   Scalar label_smoothing = 0;
   /// Targets with this id count for nothing.
   int32_t ignore_index = -100;
-  /// What the summed loss is divided by; 0: the number of targets not ignored. An update whose gradient is gathered from
-  /// several batches passes its total, so that every token weighs the same.
+  /// What the summed loss is divided by; 0: the number of targets not ignored. An update whose gradient is gathered
+  /// from several batches passes its total, so that every token weighs the same.
   int64_t normalizer = 0;
   /// If set, receives sum_n -log softmax(logits_n)[targets_n]: the loss without smoothing, of which perplexity is made.
   double* nll = nullptr;
 };
 /// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar.
-Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, const CrossEntropyOptions& options = {});
+Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets,
+                     const CrossEntropyOptions& options = {});
 
 // --- core/norm.cpp ------------------------------------------------------------------------------------------------
 
@@ -125,8 +127,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps = Scalar(1e-5)
 
 // --- core/rope.cpp ------------------------------------------------------------------------------------------------
 
-/// Rotary position embedding (Su et al. 2021, arXiv 2104.09864): in each head of x (N, heads d), features 2i and 2i + 1 of
-/// the token at position p are rotated by the angle p base^(-2i / d). `positions` has a token's place in its sentence.
+/// Rotary position embedding (Su et al. 2021, arXiv 2104.09864): in each head of x (N, heads d), features 2i and 2i + 1
+/// of the token at position p are rotated by the angle p base^(-2i / d). `positions` has a token's place in its
+/// sentence.
 Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, double base = 10000);
 /// The sinusoids of Vaswani et al. 2017: (N, D) with sin(p 10000^(-2i / D)) at feature 2i and the cosine at 2i + 1.
 Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width);
@@ -144,10 +147,10 @@ using Spans = std::vector<Span>;
 Spans packed_spans(const std::vector<int64_t>& lengths);
 
 struct AttentionLayout {
-  int heads;        ///< output heads h
-  Spans queries;    ///< one per sentence, in the rows of q
-  Spans keys;       ///< one per sentence, in the rows of k and v
-  bool causal;      ///< query i of T sees keys j <= i + S - T; otherwise all S
+  int heads;      ///< output heads h
+  Spans queries;  ///< one per sentence, in the rows of q
+  Spans keys;     ///< one per sentence, in the rows of k and v
+  bool causal;    ///< query i of T sees keys j <= i + S - T; otherwise all S
 };
 
 /// Attention of each sentence to its keys, each head by itself (Vaswani et al. 2017):
@@ -157,14 +160,16 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 
 /// Differential attention (Ye et al. 2024, arXiv 2410.05258): of head i's two maps,
 ///   A1 = softmax(Q1 K1^T / sqrt(d)),  A2 = softmax(Q2 K2^T / sqrt(d)),  out = (A1 - lambda A2) V.
-/// q (N, 2h d): heads 2i and 2i + 1 are the pair of output head i. k (M, 2h d) in the same pairs, or (M, h d): one key head
-/// for both queries of a pair, as in version 2. v (M, h e). lambda: a scalar, or (N, h), one for each token and head.
+/// q (N, 2h d): heads 2i and 2i + 1 are the pair of output head i. k (M, 2h d) in the same pairs, or (M, h d): one key
+/// head for both queries of a pair, as in version 2. v (M, h e). lambda: a scalar, or (N, h), one for each token and
+/// head.
 Tensor diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
                       const AttentionLayout& layout);
 
 /// A sentence's rows of x (N, heads w) as (heads, T, w).
 Tensor split_heads(const Tensor& x, const Span& span, int64_t heads);
-/// The map itself: softmax(Q K^T / sqrt(d)) over the keys that each query may see. (heads, T, d), (heads, S, d) -> (heads, T, S).
+/// The map itself: softmax(Q K^T / sqrt(d)) over the keys that each query may see. (heads, T, d), (heads, S, d) ->
+/// (heads, T, S).
 Tensor attention_map(const Tensor& q, const Tensor& k, bool causal);
 
 /// The same two functions made of nothing but matmul, softmax and friends: the definition to read first, and the oracle

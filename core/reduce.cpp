@@ -7,10 +7,10 @@ namespace {
 // Which element of the result each element of x is reduced into. x is seen as rows along its last axis: row r goes to
 // into(r) + i * stride for its element i, with stride 0 if the last axis is reduced.
 struct Reduction {
-  Shape in, out;           // out without keepdim
-  Shape kept;              // out with keepdim
+  Shape in, out;  // out without keepdim
+  Shape kept;     // out with keepdim
   int64_t strides[Shape::max_rank] = {};
-  int64_t count = 1;       // elements of x per element of the result
+  int64_t count = 1;  // elements of x per element of the result
 
   Reduction(const char* op, const Shape& shape, const std::vector<int>& axes) : in(shape) {
     bool reduced[Shape::max_rank] = {};
@@ -77,7 +77,8 @@ Tensor max(const Tensor& x, std::vector<int> axes, bool keepdim) {
   Reduction r("max", x.shape(), axes);
   require(r.count > 0, "max", "the maximum of no elements, shape ", x.shape());
   Tensor out = full(keepdim ? r.kept : r.out, -std::numeric_limits<Scalar>::infinity());
-  r.each([x = x.data(), y = out.data()](int64_t i, int64_t o) { y[o] = x[i] > y[o] || std::isnan(x[i]) ? x[i] : y[o]; });
+  r.each(
+      [x = x.data(), y = out.data()](int64_t i, int64_t o) { y[o] = x[i] > y[o] || std::isnan(x[i]) ? x[i] : y[o]; });
   // dx_i += dy_o / (how many attain the maximum) where x_i = y_o
   return record("max", out, {x}, [x = x.storage(), y = out.storage(), r](const Gradients& g) {
     std::vector<Scalar> share(y.size(), 0);

@@ -5,7 +5,8 @@
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
-// cos and sin of p base^(-2i / d) for every position p that occurs and i < d / 2: row p has d / 2 cosines, then d / 2 sines.
+// cos and sin of p base^(-2i / d) for every position p that occurs and i < d / 2: row p has d / 2 cosines, then d / 2
+// sines.
 Storage rotation_table(const std::vector<int32_t>& positions, int64_t d, double base) {
   const int64_t rows = positions.empty() ? 0 : *std::max_element(positions.begin(), positions.end()) + 1;
   Storage table(rows * d);

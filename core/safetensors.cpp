@@ -113,8 +113,7 @@ void write_atomically(const std::string& path, const std::vector<std::string_vie
   {
     const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(temporary.c_str(), "wb"), std::fclose);
     check(file != nullptr);
-    for (auto piece : pieces)
-      check(piece.empty() || std::fwrite(piece.data(), piece.size(), 1, file.get()) == 1);
+    for (auto piece : pieces) check(piece.empty() || std::fwrite(piece.data(), piece.size(), 1, file.get()) == 1);
     // On disk before it gets its name: or a power failure could leave the name with no content.
     check(std::fflush(file.get()) == 0 && fsync(fileno(file.get())) == 0);
   }

@@ -10,7 +10,9 @@ int checked_axis(const char* op, int axis, int rank, const Shape& shape) {
   require(i >= 0 && i < rank, op, "no axis ", axis, " in shape ", shape);
   return i;
 }
-int64_t product(const Shape& shape, int begin, int end) { return Shape(shape.begin() + begin, shape.begin() + end).numel(); }
+int64_t product(const Shape& shape, int begin, int end) {
+  return Shape(shape.begin() + begin, shape.begin() + end).numel();
+}
 }  // namespace
 
 Tensor reshape(const Tensor& x, std::vector<int64_t> sizes) {
@@ -142,7 +144,8 @@ Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index) {
   shape[0] = static_cast<int64_t>(index.size());
   Tensor out(shape);
   for (size_t i = 0; i < index.size(); ++i)
-    require(index[i] >= 0 && index[i] < rows, "gather_rows", "row ", index[i], " (number ", i, ") of shape ", x.shape());
+    require(index[i] >= 0 && index[i] < rows, "gather_rows", "row ", index[i], " (number ", i, ") of shape ",
+            x.shape());
   parallel_for(shape[0], 64, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) std::copy_n(x.data() + index[i] * width, width, out.data() + i * width);
   });

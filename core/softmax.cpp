@@ -95,7 +95,8 @@ Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, 
 #pragma omp simd reduction(+ : total)
       for (int64_t v = 0; v < V; ++v) total += x[v];
       loss.data()[r] = targets[r] == options.ignore_index ? 0
-                       : log_sum.data()[r] - (1 - smoothing) * x[targets[r]] - smoothing * total / static_cast<Scalar>(V);
+                                                          : log_sum.data()[r] - (1 - smoothing) * x[targets[r]] -
+                                                                smoothing * total / static_cast<Scalar>(V);
     }
   });
   double total = 0, nll = 0;  // in double: a float would lose the last digits of a sum of thousands

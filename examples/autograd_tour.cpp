@@ -33,7 +33,8 @@ int main() {
   std::cout << "dloss/dx = " << x.grad() << "\ndloss/dw = " << w.grad() << "\n\n";
 
   // 3. Are they right? Compare with difference quotients.
-  std::cout << "gradcheck: " << gradcheck([](auto& in) { return sum(exp(matmul(in[0], in[1]))); }, {x, w}).message << "\n\n";
+  std::cout << "gradcheck: " << gradcheck([](auto& in) { return sum(exp(matmul(in[0], in[1]))); }, {x, w}).message
+            << "\n\n";
 
   // 4. Two moons: points on two interleaved half circles, with noise. Which moon is a point on?
   const int n = 200;

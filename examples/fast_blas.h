@@ -1,6 +1,7 @@
 #pragma once
-// A guard for programs: OpenBLAS chooses its kernels from a list of CPUs, and an old OpenBLAS that does not know a new CPU falls
-// back to kernels of 2004, five times slower. It reads OPENBLAS_CORETYPE when it is loaded, so the cure is to start again.
+// A guard for programs: OpenBLAS chooses its kernels from a list of CPUs, and an old OpenBLAS that does not know a new
+// CPU falls back to kernels of 2004, five times slower. It reads OPENBLAS_CORETYPE when it is loaded, so the cure is to
+// start again.
 #include <cblas.h>
 #include <unistd.h>
 
@@ -26,7 +27,8 @@ inline void ensure_fast_blas(char** argv) {
   if (level(core) >= cpu) return;
   const char *wanted = cpu == 2 ? "SKYLAKEX" : "HASWELL", *flag = cpu == 2 ? "AVX-512" : "AVX2";
   if (const char* set = std::getenv("OPENBLAS_CORETYPE")) {  // by the user, or by us in vain
-    std::fprintf(stderr, "warning: OpenBLAS runs its %s kernels (OPENBLAS_CORETYPE=%s) on a CPU with %s: this is slow\n",
+    std::fprintf(stderr,
+                 "warning: OpenBLAS runs its %s kernels (OPENBLAS_CORETYPE=%s) on a CPU with %s: this is slow\n",
                  core.c_str(), set, flag);
     return;
   }

@@ -7,10 +7,12 @@
 namespace difftensor::inline DT_PRECISION::models {
 namespace {
 
-// Some sentences on their way through the decoder: one row per open hypothesis, several of them per sentence in beam search.
+// Some sentences on their way through the decoder: one row per open hypothesis, several of them per sentence in beam
+// search.
 class Decoding {
  public:
-  Decoding(const Transformer& model, const std::vector<std::vector<int32_t>>& sources, int64_t capacity) : model_(model) {
+  Decoding(const Transformer& model, const std::vector<std::vector<int32_t>>& sources, int64_t capacity)
+      : model_(model) {
     std::vector<int32_t> ids;
     std::vector<int64_t> lengths;
     for (auto& source : sources) {
@@ -59,19 +61,22 @@ void add_best(const Scalar* log_p, int64_t V, int count, int32_t row, double so_
   std::vector<int32_t> ids(V);
   std::iota(ids.begin(), ids.end(), 0);
   count = static_cast<int>(std::min<int64_t>(count, V));
-  std::partial_sort(ids.begin(), ids.begin() + count, ids.end(), [log_p](int32_t a, int32_t b) {
-    return log_p[a] != log_p[b] ? log_p[a] > log_p[b] : a < b;
-  });
+  std::partial_sort(ids.begin(), ids.begin() + count, ids.end(),
+                    [log_p](int32_t a, int32_t b) { return log_p[a] != log_p[b] ? log_p[a] > log_p[b] : a < b; });
   for (int i = 0; i < count; ++i) into.push_back({row, ids[i], so_far + log_p[ids[i]]});
 }
 
-std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model, const std::vector<std::vector<int32_t>>& sources,
+std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
+                                                  const std::vector<std::vector<int32_t>>& sources,
                                                   const DecodeOptions& o) {
   std::vector<int64_t> limit;
   for (auto& source : sources)
-    limit.push_back(static_cast<int64_t>(o.max_length_factor * static_cast<double>(source.size())) + o.max_length_extra);
+    limit.push_back(static_cast<int64_t>(o.max_length_factor * static_cast<double>(source.size())) +
+                    o.max_length_extra);
   const int64_t longest = *std::max_element(limit.begin(), limit.end());
-  auto score = [&](double log_p, int64_t length) { return log_p / std::pow(static_cast<double>(length), o.length_penalty); };
+  auto score = [&](double log_p, int64_t length) {
+    return log_p / std::pow(static_cast<double>(length), o.length_penalty);
+  };
 
   Decoding decoding(model, sources, longest);
   std::vector<std::vector<Hypothesis>> done(sources.size());
@@ -93,8 +98,8 @@ std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model, cons
 
       std::vector<Candidate> candidates;
       for (size_t row = first; row < end; ++row)
-        add_best(log_p.data() + static_cast<int64_t>(row) * V, V, o.beam == 1 ? 1 : 2 * o.beam, static_cast<int32_t>(row),
-                 open[row].log_p, candidates);
+        add_best(log_p.data() + static_cast<int64_t>(row) * V, V, o.beam == 1 ? 1 : 2 * o.beam,
+                 static_cast<int32_t>(row), open[row].log_p, candidates);
       std::stable_sort(candidates.begin(), candidates.end(),
                        [](const Candidate& a, const Candidate& b) { return a.log_p > b.log_p; });
 
@@ -138,14 +143,16 @@ std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model, cons
 }  // namespace
 
 std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std::vector<std::vector<int32_t>>& sources,
-                                            const DecodeOptions& options, const std::function<void(int64_t)>& finished) {
+                                            const DecodeOptions& options,
+                                            const std::function<void(int64_t)>& finished) {
   require(options.beam >= 1 && options.batch_size >= 1, "decode", "beam ", options.beam, " and batch size ",
           options.batch_size, " must be at least 1");
   require(!model.training(), "decode", "the model is in training mode: call eval() first");
   NoGrad no_grad;
   std::vector<size_t> order(sources.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sources[a].size() < sources[b].size(); });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](size_t a, size_t b) { return sources[a].size() < sources[b].size(); });
 
   std::vector<std::vector<Hypothesis>> results(sources.size());
   for (size_t begin = 0; begin < order.size(); begin += options.batch_size) {

@@ -5,9 +5,9 @@
 namespace difftensor::inline DT_PRECISION::models {
 
 struct DecodeOptions {
-  int beam = 1;              ///< hypotheses kept open per sentence; 1 is greedy search
-  double length_penalty = 1; ///< alpha: a hypothesis scores log P / length^alpha, EOS counted
-  int64_t batch_size = 64;   ///< sentences decoded together, those of about one length
+  int beam = 1;               ///< hypotheses kept open per sentence; 1 is greedy search
+  double length_penalty = 1;  ///< alpha: a hypothesis scores log P / length^alpha, EOS counted
+  int64_t batch_size = 64;    ///< sentences decoded together, those of about one length
   int32_t bos = 1, eos = 2;
   /// At most max_length_factor * (source length) + max_length_extra tokens, EOS counted.
   double max_length_factor = 1.5;
@@ -22,9 +22,10 @@ struct Hypothesis {
 
 /// The best translations of each source (ids with EOS), best first: one if beam = 1, else up to `beam`.
 ///
-/// Greedy search takes the likeliest word at every step. Beam search keeps the `beam` likeliest unfinished hypotheses, sets
-/// aside those that end, and stops when no open one can pass the worst it has kept: log P only falls, so log P / L^alpha at
-/// the greatest length L bounds what a hypothesis can still reach. `finished`, if set, is called with the number of sentences done.
+/// Greedy search takes the likeliest word at every step. Beam search keeps the `beam` likeliest unfinished hypotheses,
+/// sets aside those that end, and stops when no open one can pass the worst it has kept: log P only falls, so log P /
+/// L^alpha at the greatest length L bounds what a hypothesis can still reach. `finished`, if set, is called with the
+/// number of sentences done.
 std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std::vector<std::vector<int32_t>>& sources,
                                             const DecodeOptions& options = {},
                                             const std::function<void(int64_t)>& finished = {});

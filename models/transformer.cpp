@@ -24,9 +24,12 @@ Style style_from_string(const std::string& name) {
 
 std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::AttentionConfig& config, Random& random) {
   switch (kind) {
-    case AttentionKind::softmax: return std::make_unique<nn::MultiheadAttention>(config, random);
-    case AttentionKind::diff: return std::make_unique<nn::MultiheadDiffAttention>(config, random);
-    case AttentionKind::diff_v2: return std::make_unique<nn::MultiheadDiffAttentionV2>(config, random);
+    case AttentionKind::softmax:
+      return std::make_unique<nn::MultiheadAttention>(config, random);
+    case AttentionKind::diff:
+      return std::make_unique<nn::MultiheadDiffAttention>(config, random);
+    case AttentionKind::diff_v2:
+      return std::make_unique<nn::MultiheadDiffAttentionV2>(config, random);
   }
   throw std::logic_error("make_attention: unknown kind");
 }
@@ -129,7 +132,8 @@ Transformer::Transformer(const TransformerConfig& c, Random& random)
       drop_(c.dropout) {
   require(c.vocab > 0 && c.ff > 0, "Transformer", "vocabulary ", c.vocab, " and feed-forward width ", c.ff,
           " must be positive");
-  require(c.style == Style::llama || c.d_model % 2 == 0, "Transformer", "sinusoids need an even width, not ", c.d_model);
+  require(c.style == Style::llama || c.d_model % 2 == 0, "Transformer", "sinusoids need an even width, not ",
+          c.d_model);
   add_module("embedding", embedding_);
   add_module("encoder", encoder_);
   add_module("decoder", decoder_);

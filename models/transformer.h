@@ -42,8 +42,10 @@ std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::Atte
 class KeyValueCache {
  public:
   KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width);
-  KeyValueCache(KeyValueCache&&) = default;  // and no copies: two handles to the same tensors would write into each other
-  /// Adds one token's key and value (row b of `next`) to each hypothesis b; returns all that it has, as attention wants it.
+  KeyValueCache(KeyValueCache&&) =
+      default;  // and no copies: two handles to the same tensors would write into each other
+  /// Adds one token's key and value (row b of `next`) to each hypothesis b; returns all that it has, as attention wants
+  /// it.
   nn::KeyValues append(const nn::KeyValues& next);
   /// Goes on with copies of the hypotheses `parents`: beam search drops some and doubles others.
   void select(const std::vector<int32_t>& parents);
@@ -89,8 +91,8 @@ class TransformerStack : public nn::Module {
   std::unique_ptr<nn::Norm> norm_;  // llama: the last residual sum is normalised too
 };
 
-/// The whole model. One embedding serves source, target and, transposed, the output. Batches are packed: token ids of all
-/// sentences end to end, with their lengths.
+/// The whole model. One embedding serves source, target and, transposed, the output. Batches are packed: token ids of
+/// all sentences end to end, with their lengths.
 class Transformer : public nn::Module {
  public:
   Transformer(const TransformerConfig& config, Random& random);

@@ -43,12 +43,14 @@ struct AttentionConfig {
 class Attention : public Module {
  public:
   /// (N, D) asks (M, D): -> (N, D). Both are packed; sentence b of x asks sentence b of memory.
-  Tensor operator()(const Tensor& x, const Sequences& xs, const Tensor& memory, const Sequences& ms, bool causal) const {
+  Tensor operator()(const Tensor& x, const Sequences& xs, const Tensor& memory, const Sequences& ms,
+                    bool causal) const {
     return attend(x, xs, keys_values(memory, ms), causal);
   }
   KeyValues keys_values(const Tensor& memory, const Sequences& ms) const {
     Tensor k = k_proj(memory);
-    return {config.rotary ? rope(k, static_cast<int>(k.dim(1) / head_width), ms.positions) : k, v_proj(memory), ms.spans};
+    return {config.rotary ? rope(k, static_cast<int>(k.dim(1) / head_width), ms.positions) : k, v_proj(memory),
+            ms.spans};
   }
   Tensor attend(const Tensor& x, const Sequences& xs, const KeyValues& memory, bool causal) const {
     Tensor q = q_proj(x);
@@ -84,7 +86,8 @@ class Attention : public Module {
   static int64_t checked(const AttentionConfig& c, int maps, int64_t head_width) {
     require(c.heads > 0 && c.width > 0 && c.width % (c.heads * maps) == 0, "Attention", "width ", c.width,
             " does not divide by ", c.heads, " heads", maps == 2 ? " of two maps each" : "");
-    require(!c.rotary || head_width % 2 == 0, "Attention", "rotary positions need an even head width, not ", head_width);
+    require(!c.rotary || head_width % 2 == 0, "Attention", "rotary positions need an even head width, not ",
+            head_width);
     return c.width;
   }
 };
@@ -96,7 +99,8 @@ class MultiheadAttention : public Attention {
       : Attention(c, 1, c.width, c.width / std::max(1, c.heads), random) {}
 
  protected:
-  Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout) const override {
+  Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
+             const AttentionLayout& layout) const override {
     return attention(q, k, v, layout);
   }
 };

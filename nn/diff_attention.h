@@ -1,6 +1,6 @@
 #pragma once
-// Differential attention. Each output head has two softmax maps and subtracts one from the other: what both attend to by
-// mistake cancels, as the noise common to two wires does in a differential amplifier.
+// Differential attention. Each output head has two softmax maps and subtracts one from the other: what both attend to
+// by mistake cancels, as the noise common to two wires does in a differential amplifier.
 #include <cmath>
 
 #include "nn/attention.h"
@@ -10,12 +10,13 @@ namespace difftensor::inline DT_PRECISION::nn {
 
 /// Differential attention as published (Ye et al. 2024, arXiv 2410.05258, section 2.1).
 ///
-/// Of the 2h query and key heads of width d = D / 2h, heads 2i and 2i + 1 are the pair of output head i, whose values are 2d
-/// wide. One lambda serves the layer:
-///   lambda = exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + lambda_init,   lambda_init = 0.8 - 0.6 exp(-0.3 depth)
-///   head_i = (1 - lambda_init) RMSNorm((softmax(Q_2i K_2i^T / sqrt(d)) - lambda softmax(Q_2i+1 K_2i+1^T / sqrt(d))) V_i)
-/// The norm brings each head, whose size depends on how much cancelled, back to one scale; the fixed factor makes gradients
-/// flow as in a Transformer without it.
+/// Of the 2h query and key heads of width d = D / 2h, heads 2i and 2i + 1 are the pair of output head i, whose values
+/// are 2d wide. One lambda serves the layer:
+///   lambda = exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + lambda_init,   lambda_init = 0.8 - 0.6 exp(-0.3
+///   depth) head_i = (1 - lambda_init) RMSNorm((softmax(Q_2i K_2i^T / sqrt(d)) - lambda softmax(Q_2i+1 K_2i+1^T /
+///   sqrt(d))) V_i)
+/// The norm brings each head, whose size depends on how much cancelled, back to one scale; the fixed factor makes
+/// gradients flow as in a Transformer without it.
 class MultiheadDiffAttention : public Attention {
  public:
   MultiheadDiffAttention(const AttentionConfig& c, Random& random)
@@ -37,15 +38,16 @@ class MultiheadDiffAttention : public Attention {
   RMSNorm subln;                                      // one gain (2d) for all heads
 
  protected:
-  Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout) const override {
+  Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
+             const AttentionLayout& layout) const override {
     Tensor l = lambda();
     if (trace) trace->lambda = l;
     return subln(diff_attention(q, k, v, l, layout)) * (1 - lambda_init);
   }
 };
 
-/// Version 2 (huggingface.co/blog/microsoft/diff-attn-v2): keys and values as in softmax attention with h heads of width
-/// d = D / h, twice the queries, and a lambda that each token computes for each head. No norm and no lambda_init.
+/// Version 2 (huggingface.co/blog/microsoft/diff-attn-v2): keys and values as in softmax attention with h heads of
+/// width d = D / h, twice the queries, and a lambda that each token computes for each head. No norm and no lambda_init.
 ///   head_i = (softmax(Q_2i K_i^T / sqrt(d)) - sigmoid(x W_lambda)_i softmax(Q_2i+1 K_i^T / sqrt(d))) V_i
 class MultiheadDiffAttentionV2 : public Attention {
  public:

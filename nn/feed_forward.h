@@ -22,9 +22,12 @@ class FeedForward : public Module {
 
   Tensor operator()(const Tensor& x) const {
     switch (activation) {
-      case Activation::relu: return down_proj(relu(up_proj(x)));
-      case Activation::gelu: return down_proj(gelu(up_proj(x)));
-      case Activation::swiglu: return down_proj(swiglu((*gate_proj)(x), up_proj(x)));
+      case Activation::relu:
+        return down_proj(relu(up_proj(x)));
+      case Activation::gelu:
+        return down_proj(gelu(up_proj(x)));
+      case Activation::swiglu:
+        return down_proj(swiglu((*gate_proj)(x), up_proj(x)));
     }
     throw std::logic_error("FeedForward: unknown activation");
   }

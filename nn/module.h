@@ -12,8 +12,8 @@ namespace difftensor::inline DT_PRECISION::nn {
 /// Parameters by path, such as "encoder.layers.0.self_attn.q_proj.weight", in the order of registration.
 using NamedParameters = std::vector<std::pair<std::string, Tensor>>;
 
-/// The base of all layers, as in PyTorch. A layer's constructor registers its parameters and the modules it is made of; its
-/// operator() computes. Modules hold references to their parts, so they are neither copied nor moved.
+/// The base of all layers, as in PyTorch. A layer's constructor registers its parameters and the modules it is made of;
+/// its operator() computes. Modules hold references to their parts, so they are neither copied nor moved.
 class Module {
  public:
   Module() = default;
@@ -33,8 +33,8 @@ class Module {
 
   /// A copy of every parameter's values, by path.
   std::map<std::string, Tensor> state_dict() const;
-  /// Takes over the values. Throws std::invalid_argument, having changed nothing, unless names and shapes are exactly this
-  /// module's; the message lists every missing, unexpected and misshapen name.
+  /// Takes over the values. Throws std::invalid_argument, having changed nothing, unless names and shapes are exactly
+  /// this module's; the message lists every missing, unexpected and misshapen name.
   void load_state_dict(const std::map<std::string, Tensor>& state);
 
  protected:

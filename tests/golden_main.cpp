@@ -1,4 +1,5 @@
-// golden_f32 / golden_f64 FILE...: one line per file, with its worst error. Exits 1 if a file fails, 2 if one cannot be read.
+// golden_f32 / golden_f64 FILE...: one line per file, with its worst error. Exits 1 if a file fails, 2 if one cannot be
+// read.
 #include <algorithm>
 #include <cstdio>
 #include <exception>
@@ -15,8 +16,8 @@ int main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     try {
       const auto result = difftensor::check_golden(argv[i]);
-      std::printf("%-4s %-6s %s: %d tensors, worst %s\n", result.ok() ? "ok" : "FAIL", precision, argv[i], result.tensors,
-                  result.where.c_str());
+      std::printf("%-4s %-6s %s: %d tensors, worst %s\n", result.ok() ? "ok" : "FAIL", precision, argv[i],
+                  result.tensors, result.where.c_str());
       if (!result.ok()) status = std::max(status, 1);
     } catch (const std::exception& e) {
       std::printf("FAIL %-6s %s: %s\n", precision, argv[i], e.what());

@@ -105,7 +105,8 @@ TEST_CASE("anomalies are named, forward and backward") {
   Tensor x = tensor({0, 1}, {2}).requires_grad();
   CHECK(contains(error_of([&] { log(x); }), "log: NaN or infinity in its result of shape (2,)"));
   Tensor loss = sum(sqrt(x));  // fine forward; the slope at 0 is infinite
-  CHECK(contains(error_of([&] { loss.backward(); }), "sqrt: NaN or infinity in the gradient of its input of shape (2,)"));
+  CHECK(
+      contains(error_of([&] { loss.backward(); }), "sqrt: NaN or infinity in the gradient of its input of shape (2,)"));
   CHECK(error_of([&] { masked_fill(x, x, -std::numeric_limits<Scalar>::infinity()); }) == "no error");
 }
 

@@ -44,31 +44,34 @@ std::function<Tensor(Inputs)> attend(int heads, const std::vector<int64_t>& quer
 std::vector<Row> table() {
   std::vector<Row> rows;
   const auto row = [&](const std::string& name, std::function<Tensor(Inputs)> f, const std::vector<Shape>& shapes,
-                       Sign sign = Any) { rows.push_back({name, std::move(f), shapes, sign}); };
+                       Sign sign = Any) {
+    rows.push_back({name, std::move(f), shapes, sign});
+  };
 
   // Elementwise with two operands: every way to broadcast.
   const std::vector<std::pair<const char*, Tensor (*)(const Tensor&, const Tensor&)>> binary = {
       {"add", add}, {"sub", sub}, {"mul", mul}, {"div", div}, {"maximum", maximum}, {"pow", pow}};
   for (auto [name, f] : binary) {
     const auto both = [f = f](Inputs x) { return f(x[0], x[1]); };
-    for (const auto& [a, b] : std::vector<std::pair<Shape, Shape>>{
-             {{3, 5}, {3, 5}},           // none
-             {{3, 5}, {5}},              // a row
-             {{3, 5}, {3, 1}},           // a column
-             {{3, 5}, {}},               // a scalar
-             {{3, 5}, {1, 1}},           //
-             {{3, 1}, {1, 5}},           // both stretched
-             {{2, 3, 1, 5}, {3, 4, 1}},  // leading and inner axes
-             {{2, 1, 5}, {2, 3, 5}},     // a middle axis
-             {{1}, {1}}}) {
+    for (const auto& [a, b] : std::vector<std::pair<Shape, Shape>>{{{3, 5}, {3, 5}},           // none
+                                                                   {{3, 5}, {5}},              // a row
+                                                                   {{3, 5}, {3, 1}},           // a column
+                                                                   {{3, 5}, {}},               // a scalar
+                                                                   {{3, 5}, {1, 1}},           //
+                                                                   {{3, 1}, {1, 5}},           // both stretched
+                                                                   {{2, 3, 1, 5}, {3, 4, 1}},  // leading and inner axes
+                                                                   {{2, 1, 5}, {2, 3, 5}},     // a middle axis
+                                                                   {{1}, {1}}}) {
       row(name, both, {a, b}, Plus);
       row(name, both, {b, a}, Plus);
     }
-    row(name, [f = f](Inputs x) { return f(x[0], x[0]); }, {{3, 5}}, Plus);
+    row(
+        name, [f = f](Inputs x) { return f(x[0], x[0]); }, {{3, 5}}, Plus);
   }
   row("mul signs", [](Inputs x) { return x[0] * x[1]; }, {{3, 5}, {3, 5}});
   row("div signs", [](Inputs x) { return x[0] / x[1]; }, {{3, 5}, {3, 5}});
-  row("pow signs", [](Inputs x) { return pow(x[0], x[1]); }, {{3, 5}, {5}}, Plus);
+  row(
+      "pow signs", [](Inputs x) { return pow(x[0], x[1]); }, {{3, 5}, {5}}, Plus);
   row("swiglu", [](Inputs x) { return swiglu(x[0], x[1]); }, {{3, 5}, {3, 5}});
   row("swiglu twice x", [](Inputs x) { return swiglu(x[0], x[0]); }, {{3, 5}});
   row("where", [](Inputs x) { return where(every_third({3, 5}), x[0], x[1]); }, {{3, 5}, {3, 5}});
@@ -82,12 +85,15 @@ std::vector<Row> table() {
   row("mul number", [](Inputs x) { return 2 * x[0] / 3; }, {{3, 5}});
   row("div number", [](Inputs x) { return 2 / x[0]; }, {{3, 5}});
   row("pow number", [](Inputs x) { return pow(x[0], Scalar{3}); }, {{3, 5}});
-  row("pow fraction", [](Inputs x) { return pow(x[0], Scalar(-1.5)); }, {{3, 5}}, Plus);
+  row(
+      "pow fraction", [](Inputs x) { return pow(x[0], Scalar(-1.5)); }, {{3, 5}}, Plus);
   row("neg", [](Inputs x) { return -x[0]; }, {{3, 5}});
   row("exp", [](Inputs x) { return exp(x[0]); }, {{3, 5}});
   row("exp scalar", [](Inputs x) { return exp(x[0]); }, {{}});
-  row("log", [](Inputs x) { return log(x[0]); }, {{3, 5}}, Plus);
-  row("sqrt", [](Inputs x) { return sqrt(x[0]); }, {{3, 5}}, Plus);
+  row(
+      "log", [](Inputs x) { return log(x[0]); }, {{3, 5}}, Plus);
+  row(
+      "sqrt", [](Inputs x) { return sqrt(x[0]); }, {{3, 5}}, Plus);
   row("tanh", [](Inputs x) { return tanh(x[0]); }, {{3, 5}});
   row("sigmoid", [](Inputs x) { return sigmoid(x[0]); }, {{3, 5}});
   row("relu", [](Inputs x) { return relu(x[0]); }, {{3, 5}});
@@ -148,14 +154,20 @@ std::vector<Row> table() {
   // Softmax and losses.
   row("softmax", [](Inputs x) { return softmax(x[0]); }, {{3, 5}});
   row("softmax masked",
-      [](Inputs x) { return softmax(masked_fill(x[0], every_third({4, 3}), -INFINITY)); }, {{2, 4, 3}});
+      [](Inputs x) {
+        return softmax(masked_fill(x[0], every_third({4, 3}), -INFINITY));
+      },
+      {{2, 4, 3}});
   row("softmax empty row",
-      [](Inputs x) { return softmax(masked_fill(x[0], every_third({4, 1}), -INFINITY)); }, {{4, 3}});
+      [](Inputs x) {
+        return softmax(masked_fill(x[0], every_third({4, 1}), -INFINITY));
+      },
+      {{4, 3}});
   row("log_softmax", [](Inputs x) { return log_softmax(x[0]); }, {{2, 3, 5}});
   const std::vector<int32_t> targets = {1, 6, 0, 1};
   row("cross_entropy", [=](Inputs x) { return cross_entropy(x[0], targets); }, {{4, 7}});
-  row("cross_entropy smooth",
-      [=](Inputs x) { return cross_entropy(x[0], targets, {.label_smoothing = Scalar(0.1)}); }, {{4, 7}});
+  row("cross_entropy smooth", [=](Inputs x) { return cross_entropy(x[0], targets, {.label_smoothing = Scalar(0.1)}); },
+      {{4, 7}});
   row("cross_entropy ignore",
       [=](Inputs x) { return cross_entropy(x[0], targets, {.label_smoothing = Scalar(0.1), .ignore_index = 1}); },
       {{4, 7}});
@@ -191,10 +203,15 @@ std::vector<Row> table() {
       row("diff_attention long", attend(1, {70, 3}, {70, 3}, causal, plain), {{73, 4}, {73, 4}, {73, 1}, {73, 1}});
     }
   row("attention q q q",
-      [](Inputs x) { return attention(x[0], x[0], x[0], {2, packed_spans({4}), packed_spans({4}), true}); }, {{4, 6}});
+      [](Inputs x) {
+        return attention(x[0], x[0], x[0], {2, packed_spans({4}), packed_spans({4}), true});
+      },
+      {{4, 6}});
   // A cache with room to grow: rows that belong to no sentence give zeros and get zeros.
   row("attention gaps",
-      [](Inputs x) { return attention(x[0], x[1], x[2], {1, {{0, 2}, {3, 1}}, {{1, 3}, {5, 2}}, true}); },
+      [](Inputs x) {
+        return attention(x[0], x[1], x[2], {1, {{0, 2}, {3, 1}}, {{1, 3}, {5, 2}}, true});
+      },
       {{5, 2}, {8, 2}, {8, 3}});
   row("split_heads", [](Inputs x) { return split_heads(x[0], {1, 3}, 2); }, {{5, 6}});
   for (bool causal : {false, true})

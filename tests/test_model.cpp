@@ -145,12 +145,14 @@ TEST_CASE("token by token with a cache is the same as all at once") {
 
 namespace {
 // A model's score of a whole translation, computed without a cache.
-double log_probability(const models::Transformer& model, const std::vector<int32_t>& from, std::vector<int32_t> tokens, bool ended) {
+double log_probability(const models::Transformer& model, const std::vector<int32_t>& from, std::vector<int32_t> tokens,
+                       bool ended) {
   std::vector<int32_t> in{1};
   in.insert(in.end(), tokens.begin(), tokens.end());
   if (ended) tokens.push_back(2);
   in.resize(tokens.size());
-  const Tensor log_p = log_softmax(model(from, {static_cast<int64_t>(from.size())}, in, {static_cast<int64_t>(in.size())}));
+  const Tensor log_p =
+      log_softmax(model(from, {static_cast<int64_t>(from.size())}, in, {static_cast<int64_t>(in.size())}));
   double total = 0;
   for (size_t i = 0; i < tokens.size(); ++i) total += log_p.data()[static_cast<int64_t>(i) * log_p.dim(1) + tokens[i]];
   return total;
@@ -187,7 +189,8 @@ TEST_CASE("greedy search takes the likeliest word each time; batched or not") {
       std::vector<int32_t> tokens{1};
       const size_t limit = sources[i].size() * 3 / 2 + 10;
       while (tokens.size() <= limit) {
-        const Tensor logits = model(sources[i], {static_cast<int64_t>(sources[i].size())}, tokens, {static_cast<int64_t>(tokens.size())});
+        const Tensor logits =
+            model(sources[i], {static_cast<int64_t>(sources[i].size())}, tokens, {static_cast<int64_t>(tokens.size())});
         const Scalar* last = logits.data() + (static_cast<int64_t>(tokens.size()) - 1) * config.vocab;
         const int32_t word = static_cast<int32_t>(std::max_element(last, last + config.vocab) - last);
         if (word == 2) break;

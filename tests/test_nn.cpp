@@ -1,4 +1,5 @@
-// Layers: names, modes, saving and loading, and each layer against its formula. The golden files check them against PyTorch.
+// Layers: names, modes, saving and loading, and each layer against its formula. The golden files check them against
+// PyTorch.
 
 #include <cmath>
 
@@ -83,10 +84,12 @@ TEST_CASE("feed-forward networks are their formulas") {
   nn::FeedForward gated(6, 8, nn::Activation::swiglu, random), plain(6, 8, nn::Activation::gelu, random);
   CHECK(gated.named_parameters().size() == 3);
   CHECK(plain.named_parameters().size() == 4);
-  const Tensor gate = matmul(x, gated.gate_proj->weight, false, true), up = matmul(x, gated.up_proj.weight, false, true);
+  const Tensor gate = matmul(x, gated.gate_proj->weight, false, true),
+               up = matmul(x, gated.up_proj.weight, false, true);
   CHECK(largest_difference(gated(x), matmul(silu(gate) * up, gated.down_proj.weight, false, true)) < rounding);
   const Tensor inner = gelu(matmul(x, plain.up_proj.weight, false, true) + plain.up_proj.bias);
-  CHECK(largest_difference(plain(x), matmul(inner, plain.down_proj.weight, false, true) + plain.down_proj.bias) < rounding);
+  CHECK(largest_difference(plain(x), matmul(inner, plain.down_proj.weight, false, true) + plain.down_proj.bias) <
+        rounding);
 }
 
 TEST_CASE("losses") {
@@ -110,11 +113,13 @@ TEST_CASE("lambda begins at lambda_init, which grows with depth") {
 
 TEST_CASE("impossible attention is refused") {
   Random random(1);
-  CHECK(error_of([&] { nn::MultiheadDiffAttention({10, 3}, random); }) ==
-        "Attention: width 10 does not divide by 3 heads of two maps each");
+  CHECK(error_of([&] {
+          nn::MultiheadDiffAttention({10, 3}, random);
+        }) == "Attention: width 10 does not divide by 3 heads of two maps each");
   CHECK(error_of([&] { nn::MultiheadAttention({10, 3}, random); }) == "Attention: width 10 does not divide by 3 heads");
-  CHECK(error_of([&] { nn::MultiheadAttention({9, 3, true}, random); }) ==
-        "Attention: rotary positions need an even head width, not 3");
+  CHECK(error_of([&] {
+          nn::MultiheadAttention({9, 3, true}, random);
+        }) == "Attention: rotary positions need an even head width, not 3");
 }
 
 TEST_CASE("differential attention with lambda 0 is softmax attention") {
@@ -122,9 +127,7 @@ TEST_CASE("differential attention with lambda 0 is softmax attention") {
   const Tensor q = randn({7, 16}, random), k = randn({7, 16}, random), v = randn({7, 8}, random);
   const Spans spans = packed_spans({3, 4});
   // Two output heads; head i's first map has queries and keys 2i.
-  auto first_maps = [](const Tensor& x) {
-    return reshape(slice(reshape(x, {7, 2, 2, 4}), 2, 0, 1), {7, 8});
-  };
+  auto first_maps = [](const Tensor& x) { return reshape(slice(reshape(x, {7, 2, 2, 4}), 2, 0, 1), {7, 8}); };
   CHECK(largest_difference(diff_attention(q, k, v, scalar(0), {2, spans, spans, true}),
                            attention(first_maps(q), first_maps(k), v, {2, spans, spans, true})) < rounding);
 }

@@ -57,22 +57,31 @@ TEST_CASE("ten updates as PyTorch makes them") {
   using Groups = std::vector<ParameterGroup>;
   const auto two = [](auto& a, auto& b) { return Groups{{{a}, 0.1, 1}, {{b}, 0, 0.5}}; };
   for (const Case& c : std::vector<Case>{
-           {"sgd", [](auto& a, auto& b) { return std::make_unique<SGD>(Groups{{{a, b}}}, 0.1); }},
-           {"sgd-decay", [](auto& a, auto& b) { return std::make_unique<SGD>(Groups{{{a, b}, 0.1}}, 0.1); }},
+           {"sgd",
+            [](auto&a, auto&b) {
+              return std::make_unique<SGD>(Groups{{{a, b}}}, 0.1);
+            }},
+           {"sgd-decay",
+            [](auto&a, auto&b) {
+              return std::make_unique<SGD>(Groups{{{a, b}, 0.1}}, 0.1);
+            }},
            {"sgd-momentum",
-            [](auto& a, auto& b) {
+            [](auto&a, auto&b) {
               return std::make_unique<SGD>(Groups{{{a, b}, 0.1}}, 0.1, SGDOptions{.momentum = 0.9});
             }},
            {"sgd-nesterov",
-            [](auto& a, auto& b) {
+            [](auto&a, auto&b) {
               return std::make_unique<SGD>(Groups{{{a, b}, 0.1}}, 0.1, SGDOptions{.momentum = 0.9, .nesterov = true});
             }},
-           {"adam", [](auto& a, auto& b) { return std::make_unique<Adam>(Groups{{{a, b}, 0.1}}, 0.01); }},
+           {"adam",
+            [](auto&a, auto&b) {
+              return std::make_unique<Adam>(Groups{{{a, b}, 0.1}}, 0.01);
+            }},
            {"adamw",
-            [=](auto& a, auto& b) {
+            [=](auto&a, auto&b) {
               return std::make_unique<AdamW>(two(a, b), 0.01, AdamOptions{.beta2 = 0.98, .eps = 1e-6});
             }},
-           {"adamw-clipped", [=](auto& a, auto& b) { return std::make_unique<AdamW>(two(a, b), 0.01); }, 3.0}}) {
+           {"adamw-clipped", [=](auto&a, auto&b) { return std::make_unique<AdamW>(two(a, b), 0.01); }, 3.0}}) {
     const SafeTensors file = golden(c.name);
     const Tensor a_values = file.tensors.at("a.values"), b_values = file.tensors.at("b.values");
     const Tensor a = row(a_values, 0).requires_grad(), b = row(b_values, 0).requires_grad();

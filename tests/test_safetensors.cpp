@@ -85,13 +85,13 @@ TEST_CASE("safetensors: a round trip") {
 TEST_CASE("safetensors: every dtype is read, and data is aligned when written") {
   TemporaryFolder folder;
   const std::string path = folder / "x.safetensors";
-  write_raw(path,
-            R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[16,24]},
+  write_raw(
+      path,
+      R"({"a":{"dtype":"I64","shape":[1],"data_offsets":[16,24]},
                 "b":{"dtype":"F32","shape":[2],"data_offsets":[8,16]},
                 "c":{"dtype":"F64","shape":[],"data_offsets":[0,8]},
                 "d":{"dtype":"I32","shape":[1,2],"data_offsets":[24,32]}})",
-            bytes_of<double>({0.1}) + bytes_of<float>({1.5f, -2.f}) + bytes_of<int64_t>({-3}) +
-                bytes_of<int32_t>({-4, 5}));
+      bytes_of<double>({0.1}) + bytes_of<float>({1.5f, -2.f}) + bytes_of<int64_t>({-3}) + bytes_of<int32_t>({-4, 5}));
   SafeTensors file = load_safetensors(path);
   CHECK(file.integers == std::map<std::string, std::vector<int64_t>>{{"a", {-3}}, {"d", {-4, 5}}});
   CHECK(file.tensors.at("b").values() == std::vector<Scalar>{1.5, -2});

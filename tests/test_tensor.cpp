@@ -55,10 +55,12 @@ TEST_CASE("errors name the op, the shapes and the rule") {
   CHECK(error_of([&] { rope(a, 1, {0, 1}); }) == "rope: 1 heads of an even width do not make up (2, 3)");
   CHECK(error_of([&] { tensor({1, 2}, {3}); }) == "tensor: 2 values for shape (3,)");
   CHECK(error_of([&] { a.item(); }) == "item: shape (2, 3) is not one element");
-  CHECK(error_of([&] { attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {3, {{0, 2}}, {{0, 3}}, false}); }) ==
-        "attention: q (2, 4) and v (3, 4) do not split into 3 heads");
-  CHECK(error_of([&] { attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {2, {{0, 2}}, {{1, 3}}, false}); }) ==
-        "attention: key span of 3 rows at 1 leaves the 3 rows there are");
+  CHECK(error_of([&] {
+          attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {3, {{0, 2}}, {{0, 3}}, false});
+        }) == "attention: q (2, 4) and v (3, 4) do not split into 3 heads");
+  CHECK(error_of([&] {
+          attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {2, {{0, 2}}, {{1, 3}}, false});
+        }) == "attention: key span of 3 rows at 1 leaves the 3 rows there are");
 }
 
 TEST_CASE("freed memory is used again") {

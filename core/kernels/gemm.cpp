@@ -6,8 +6,8 @@
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
-void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, Scalar alpha, const Scalar* A, int64_t lda,
-          const Scalar* B, int64_t ldb, Scalar beta, Scalar* C, int64_t ldc) {
+void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, Scalar alpha, const Scalar* A,
+          int64_t lda, const Scalar* B, int64_t ldb, Scalar beta, Scalar* C, int64_t ldc) {
   static const bool one_thread = (openblas_set_num_threads(1), true);
   (void)one_thread;
   if (M == 0 || N == 0) return;
@@ -19,8 +19,8 @@ void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, S
 #endif
 }
 
-void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, const Scalar* B,
-                   Scalar beta, Scalar* C) {
+void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A,
+                   const Scalar* B, Scalar beta, Scalar* C) {
   const int64_t lda = transpose_a ? M : K, ldb = transpose_b ? K : N;
   if (M >= N) {  // tiles of rows of C, and of op(A): a tile and its result stay in a core's second-level cache
     const int64_t tile = M >= 1024 ? 256 : 64;

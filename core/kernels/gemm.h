@@ -6,13 +6,13 @@ namespace difftensor::inline DT_PRECISION::kernels {
 
 /// C = alpha op(A) op(B) + beta C on the calling thread; op(X) = X or X^T. C is (M, N), op(A) (M, K), op(B) (K, N), all
 /// row-major; ld* is the distance between two rows as stored. beta = 0 overwrites C, whatever was in it.
-void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, Scalar alpha, const Scalar* A, int64_t lda,
-          const Scalar* B, int64_t ldb, Scalar beta, Scalar* C, int64_t ldc);
+void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, Scalar alpha, const Scalar* A,
+          int64_t lda, const Scalar* B, int64_t ldb, Scalar beta, Scalar* C, int64_t ldc);
 
-/// The same for dense matrices with alpha = 1, in parallel over fixed tiles of C. (OpenBLAS's own threads would cut long
-/// sums differently for different numbers of threads, and the results would differ in their last bits.)
-void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, const Scalar* B,
-                   Scalar beta, Scalar* C);
+/// The same for dense matrices with alpha = 1, in parallel over fixed tiles of C. (OpenBLAS's own threads would cut
+/// long sums differently for different numbers of threads, and the results would differ in their last bits.)
+void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A,
+                   const Scalar* B, Scalar beta, Scalar* C);
 
 /// into[j] += sum over rows i of x[i][j], for x (rows, width): in parallel over columns.
 void add_column_sums(const Scalar* x, int64_t rows, int64_t width, Scalar* into);

@@ -12,19 +12,30 @@ namespace translate {
 namespace {
 
 // Blue for what is measured and large, orange for its counterpart: told apart also by the colour-blind.
-constexpr const char *ink = "#1f2937", *muted = "#6b7280", *grid = "#e5e7eb", *blue = "#2563b0",
-                     *pale_blue = "#a9c7ea", *orange = "#e0752d";
+constexpr const char *ink = "#1f2937", *muted = "#6b7280", *grid = "#e5e7eb", *blue = "#2563b0", *pale_blue = "#a9c7ea",
+                     *orange = "#e0752d";
 
 std::string escape(const std::string& text) {
   std::string safe;
   for (const char c : text) switch (c) {
-      case '&': safe += "&amp;"; break;
-      case '<': safe += "&lt;"; break;
-      case '>': safe += "&gt;"; break;
-      case '"': safe += "&quot;"; break;
-      case '\t': safe += "⇥"; break;
+      case '&':
+        safe += "&amp;";
+        break;
+      case '<':
+        safe += "&lt;";
+        break;
+      case '>':
+        safe += "&gt;";
+        break;
+      case '"':
+        safe += "&quot;";
+        break;
+      case '\t':
+        safe += "⇥";
+        break;
       // XML has no control characters.
-      default: safe += static_cast<unsigned char>(c) < ' ' ? "�" : std::string(1, c);
+      default:
+        safe += static_cast<unsigned char>(c) < ' ' ? "�" : std::string(1, c);
     }
   return safe;
 }
@@ -46,10 +57,9 @@ class Svg {
          << "<rect x=\"0.5\" y=\"0.5\" width=\"" << width - 1 << "\" height=\"" << height - 1
          << "\" rx=\"8\" fill=\"#ffffff\" stroke=\"" << grid << "\"/>\n";
   }
-  void text(double x, double y, int size, const char* colour, const std::string& words,
-            const std::string& more = {}) {
-    out_ << "<text x=\"" << x << "\" y=\"" << y << "\" font-size=\"" << size << "\" fill=\"" << colour << "\" "
-         << more << '>' << escape(words) << "</text>\n";
+  void text(double x, double y, int size, const char* colour, const std::string& words, const std::string& more = {}) {
+    out_ << "<text x=\"" << x << "\" y=\"" << y << "\" font-size=\"" << size << "\" fill=\"" << colour << "\" " << more
+         << '>' << escape(words) << "</text>\n";
   }
   void rect(double x, double y, double width, double height, const std::string& fill, const std::string& more = {}) {
     out_ << "<rect x=\"" << x << "\" y=\"" << y << "\" width=\"" << width << "\" height=\"" << height << "\" fill=\""
@@ -76,8 +86,7 @@ class Svg {
   std::ostringstream out_;
 };
 
-constexpr const char *right = "text-anchor=\"end\"", *centred = "text-anchor=\"middle\"",
-                     *bold = "font-weight=\"600\"";
+constexpr const char *right = "text-anchor=\"end\"", *centred = "text-anchor=\"middle\"", *bold = "font-weight=\"600\"";
 
 // --- The loss chart -----------------------------------------------------------------------------------------------
 

@@ -49,8 +49,8 @@ std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens) {
   auto target_in = batch.target_in.begin(), target_out = batch.target_out.begin();
   for (size_t i = 0; i < batch.source_lengths.size(); ++i) {
     const int64_t s = batch.source_lengths[i], t = batch.target_lengths[i];
-    if (pieces.empty() || static_cast<int64_t>(std::max(pieces.back().source.size() + s,
-                                                        pieces.back().target_in.size() + t)) > tokens)
+    if (pieces.empty() ||
+        static_cast<int64_t>(std::max(pieces.back().source.size() + s, pieces.back().target_in.size() + t)) > tokens)
       pieces.emplace_back();
     Batch& piece = pieces.back();
     piece.source.insert(piece.source.end(), source, source + s);

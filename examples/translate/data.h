@@ -14,8 +14,8 @@ Splits load_pairs(const Settings& settings);
 std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
                             const std::string& where);
 
-/// A batch cut into pieces of at most `tokens` on the longer side (but at least a sentence): their activations stay in the
-/// caches, and their gradients add up to the batch's.
+/// A batch cut into pieces of at most `tokens` on the longer side (but at least a sentence): their activations stay in
+/// the caches, and their gradients add up to the batch's.
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens);
 
 }  // namespace translate

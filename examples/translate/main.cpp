@@ -5,7 +5,6 @@
 //   echo "seven hundred" | translate translate --run runs/numbers
 //   translate test --run runs/numbers                       BLEU and exact matches on held-out text
 #include <CLI/CLI.hpp>
-
 #include <cstdio>
 #include <iostream>
 
@@ -40,7 +39,8 @@ void add_training_options(CLI::App& app, Arguments& a) {
   app.add_option("--valid-tgt", s.valid_tgt, "")->group("Data");
   app.add_option("--vocab-size", s.vocab_size, "subwords at most [160 for a task, 8000 for files]")->group("Data");
   app.add_option("--max-length", s.max_length, "tokens a sentence may have")->group("Data")->capture_default_str();
-  app.add_option("--preset", s.preset, "sizes: toy, tiny, small, base [toy for a task, tiny for files]")->group("Model");
+  app.add_option("--preset", s.preset, "sizes: toy, tiny, small, base [toy for a task, tiny for files]")
+      ->group("Model");
   app.add_option("--attention", s.attention, "softmax, diff or diff-v2")->group("Model")->capture_default_str();
   app.add_option("--style", s.style, "llama or vaswani")->group("Model")->capture_default_str();
   app.add_option("--d-model", s.d_model, "width, instead of the preset's")->group("Model");
@@ -48,7 +48,9 @@ void add_training_options(CLI::App& app, Arguments& a) {
   app.add_option("--ff", s.ff, "feed-forward width, instead of the preset's")->group("Model");
   app.add_option("--layers", s.layers, "layers of each stack, instead of the preset's")->group("Model");
   app.add_option("--dropout", s.dropout, "[0 for a task, 0.1 for files]")->group("Model");
-  app.add_option("--batch-tokens", s.batch_tokens, "(longest side) x (sentences) of an update [1024 for a task, 2048 for files]")->group("Training");
+  app.add_option("--batch-tokens", s.batch_tokens,
+                 "(longest side) x (sentences) of an update [1024 for a task, 2048 for files]")
+      ->group("Training");
   app.add_option("--lr", s.lr, "peak learning rate")->group("Training")->capture_default_str();
   app.add_option("--schedule", s.schedule, "then: cosine or inverse-sqrt")->group("Training")->capture_default_str();
   app.add_option("--warmup", s.warmup, "updates to reach it")->group("Training")->capture_default_str();
@@ -106,7 +108,9 @@ int main(int argc, char** argv) {
   CLI::App* test_command = app.add_subcommand("test", "translate held-out sentences and score the translations");
   for (CLI::App* command : {translate_command, test_command}) {
     command->add_option("--run", a.run, "the run folder")->required();
-    command->add_option("--beam", a.beam, "hypotheses kept; 1: greedy")->capture_default_str()->check(CLI::Range(1, 100));
+    command->add_option("--beam", a.beam, "hypotheses kept; 1: greedy")
+        ->capture_default_str()
+        ->check(CLI::Range(1, 100));
   }
   test_command->add_option("--src", a.source, "source sentences [a task has its own]");
   test_command->add_option("--tgt", a.target, "their references");

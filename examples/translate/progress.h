@@ -29,7 +29,6 @@ class Progress {
 };
 
 /// What the bar shows, in at most `columns` characters: " 42% ━━━━━━━━━┄┄┄┄┄┄┄  840/2000  12.3/s  1:34 left  loss 3.2".
-std::string progress_line(int64_t done, int64_t total, double steps_per_second, const std::string& status,
-                          int columns);
+std::string progress_line(int64_t done, int64_t total, double steps_per_second, const std::string& status, int columns);
 
 }  // namespace translate

@@ -72,7 +72,8 @@ std::vector<std::string> Translator::translate(const std::vector<std::string>& l
   options.bos = Vocabulary::bos;
   options.eos = Vocabulary::eos;
   Progress progress(static_cast<int64_t>(sources.size()));
-  const auto found = models::decode(*model, sources, options, [&](int64_t done) { progress.update(done, "sentences"); });
+  const auto found =
+      models::decode(*model, sources, options, [&](int64_t done) { progress.update(done, "sentences"); });
   std::vector<std::string> translations(lines.size());
   for (size_t i = 0; i < found.size(); ++i) translations[line_of[i]] = vocabulary.decode(found[i].at(0).tokens);
   return translations;

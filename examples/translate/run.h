@@ -25,8 +25,8 @@ struct Translator {
   /// Reads a run folder. Throws InputError naming the file that is missing, damaged or does not fit the others.
   static Translator load(const std::string& folder);
 
-  /// One translation for each line; an empty line gives an empty one. Throws InputError naming the line ("name:3: ...") of a
-  /// sentence over the length limit. Shows progress on a terminal.
+  /// One translation for each line; an empty line gives an empty one. Throws InputError naming the line ("name:3: ...")
+  /// of a sentence over the length limit. Shows progress on a terminal.
   std::vector<std::string> translate(const std::vector<std::string>& lines, int beam, const std::string& name) const;
 };
 

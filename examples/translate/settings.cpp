@@ -37,8 +37,12 @@ void Settings::resolve() {
   if (schedule != "inverse-sqrt" && schedule != "cosine")
     throw InputError("--schedule " + schedule + ": there are inverse-sqrt and cosine");
   if (max_epochs == 0) max_epochs = max_updates > 0 ? max_updates : files ? 10 : 2;
-  for (auto [value, name] : {std::pair{pairs, "--pairs"}, {batch_tokens, "--batch-tokens"}, {max_length, "--max-length"},
-                             {warmup, "--warmup"}, {max_epochs, "--max-epochs"}, {log_every, "--log-every"}})
+  for (auto [value, name] : {std::pair{pairs, "--pairs"},
+                             {batch_tokens, "--batch-tokens"},
+                             {max_length, "--max-length"},
+                             {warmup, "--warmup"},
+                             {max_epochs, "--max-epochs"},
+                             {log_every, "--log-every"}})
     if (value < 1) throw InputError(std::string(name) + " " + std::to_string(value) + ": must be positive");
   if (max_updates < 0) throw InputError("--max-updates " + std::to_string(max_updates) + ": must not be negative");
   if (!(lr > 0) || !(clip_norm > 0)) throw InputError("--lr and --clip-norm must be positive");

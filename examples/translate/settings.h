@@ -1,50 +1,50 @@
 #pragma once
 // Every setting of a training run, in one place.
 #include <cstdint>
-#include <string>
-
 #include <nlohmann/json.hpp>
+#include <string>
 
 #include "models/transformer.h"
 #include "optim/schedule.h"
 
 namespace translate {
 
-/// The defaults train the built-in task. The command line changes them (main.cpp), and a run folder keeps them all in its
-/// config.json.
+/// The defaults train the built-in task. The command line changes them (main.cpp), and a run folder keeps them all in
+/// its config.json.
 struct Settings {
   // Data: a built-in task, or files of one sentence a line; a TSV has both sides. Without files for validation, every
   // hundredth pair (at most 500) is held out.
-  std::string task = "numbers";           // numbers | reverse; empty with files
-  int64_t pairs = 60000;                  // drawn for a task
-  std::string train, valid;               // TSV
+  std::string task = "numbers";  // numbers | reverse; empty with files
+  int64_t pairs = 60000;         // drawn for a task
+  std::string train, valid;      // TSV
   std::string train_src, train_tgt, valid_src, valid_tgt;
-  int vocab_size = 0;                     // subwords at most; 0: 160 for a task, 8000 for files
-  int64_t max_length = 256;               // tokens of a sentence; a longer one is an error
+  int vocab_size = 0;        // subwords at most; 0: 160 for a task, 8000 for files
+  int64_t max_length = 256;  // tokens of a sentence; a longer one is an error
 
-  // Model. A preset sets the sizes: toy (D 128, 2 + 2 layers), tiny (4 + 4 layers), small (D 256, 3 + 3), base (D 512, 6 + 6).
-  std::string preset;                     // empty: toy for a task, tiny for files
-  int64_t d_model = 0, ff = 0;            // 0: as the preset says
-  int heads = 0, layers = 0;              // output heads, and layers of each stack; 0: as the preset says
-  std::string attention = "diff";         // softmax | diff | diff-v2
-  std::string style = "llama";            // llama | vaswani
-  double dropout = -1;                    // negative: 0 for a task, 0.1 for files
+  // Model. A preset sets the sizes: toy (D 128, 2 + 2 layers), tiny (4 + 4 layers), small (D 256, 3 + 3), base (D 512,
+  // 6 + 6).
+  std::string preset;              // empty: toy for a task, tiny for files
+  int64_t d_model = 0, ff = 0;     // 0: as the preset says
+  int heads = 0, layers = 0;       // output heads, and layers of each stack; 0: as the preset says
+  std::string attention = "diff";  // softmax | diff | diff-v2
+  std::string style = "llama";     // llama | vaswani
+  double dropout = -1;             // negative: 0 for a task, 0.1 for files
 
   // Training. An update sees batch_tokens: (longest side of a sentence) x (sentences).
-  int64_t batch_tokens = 0;               // 0: 1024 for a task, 2048 for files
-  double lr = 0.003;                      // the peak
-  int64_t warmup = 200;                   // updates to reach it
-  std::string schedule = "cosine";        // then: cosine, to 0 at the last update | inverse-sqrt
-  double label_smoothing = -1;            // negative: 0 for a task, 0.1 for files
+  int64_t batch_tokens = 0;         // 0: 1024 for a task, 2048 for files
+  double lr = 0.003;                // the peak
+  int64_t warmup = 200;             // updates to reach it
+  std::string schedule = "cosine";  // then: cosine, to 0 at the last update | inverse-sqrt
+  double label_smoothing = -1;      // negative: 0 for a task, 0.1 for files
   double weight_decay = 0.01;
   double beta1 = 0.9, beta2 = 0.98, eps = 1e-8;
   double clip_norm = 1;
-  int64_t max_epochs = 0;                 // 0: 2 for a task, 10 for files
-  int64_t max_updates = 0;                // 0: as many as the epochs take
-  uint64_t seed = 1;                      // fixes the task, the vocabulary, the weights, the shuffles and the dropout
+  int64_t max_epochs = 0;   // 0: 2 for a task, 10 for files
+  int64_t max_updates = 0;  // 0: as many as the epochs take
+  uint64_t seed = 1;        // fixes the task, the vocabulary, the weights, the shuffles and the dropout
 
   // Reports.
-  int64_t log_every = 50;                 // updates
+  int64_t log_every = 50;  // updates
 
   /// Fills in what depends on other settings. Throws InputError on a setting that cannot be.
   void resolve();
@@ -54,8 +54,9 @@ struct Settings {
   difftensor::models::TransformerConfig model(int64_t vocabulary) const;
 };
 
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Settings, task, pairs, train, valid, train_src, train_tgt, valid_src, valid_tgt, vocab_size,
-                                   max_length, preset, d_model, ff, heads, layers, attention, style, dropout, batch_tokens, lr, warmup, schedule,
-                                   label_smoothing, weight_decay, beta1, beta2, eps, clip_norm, max_epochs, max_updates, seed, log_every)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Settings, task, pairs, train, valid, train_src, train_tgt, valid_src, valid_tgt,
+                                   vocab_size, max_length, preset, d_model, ff, heads, layers, attention, style,
+                                   dropout, batch_tokens, lr, warmup, schedule, label_smoothing, weight_decay, beta1,
+                                   beta2, eps, clip_norm, max_epochs, max_updates, seed, log_every)
 
 }  // namespace translate

@@ -48,9 +48,9 @@ Pair draw_letters(Random& random, int letters) {
 }  // namespace
 
 std::string english(int number) {
-  static const char* const small[] = {
-      "zero", "one",    "two",    "three",    "four",     "five",    "six",     "seven",     "eight",    "nine",
-      "ten",  "eleven", "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"};
+  static const char* const small[] = {"zero",     "one",     "two",     "three",     "four",     "five",    "six",
+                                      "seven",    "eight",   "nine",    "ten",       "eleven",   "twelve",  "thirteen",
+                                      "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen"};
   static const char* const tens[] = {"",      "",      "twenty",  "thirty", "forty",
                                      "fifty", "sixty", "seventy", "eighty", "ninety"};
   const auto then = [](const char* link, int rest) { return rest ? link + english(rest) : ""; };
@@ -61,9 +61,9 @@ std::string english(int number) {
 }
 
 std::string german(int number) {
-  static const char* const small[] = {
-      "null", "eins", "zwei",  "drei",     "vier",     "fünf",     "sechs",    "sieben",   "acht",     "neun",
-      "zehn", "elf",  "zwölf", "dreizehn", "vierzehn", "fünfzehn", "sechzehn", "siebzehn", "achtzehn", "neunzehn"};
+  static const char* const small[] = {"null",     "eins",     "zwei",     "drei",     "vier",     "fünf",    "sechs",
+                                      "sieben",   "acht",     "neun",     "zehn",     "elf",      "zwölf",   "dreizehn",
+                                      "vierzehn", "fünfzehn", "sechzehn", "siebzehn", "achtzehn", "neunzehn"};
   static const char* const tens[] = {"",        "",        "zwanzig", "dreißig", "vierzig",
                                      "fünfzig", "sechzig", "siebzig", "achtzig", "neunzig"};
   // Before "und", "hundert" and "tausend", eins is ein, also as the end of a longer number: einhunderteintausend.

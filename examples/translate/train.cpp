@@ -26,9 +26,7 @@ namespace {
 // A few hundred rows of activations fit in a core's cache from one op to the next.
 constexpr int64_t micro_batch_tokens = 1024;
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 // train_log.csv, and the points of the loss chart.
 class Log {
@@ -80,8 +78,9 @@ class Trainer {
         const double norm = optim::clip_grad_norm(model().parameters(), s_.clip_norm);
         const double n = static_cast<double>(batch.target_out.size());
         if (!std::isfinite(batch_loss.smoothed) || !std::isfinite(norm))
-          throw std::runtime_error("update " + std::to_string(update) + ": loss " + std::to_string(batch_loss.smoothed / n) +
-                                   ", gradient norm " + std::to_string(norm) + ": training has gone astray; try a lower --lr");
+          throw std::runtime_error("update " + std::to_string(update) + ": loss " +
+                                   std::to_string(batch_loss.smoothed / n) + ", gradient norm " + std::to_string(norm) +
+                                   ": training has gone astray; try a lower --lr");
         optimizer.set_lr(schedule(update));
         optimizer.step();
         optimizer.zero_grad();
@@ -95,18 +94,19 @@ class Trainer {
         if (update % s_.log_every == 0 || update == total) {
           const double rate = static_cast<double>(tokens) / (seconds() - since), count = static_cast<double>(targets);
           progress.clear();
-          std::printf("epoch %ld  update %ld  loss %.4f  perplexity %.2f  %.0f tokens/s  lr %.2e  gradient norm %.2f\n", epoch,
-                      update, loss / count, std::exp(nll / count), rate, optimizer.lr(), norm);
+          std::printf("epoch %ld  update %ld  loss %.4f  perplexity %.2f  %.0f tokens/s  lr %.2e  gradient norm %.2f\n",
+                      epoch, update, loss / count, std::exp(nll / count), rate, optimizer.lr(), norm);
           std::fflush(stdout);
-          log.line("train,%ld,%ld,%.6f,%.4f,%.0f,%.8f,%.6f,,,%.1f\n", epoch, update, loss / count, std::exp(nll / count), rate,
-                   optimizer.lr(), norm, seconds() - start);
+          log.line("train,%ld,%ld,%.6f,%.4f,%.0f,%.8f,%.6f,,,%.1f\n", epoch, update, loss / count,
+                   std::exp(nll / count), rate, optimizer.lr(), norm, seconds() - start);
           loss = nll = 0, targets = tokens = 0, since = seconds();
         }
       }
       progress.clear();
       const Validation v = validate();
-      std::printf("epoch %ld  update %ld  VALID  loss %.4f  perplexity %.3f  BLEU %.2f  exact match %.1f%%  after %.0f s\n", epoch,
-                  update, v.loss, std::exp(v.loss), v.bleu.score, v.exact, seconds() - start);
+      std::printf(
+          "epoch %ld  update %ld  VALID  loss %.4f  perplexity %.3f  BLEU %.2f  exact match %.1f%%  after %.0f s\n",
+          epoch, update, v.loss, std::exp(v.loss), v.bleu.score, v.exact, seconds() - start);
       for (size_t i = 0; i < v.samples.size(); ++i) print_translation(valid_pairs_[i], v.samples[i]);
       std::fflush(stdout);
       log.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f\n", epoch, update, v.loss, std::exp(v.loss), v.bleu.score,
@@ -116,7 +116,8 @@ class Trainer {
         best_ = v.loss;
         save_model(folder_, model());
       }
-      write_file(folder_ + "/loss.svg", loss_chart("Loss per target token (not smoothed)", train_points_, valid_points_));
+      write_file(folder_ + "/loss.svg",
+                 loss_chart("Loss per target token (not smoothed)", train_points_, valid_points_));
     }
     draw_attention();
     std::printf("trained for %.1f s, validation and its translations included; the run is in %s\n", seconds() - start,
@@ -146,17 +147,22 @@ class Trainer {
     }
     Vocabulary vocabulary = Vocabulary::train(sentences, s_.vocab_size);
     const bool task = !s_.task.empty();
-    train_ = encode(splits.train, vocabulary, s_.max_length, task ? s_.task : s_.train.empty() ? s_.train_src : s_.train);
-    valid_ = encode(splits.valid, vocabulary, s_.max_length, s_.valid.empty() ? s_.valid_src.empty() ? "validation" : s_.valid_src : s_.valid);
+    train_ = encode(splits.train, vocabulary, s_.max_length,
+                    task               ? s_.task
+                    : s_.train.empty() ? s_.train_src
+                                       : s_.train);
+    valid_ = encode(splits.valid, vocabulary, s_.max_length,
+                    s_.valid.empty() ? s_.valid_src.empty() ? "validation" : s_.valid_src : s_.valid);
     valid_pairs_ = std::move(splits.valid);
     Random random(s_.seed);
     auto model = std::make_unique<models::Transformer>(s_.model(vocabulary.size()), random);
     create_run_folder(folder_);
     write_file(folder_ + "/config.json", nlohmann::json(s_).dump(2) + "\n");
     write_file(folder_ + "/spm.model", vocabulary.model());
-    std::printf("%zu pairs to train on, %zu to validate on; %d subwords; %s attention, %s style, %ld parameters; %d threads\n",
-                train_.size(), valid_.size(), vocabulary.size(), s_.attention.c_str(), s_.style.c_str(),
-                model->parameter_count(), omp_get_max_threads());
+    std::printf(
+        "%zu pairs to train on, %zu to validate on; %d subwords; %s attention, %s style, %ld parameters; %d threads\n",
+        train_.size(), valid_.size(), vocabulary.size(), s_.attention.c_str(), s_.style.c_str(),
+        model->parameter_count(), omp_get_max_threads());
     return {s_, std::move(vocabulary), std::move(model)};
   }
 
@@ -178,7 +184,8 @@ class Trainer {
     return sum;
   }
 
-  // Loss without smoothing or dropout over all validation pairs, and BLEU and exact matches of greedy translations of the first 200.
+  // Loss without smoothing or dropout over all validation pairs, and BLEU and exact matches of greedy translations of
+  // the first 200.
   Validation validate() {
     NoGrad no_grad;
     model().eval();
@@ -188,7 +195,8 @@ class Trainer {
       double part = 0;
       CrossEntropyOptions options;
       options.nll = &part;
-      cross_entropy(model()(batch.source, batch.source_lengths, batch.target_in, batch.target_lengths), batch.target_out, options);
+      cross_entropy(model()(batch.source, batch.source_lengths, batch.target_in, batch.target_lengths),
+                    batch.target_out, options);
       nll += part;
       targets += static_cast<int64_t>(batch.target_out.size());
     }
@@ -206,8 +214,8 @@ class Trainer {
     return {nll / static_cast<double>(targets), bleu, exact, found};
   }
 
-  // The cross-attention of a validation sentence, in the layer and head that look most decidedly: where the largest entry of a
-  // row of A1 - lambda A2 is largest on average.
+  // The cross-attention of a validation sentence, in the layer and head that look most decidedly: where the largest
+  // entry of a row of A1 - lambda A2 is largest on average.
   void draw_attention() {
     if (model().config.attention == models::AttentionKind::softmax) return;
     NoGrad no_grad;
@@ -217,7 +225,8 @@ class Trainer {
     const std::vector<int32_t> target_in(example.target.begin(), example.target.end() - 1);
     std::vector<nn::AttentionTrace> traces(model().decoder().layers().size());
     for (size_t i = 0; i < traces.size(); ++i) model().decoder().layers()[i]->cross_attn->trace = &traces[i];
-    model()(example.source, {static_cast<int64_t>(example.source.size())}, target_in, {static_cast<int64_t>(target_in.size())});
+    model()(example.source, {static_cast<int64_t>(example.source.size())}, target_in,
+            {static_cast<int64_t>(target_in.size())});
     for (auto& layer : model().decoder().layers()) layer->cross_attn->trace = nullptr;
 
     AttentionFigure figure;
@@ -239,12 +248,13 @@ class Trainer {
         if (decided <= most_decided) continue;
         most_decided = decided;
         figure.lambda = mean(lambda).item();
-        figure.title = "cross-attention, decoder layer " + std::to_string(layer + 1) + ", head " + std::to_string(head + 1) +
-                       (lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
+        figure.title = "cross-attention, decoder layer " + std::to_string(layer + 1) + ", head " +
+                       std::to_string(head + 1) + (lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
         figure.a1 = a1.values(), figure.a2 = a2.values(), figure.difference = difference.values();
       }
     }
-    for (size_t i = 1; i < example.target.size(); ++i) figure.queries.push_back(run_.vocabulary.piece(example.target[i]));
+    for (size_t i = 1; i < example.target.size(); ++i)
+      figure.queries.push_back(run_.vocabulary.piece(example.target[i]));
     for (int32_t id : example.source) figure.keys.push_back(run_.vocabulary.piece(id));
     write_file(folder_ + "/attention.svg", attention_chart(figure));
   }

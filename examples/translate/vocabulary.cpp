@@ -75,8 +75,7 @@ std::vector<int32_t> Vocabulary::encode(const std::string& text) const {
 
 std::string Vocabulary::decode(const std::vector<int32_t>& ids) const {
   std::string text;
-  if (const auto status = processor_->Decode(ids, &text); !status.ok())
-    throw std::invalid_argument(status.ToString());
+  if (const auto status = processor_->Decode(ids, &text); !status.ok()) throw std::invalid_argument(status.ToString());
   return text;
 }
 
