@@ -13,7 +13,7 @@ namespace difftensor::inline DT_PRECISION::kernels {
 ///   x = n ln 2 + r, |r| <= ln(2) / 2, n an integer:   exp(x) = 2^n exp(r)
 ///
 /// exp(r) is 1 + r + r^2 p(r), p of degree 5 (coefficients: Cephes, expf.c). 2^n is made by writing n into the exponent
-/// bits, in two halves because 2^128 and 2^-149 are not normal floats. Error: at most 1.0 units in the last place over
+/// bits, in two halves because 2^128 and 2^-149 are not normal floats. Error: at most 1.02 units in the last place over
 /// the normal range, 1 of the smallest denormal below it. exp(-inf) = 0, above 88.73 inf, NaN stays NaN.
 inline float exp(float x) {
   x = x < -104.f ? -104.f : x;  // (a NaN fails both comparisons and goes through)
