@@ -45,6 +45,15 @@ struct Heads {
     inside(l.keys, k.shape()[0], "key");
   }
 
+  // Do the sentences lie end to end and fill q?
+  bool covers_queries() const {
+    int64_t end = 0;
+    for (const Span& span : layout.queries) {
+      if (span.begin != end) return false;
+      end += span.length;
+    }
+    return end == rows;
+  }
   int64_t q_column(int64_t head, int map) const { return (head * maps + map) * d; }
   int64_t k_column(int64_t head, int map) const { return (shared_keys ? head : head * maps + map) * d; }
 
@@ -54,6 +63,9 @@ struct Heads {
     bool causal;
     int64_t sees(int64_t row) const { return causal ? std::clamp<int64_t>(row + offset + 1, 0, S) : S; }
     int64_t width() const { return sees(rows - 1); }
+    // Rows of a map lie this far apart: whole SIMD registers, so that a sentence of 14 words costs one step, not 14.
+    int64_t stride() const { return (width() + lanes - 1) / lanes * lanes; }
+    static constexpr int64_t lanes = 64 / sizeof(Scalar);
   };
   // Calls f(strip) for all strips of all sentences and heads. Those of one sentence and head run one after the other,
   // so that they may add to the same rows of dk and dv.
@@ -82,39 +94,39 @@ Scalar* scratch(int slot, int64_t count) {
   return buffers[slot].data();
 }
 
-// A = softmax(Q K^T / sqrt(d)) for one strip and map, zero where a query must not see: (strip.rows, strip.width()).
+// A = softmax(Q K^T / sqrt(d)) for one strip and map, zero where a query must not see, and in the padding:
+// (strip.rows, strip.stride()).
 void attention_map(const Heads& a, const Strip& s, int map, const Scalar* q, const Scalar* k, Scalar* A) {
-  const int64_t width = s.width();
+  const int64_t width = s.width(), stride = s.stride();
   kernels::gemm(false, true, s.rows, width, a.d, 1 / std::sqrt(static_cast<Scalar>(a.d)),
                 q + s.query * a.ldq + a.q_column(s.head, map), a.ldq, k + s.key * a.ldk + a.k_column(s.head, map),
-                a.ldk, 0, A, width);
+                a.ldk, 0, A, stride);
   for (int64_t i = 0; i < s.rows; ++i) {
-    const int64_t sees = s.sees(i);
-    kernels::softmax_row(A + i * width, A + i * width, sees);
-    std::fill(A + i * width + sees, A + (i + 1) * width, Scalar{0});
+    std::fill(A + i * stride + s.sees(i), A + (i + 1) * stride, -std::numeric_limits<Scalar>::infinity());
+    kernels::softmax_row(A + i * stride, A + i * stride, stride);
   }
 }
 
 Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda) {
-  Tensor out = zeros({a.rows, a.ldv});
+  Tensor out = a.covers_queries() ? Tensor({a.rows, a.ldv}) : zeros({a.rows, a.ldv});
   // lambda of row i of a strip
   auto lambda_at = [](const Heads& a, const Strip& s, const Scalar* lambda, int64_t i) {
     return a.lambda_rows ? lambda[(s.query + i) * a.layout.heads + s.head] : lambda[0];
   };
   a.each_strip([&, q = q.data(), k = k.data(), v = v.data(), y = out.data()](const Strip& s) {
-    const int64_t width = s.width();
-    Scalar* A = scratch(0, s.rows * width);
+    const int64_t width = s.width(), stride = s.stride();
+    Scalar* A = scratch(0, s.rows * stride);
     attention_map(a, s, 0, q, k, A);
     if (a.maps == 2) {
-      Scalar* A2 = scratch(1, s.rows * width);
+      Scalar* A2 = scratch(1, s.rows * stride);
       attention_map(a, s, 1, q, k, A2);
       for (int64_t i = 0; i < s.rows; ++i) {
         const Scalar l = lambda_at(a, s, lambda.data(), i);
 #pragma omp simd
-        for (int64_t j = i * width; j < (i + 1) * width; ++j) A[j] -= l * A2[j];
+        for (int64_t j = i * stride; j < (i + 1) * stride; ++j) A[j] -= l * A2[j];
       }
     }
-    kernels::gemm(false, false, s.rows, a.e, width, 1, A, width, v + s.key * a.ldv + s.head * a.e, a.ldv, 0,
+    kernels::gemm(false, false, s.rows, a.e, width, 1, A, stride, v + s.key * a.ldv + s.head * a.e, a.ldv, 0,
                   y + s.query * a.ldv + s.head * a.e, a.ldv);
   });
 
@@ -139,21 +151,22 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
     Storage dlambda(g.wants(3) ? a.rows * h : 0);
     std::fill_n(dlambda.data(), dlambda.size(), Scalar{0});
     a.each_strip([&](const Strip& s) {
-      const int64_t width = s.width(), size = s.rows * width;
+      const int64_t width = s.width(), stride = s.stride(), size = s.rows * stride;
       Scalar *A1 = scratch(0, size), *A2 = scratch(1, size), *dA = scratch(2, size);
       const Scalar* dout = g.out + s.query * a.ldv + s.head * a.e;
       kernels::gemm(false, true, s.rows, width, a.e, 1, dout, a.ldv, v.data() + s.key * a.ldv + s.head * a.e, a.ldv, 0,
-                    dA, width);
+                    dA, stride);
+      for (int64_t i = 0; i < s.rows; ++i) std::fill(dA + i * stride + width, dA + (i + 1) * stride, Scalar{0});
       for (int map = 0; map < a.maps; ++map) attention_map(a, s, map, q.data(), k.data(), map == 0 ? A1 : A2);
 
       // One pass turns A1, A2, dA into dZ1, dZ2, A.
       for (int64_t i = 0; i < s.rows; ++i) {
-        Scalar *a1 = A1 + i * width, *a2 = A2 + i * width, *da = dA + i * width, dot1 = 0, dot2 = 0;
+        Scalar *a1 = A1 + i * stride, *a2 = A2 + i * stride, *da = dA + i * stride, dot1 = 0, dot2 = 0;
 #pragma omp simd reduction(+ : dot1)
-        for (int64_t j = 0; j < width; ++j) dot1 += da[j] * a1[j];
+        for (int64_t j = 0; j < stride; ++j) dot1 += da[j] * a1[j];
         if (a.maps == 1) {
 #pragma omp simd
-          for (int64_t j = 0; j < width; ++j) {
+          for (int64_t j = 0; j < stride; ++j) {
             const Scalar d = da[j];
             da[j] = a1[j];
             a1[j] *= d - dot1;
@@ -161,11 +174,11 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
           continue;
         }
 #pragma omp simd reduction(+ : dot2)
-        for (int64_t j = 0; j < width; ++j) dot2 += da[j] * a2[j];
+        for (int64_t j = 0; j < stride; ++j) dot2 += da[j] * a2[j];
         if (dlambda) dlambda.data()[(s.query + i) * h + s.head] = -dot2;
         const Scalar l = lambda_at(a, s, lambda.data(), i);
 #pragma omp simd
-        for (int64_t j = 0; j < width; ++j) {
+        for (int64_t j = 0; j < stride; ++j) {
           const Scalar d = da[j];
           da[j] = a1[j] - l * a2[j];
           a1[j] *= d - dot1;
@@ -173,7 +186,7 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
         }
       }
       if (dv)
-        kernels::gemm(true, false, width, a.e, s.rows, 1, dA, width, dout, a.ldv, 1, dv + s.key * a.ldv + s.head * a.e,
+        kernels::gemm(true, false, width, a.e, s.rows, 1, dA, stride, dout, a.ldv, 1, dv + s.key * a.ldv + s.head * a.e,
                       a.ldv);
       const Scalar scale = 1 / std::sqrt(static_cast<Scalar>(a.d));
       for (int map = 0; map < a.maps; ++map) {
@@ -181,10 +194,11 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
         const int64_t at_q = s.query * a.ldq + a.q_column(s.head, map);
         const int64_t at_k = s.key * a.ldk + a.k_column(s.head, map);
         if (dq)
-          kernels::gemm(false, false, s.rows, a.d, width, scale, dZ, width, k.data() + at_k, a.ldk, 1, dq + at_q,
+          kernels::gemm(false, false, s.rows, a.d, width, scale, dZ, stride, k.data() + at_k, a.ldk, 1, dq + at_q,
                         a.ldq);
         if (dk)
-          kernels::gemm(true, false, width, a.d, s.rows, scale, dZ, width, q.data() + at_q, a.ldq, 1, dk + at_k, a.ldk);
+          kernels::gemm(true, false, width, a.d, s.rows, scale, dZ, stride, q.data() + at_q, a.ldq, 1, dk + at_k,
+                        a.ldk);
       }
     });
     if (g.wants(3) && a.lambda_rows) g.add(3, [d = dlambda.data()](int64_t i) { return d[i]; });

@@ -59,7 +59,9 @@ class Gradients {
   Scalar* in(int i) const {
     Scalar beta;
     Scalar* grad = in(i, beta);
-    if (beta == 0) std::fill_n(grad, node_.inputs[i]->shape.numel(), Scalar{0});
+    if (beta == 0)
+      parallel_for(node_.inputs[i]->shape.numel(),
+                   [grad](int64_t begin, int64_t end) { std::fill(grad + begin, grad + end, Scalar{0}); });
     return grad;
   }
   /// The same without the zeros: beta = 0 says that the content is undefined and must be overwritten.

@@ -116,6 +116,10 @@ struct CrossEntropyOptions {
 /// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar.
 Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets,
                      const CrossEntropyOptions& options = {});
+/// cross_entropy(linear(x, weight), targets): the same number from x (N, D) and weight (V, D), without ever holding all
+/// N x V logits. With thousands of words they would be the largest thing in memory by far.
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& targets,
+                            const CrossEntropyOptions& options = {});
 
 // --- core/norm.cpp ------------------------------------------------------------------------------------------------
 

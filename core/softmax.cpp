@@ -1,6 +1,7 @@
 // Softmax, and the losses made of it.
 #include "core/kernels/softmax.h"
 
+#include "core/kernels/gemm.h"
 #include "core/ops.h"
 
 namespace difftensor::inline DT_PRECISION {
@@ -66,65 +67,132 @@ Tensor log_softmax(const Tensor& x) {
   });
 }
 
+namespace {
+
+// The smoothed target of a row is q_v = (1 - s) [v = target] + s / V, so with log p_v = x_v - log_sum, p the softmax of
+// x,
+//   loss = -sum_v q_v log p_v = log_sum - (1 - s) x_target - s mean(x),   dloss/dx_v = p_v - q_v.
+struct SmoothedTargets {
+  const std::vector<int32_t>& ids;
+  int64_t V, normalizer;
+  Scalar smoothing;
+  int32_t ignore;
+
+  SmoothedTargets(const char* op, const std::vector<int32_t>& ids, int64_t V, const CrossEntropyOptions& options)
+      : ids(ids), V(V), smoothing(options.label_smoothing), ignore(options.ignore_index) {
+    require(smoothing >= 0 && smoothing < 1, op, "label smoothing ", smoothing, " is not in [0, 1)");
+    int64_t counted = 0;
+    for (size_t i = 0; i < ids.size(); ++i) {
+      if (ids[i] == ignore) continue;
+      require(ids[i] >= 0 && ids[i] < V, op, "target ", ids[i], " (number ", i, ") of ", V, " classes");
+      ++counted;
+    }
+    normalizer = options.normalizer ? options.normalizer : counted;
+    require(normalizer > 0, op, "no targets to average over");
+  }
+
+  struct Loss {
+    Scalar smoothed = 0, nll = 0;
+  };
+  // The loss of row r with these logits.
+  Loss loss(int64_t r, const Scalar* x, Scalar log_sum) const {
+    if (ids[r] == ignore) return {};
+    Scalar total = 0;
+#pragma omp simd reduction(+ : total)
+    for (int64_t v = 0; v < V; ++v) total += x[v];
+    const Scalar nll = log_sum - x[ids[r]];
+    return {(1 - smoothing) * nll + smoothing * (log_sum - total / static_cast<Scalar>(V)), nll};
+  }
+  // dx_v = scale (p_v - q_v) of row r, where p_v is exp(x_v - log_sum). dx may be x.
+  void gradient(int64_t r, const Scalar* x, Scalar log_sum, Scalar scale, Scalar* dx) const {
+    if (ids[r] == ignore) return std::fill_n(dx, V, Scalar{0}), void();
+    const Scalar even = smoothing / static_cast<Scalar>(V);
+#pragma omp simd
+    for (int64_t v = 0; v < V; ++v) dx[v] = scale * (kernels::exp(x[v] - log_sum) - even);
+    dx[ids[r]] -= scale * (1 - smoothing);
+  }
+  // The result of the op, from the losses of all rows. Summed in double: a float would lose the last digits of
+  // thousands.
+  Tensor result(const std::vector<Loss>& losses, const CrossEntropyOptions& options) const {
+    double smoothed = 0, nll = 0;
+    for (const Loss& loss : losses) smoothed += loss.smoothed, nll += loss.nll;
+    if (options.nll) *options.nll = nll;
+    return scalar(static_cast<Scalar>(smoothed / static_cast<double>(normalizer)));
+  }
+};
+
+}  // namespace
+
 Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, const CrossEntropyOptions& options) {
   require(logits.rank() == 2 && logits.shape()[0] == static_cast<int64_t>(targets.size()), "cross_entropy", "logits ",
           logits.shape(), " for ", targets.size(), " targets");
   const int64_t rows = logits.shape()[0], V = logits.shape()[1];
-  const Scalar smoothing = options.label_smoothing;
-  require(smoothing >= 0 && smoothing < 1, "cross_entropy", "label smoothing ", smoothing, " is not in [0, 1)");
-  int64_t counted = 0;
-  for (size_t i = 0; i < targets.size(); ++i) {
-    if (targets[i] == options.ignore_index) continue;
-    require(targets[i] >= 0 && targets[i] < V, "cross_entropy", "target ", targets[i], " (number ", i, ") of ", V,
-            " classes");
-    ++counted;
-  }
-  const int64_t normalizer = options.normalizer ? options.normalizer : counted;
-  require(normalizer > 0, "cross_entropy", "no targets to average over");
-
-  // The smoothed target is q_v = (1 - s) [v = target] + s / V, so with log p_v = x_v - log_sum
-  //   -sum_v q_v log p_v = log_sum - (1 - s) x_target - s mean(x).
-  Storage log_sum(rows), loss(rows);
+  const SmoothedTargets smoothed("cross_entropy", targets, V, options);
+  Storage log_sums(rows);
+  std::vector<SmoothedTargets::Loss> losses(rows);
   parallel_for(rows, row_grain(V), [&](int64_t begin, int64_t end) {
-    std::vector<Scalar> scratch(V);
     for (int64_t r = begin; r < end; ++r) {
       const Scalar* x = logits.data() + r * V;
-      const kernels::ExpRow row = kernels::exp_row(x, scratch.data(), V);
-      log_sum.data()[r] = row.max + std::log(row.sum);
-      Scalar total = 0;
-#pragma omp simd reduction(+ : total)
-      for (int64_t v = 0; v < V; ++v) total += x[v];
-      loss.data()[r] = targets[r] == options.ignore_index ? 0
-                                                          : log_sum.data()[r] - (1 - smoothing) * x[targets[r]] -
-                                                                smoothing * total / static_cast<Scalar>(V);
+      log_sums.data()[r] = kernels::log_sum_exp(x, V);
+      losses[r] = smoothed.loss(r, x, log_sums.data()[r]);
     }
   });
-  double total = 0, nll = 0;  // in double: a float would lose the last digits of a sum of thousands
-  for (int64_t r = 0; r < rows; ++r) {
-    total += loss.data()[r];
-    if (targets[r] != options.ignore_index) nll += log_sum.data()[r] - logits.data()[r * V + targets[r]];
-  }
-  if (options.nll) *options.nll = nll;
-  Tensor out = scalar(static_cast<Scalar>(total / static_cast<double>(normalizer)));
-
   // dx_v += dy (p_v - q_v) / normalizer
-  return record("cross_entropy", out, {logits},
-                [x = logits.storage(), log_sum, targets, ignore = options.ignore_index, smoothing, normalizer, rows,
-                 V](const Gradients& g) {
+  return record("cross_entropy", smoothed.result(losses, options), {logits},
+                [x = logits.storage(), log_sums, targets, options, rows, V](const Gradients& g) {
+                  const SmoothedTargets smoothed("cross_entropy", targets, V, options);
+                  const Scalar scale = *g.out / static_cast<Scalar>(smoothed.normalizer);
                   Scalar* dx = g.in(0);
-                  const Scalar scale = *g.out / static_cast<Scalar>(normalizer);
-                  const Scalar even = smoothing / static_cast<Scalar>(V);
                   parallel_for(rows, row_grain(V), [&](int64_t begin, int64_t end) {
+                    std::vector<Scalar> row(V);
                     for (int64_t r = begin; r < end; ++r) {
-                      if (targets[r] == ignore) continue;
-                      const Scalar *xr = x.data() + r * V, ls = log_sum.data()[r];
-                      Scalar* dxr = dx + r * V;
+                      smoothed.gradient(r, x.data() + r * V, log_sums.data()[r], scale, row.data());
 #pragma omp simd
-                      for (int64_t v = 0; v < V; ++v) dxr[v] += scale * (kernels::exp(xr[v] - ls) - even);
-                      dxr[targets[r]] -= scale * (1 - smoothing);
+                      for (int64_t v = 0; v < V; ++v) dx[r * V + v] += row[v];
                     }
                   });
                 });
+}
+
+Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& targets,
+                            const CrossEntropyOptions& options) {
+  require(x.rank() == 2 && weight.rank() == 2 && x.shape()[1] == weight.shape()[1] &&
+              x.shape()[0] == static_cast<int64_t>(targets.size()),
+          "linear_cross_entropy", "x ", x.shape(), " and weight ", weight.shape(), " for ", targets.size(), " targets");
+  const int64_t rows = x.shape()[0], D = x.shape()[1], V = weight.shape()[0];
+  const SmoothedTargets smoothed("linear_cross_entropy", targets, V, options);
+  std::vector<SmoothedTargets::Loss> losses(rows);
+  const bool wants_dx = grad_enabled() && x.needs_grad(), wants_dw = grad_enabled() && weight.needs_grad();
+  Storage dx(wants_dx ? rows * D : 0), dw(wants_dw ? V * D : 0);
+
+  // A chunk of rows at a time: its logits, their losses, and, while they are there, their gradient and what follows
+  // from it: with G = (p - q) / normalizer, dx = G W and dW += G^T x. backward() then only has to scale by dy.
+  constexpr int64_t chunk = 512, tile = 128;
+  Storage scratch(std::min(rows, chunk) * V);
+  for (int64_t first = 0; first < rows; first += chunk) {
+    const int64_t count = std::min(chunk, rows - first);
+    parallel_for(count, tile, [&](int64_t begin, int64_t end) {
+      Scalar* logits = scratch.data() + begin * V;
+      kernels::gemm(false, true, end - begin, V, D, 1, x.data() + (first + begin) * D, D, weight.data(), D, 0, logits,
+                    V);
+      for (int64_t r = begin; r < end; ++r) {
+        Scalar* row = scratch.data() + r * V;
+        const Scalar log_sum = kernels::log_sum_exp(row, V);
+        losses[first + r] = smoothed.loss(first + r, row, log_sum);
+        if (wants_dx || wants_dw)
+          smoothed.gradient(first + r, row, log_sum, 1 / static_cast<Scalar>(smoothed.normalizer), row);
+      }
+      if (wants_dx)
+        kernels::gemm(false, false, end - begin, D, V, 1, logits, V, weight.data(), D, 0,
+                      dx.data() + (first + begin) * D, D);
+    });
+    if (wants_dw)
+      kernels::parallel_gemm(true, false, V, D, count, scratch.data(), x.data() + first * D, first > 0, dw.data());
+  }
+  return record("linear_cross_entropy", smoothed.result(losses, options), {x, weight}, [dx, dw](const Gradients& g) {
+    g.add(0, [dx = dx.data(), dy = *g.out](int64_t i) { return dy * dx[i]; });
+    g.add(1, [dw = dw.data(), dy = *g.out](int64_t i) { return dy * dw[i]; });
+  });
 }
 
 }  // namespace difftensor::inline DT_PRECISION

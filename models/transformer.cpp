@@ -167,6 +167,14 @@ Tensor Transformer::operator()(const std::vector<int32_t>& source, const std::ve
   return logits(decode(target, to, encode(source, from), from));
 }
 
+Tensor Transformer::loss(const std::vector<int32_t>& source, const std::vector<int64_t>& source_lengths,
+                         const std::vector<int32_t>& target_in, const std::vector<int64_t>& target_lengths,
+                         const std::vector<int32_t>& target_out, const CrossEntropyOptions& options) const {
+  const nn::Sequences from = nn::packed_sequences(source_lengths), to = nn::packed_sequences(target_lengths);
+  return linear_cross_entropy(decode(target_in, to, encode(source, from), from), embedding_.weight, target_out,
+                              options);
+}
+
 Tensor Transformer::step(const std::vector<int32_t>& tokens, int32_t position, const std::vector<nn::KeyValues>& memory,
                          std::vector<KeyValueCache>& caches) const {
   nn::Sequences sentences = nn::packed_sequences(std::vector<int64_t>(tokens.size(), 1));

@@ -108,6 +108,11 @@ class Transformer : public nn::Module {
   Tensor operator()(const std::vector<int32_t>& source, const std::vector<int64_t>& source_lengths,
                     const std::vector<int32_t>& target, const std::vector<int64_t>& target_lengths) const;
 
+  /// linear_cross_entropy of those logits, which are never all held at once: the loss to train on.
+  Tensor loss(const std::vector<int32_t>& source, const std::vector<int64_t>& source_lengths,
+              const std::vector<int32_t>& target_in, const std::vector<int64_t>& target_lengths,
+              const std::vector<int32_t>& target_out, const CrossEntropyOptions& options = {}) const;
+
   // Decoding token by token.
   /// Each decoder layer's keys and values of the encoder's output.
   std::vector<nn::KeyValues> memory_keys_values(const Tensor& memory, const nn::Sequences& memory_sentences) const;

@@ -173,6 +173,12 @@ std::vector<Row> table() {
       {{4, 7}});
   row("cross_entropy normalizer",
       [=](Inputs x) { return cross_entropy(x[0], targets, {.ignore_index = 6, .normalizer = 2}); }, {{4, 7}});
+  row("linear_cross_entropy", [=](Inputs x) { return linear_cross_entropy(x[0], x[1], targets); }, {{4, 3}, {7, 3}});
+  row("linear_cross_entropy smooth",
+      [=](Inputs x) {
+        return linear_cross_entropy(x[0], x[1], targets, {.label_smoothing = Scalar(0.1), .ignore_index = 1});
+      },
+      {{4, 3}, {7, 3}});
 
   // Norms and positions.
   row("layer_norm", [](Inputs x) { return layer_norm(x[0], x[1], x[2]); }, {{3, 5}, {5}, {5}});

@@ -1,5 +1,4 @@
 // The exponential over all floats, softmax, and products cut among threads.
-#include <doctest/doctest.h>
 #include <omp.h>
 
 #include <bit>
@@ -10,6 +9,7 @@
 #include "core/kernels/gemm.h"
 #include "core/kernels/softmax.h"
 #include "core/ops.h"
+#include "tests/testing.h"
 
 using namespace difftensor;
 
@@ -97,6 +97,55 @@ TEST_CASE("every op gives the same bits at 1, 2 and 3 threads") {
     }
   }
   omp_set_num_threads(threads);
+}
+
+TEST_CASE("products of all shapes, by panels and by OpenBLAS, are sums of products") {
+  Random random(7);
+  double worst = 0;
+  for (int64_t M : {1, 5, 33, 64, 130})
+    for (int64_t N : {1, 16, 32, 96, 100})
+      for (int64_t K : {1, 16, 77, 300})
+        for (int flags = 0; flags < 4; ++flags) {
+          const bool ta = flags & 1, tb = flags & 2;
+          const Tensor A = ta ? randn({K, M}, random) : randn({M, K}, random);
+          const Tensor B = tb ? randn({N, K}, random) : randn({K, N}, random);
+          for (Scalar beta : {0, 1}) {
+            const Tensor before = beta == 0 ? full({M, N}, NAN) : randn({M, N}, random);
+            Tensor C = before.clone();
+            kernels::parallel_gemm(ta, tb, M, N, K, A.data(), B.data(), beta, C.data());
+            for (int64_t i = 0; i < M; ++i)
+              for (int64_t j = 0; j < N; ++j) {
+                double sum = beta == 0 ? 0 : static_cast<double>(before.data()[i * N + j]);
+                for (int64_t k = 0; k < K; ++k)
+                  sum += static_cast<double>(A.data()[ta ? k * M + i : i * K + k]) *
+                         static_cast<double>(B.data()[tb ? j * K + k : k * N + j]);
+                const double error = std::abs(static_cast<double>(C.data()[i * N + j]) - sum);
+                worst = error <= worst ? worst : error;  // a NaN too
+              }
+          }
+        }
+  CHECK(worst <= (sizeof(Scalar) == 4 ? 5e-5 : 1e-12));
+}
+
+TEST_CASE("the loss fused with its projection is the loss of the projection, for any number of rows") {
+  for (int64_t rows : {1, 127, 128, 513, 1100}) {
+    Random random(rows);
+    const Tensor x = randn({rows, 32}, random), w = randn({97, 32}, random);
+    std::vector<int32_t> targets;
+    for (int64_t i = 0; i < rows; ++i) targets.push_back(i % 5 == 4 ? -100 : static_cast<int32_t>(random.below(97)));
+    std::vector<Tensor> results[2];
+    double nll[2];
+    for (bool fused : {false, true}) {
+      Tensor a = x.clone().requires_grad(), b = w.clone().requires_grad();
+      const CrossEntropyOptions options{.label_smoothing = Scalar(0.1), .normalizer = 50, .nll = &nll[fused]};
+      Tensor loss =
+          fused ? linear_cross_entropy(a, b, targets, options) : cross_entropy(linear(a, b), targets, options);
+      (loss * Scalar{3}).backward();
+      results[fused] = {loss.detach(), a.grad(), b.grad()};
+    }
+    for (int i = 0; i < 3; ++i) CHECK(largest_difference(results[0][i], results[1][i]) < 30 * rounding);
+    CHECK(nll[0] == doctest::Approx(nll[1]).epsilon(1e-5));
+  }
 }
 
 TEST_CASE("fused attention equals matmul and softmax for all lengths, forward and backward") {

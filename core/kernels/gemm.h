@@ -1,5 +1,6 @@
 #pragma once
-// Matrix products: OpenBLAS on one thread, and our own parallelism around it.
+// Matrix products: OpenBLAS on one thread, a kernel of our own for the shapes that layers have, and our parallelism
+// around both.
 #include "core/base.h"
 
 namespace difftensor::inline DT_PRECISION::kernels {

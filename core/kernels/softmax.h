@@ -30,13 +30,22 @@ inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n) {
   return {top, sum};
 }
 
-/// y = softmax(x); returns log sum exp(x).
-inline Scalar softmax_row(const Scalar* x, Scalar* y, int64_t n) {
+/// y = softmax(x).
+inline void softmax_row(const Scalar* x, Scalar* y, int64_t n) {
   const ExpRow row = exp_row(x, y, n);
   const Scalar scale = row.sum == 0 ? 0 : 1 / row.sum;
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] *= scale;
-  return row.max + std::log(row.sum);
+}
+
+/// log sum_i exp(x_i)
+inline Scalar log_sum_exp(const Scalar* x, int64_t n) {
+  const Scalar top = row_max(x, n);
+  if (top == -std::numeric_limits<Scalar>::infinity()) return top;
+  Scalar sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += kernels::exp(x[i] - top);
+  return top + std::log(sum);
 }
 
 }  // namespace difftensor::inline DT_PRECISION::kernels

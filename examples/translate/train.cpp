@@ -175,8 +175,8 @@ class Trainer {
       options.label_smoothing = static_cast<Scalar>(s_.label_smoothing);
       options.normalizer = static_cast<int64_t>(batch.target_out.size());
       options.nll = &nll;
-      Tensor logits = model()(part.source, part.source_lengths, part.target_in, part.target_lengths);
-      Tensor loss = cross_entropy(logits, part.target_out, options);
+      Tensor loss =
+          model().loss(part.source, part.source_lengths, part.target_in, part.target_lengths, part.target_out, options);
       loss.backward();
       sum.smoothed += static_cast<double>(loss.item()) * static_cast<double>(options.normalizer);
       sum.nll += nll;
@@ -195,8 +195,8 @@ class Trainer {
       double part = 0;
       CrossEntropyOptions options;
       options.nll = &part;
-      cross_entropy(model()(batch.source, batch.source_lengths, batch.target_in, batch.target_lengths),
-                    batch.target_out, options);
+      model().loss(batch.source, batch.source_lengths, batch.target_in, batch.target_lengths, batch.target_out,
+                   options);
       nll += part;
       targets += static_cast<int64_t>(batch.target_out.size());
     }

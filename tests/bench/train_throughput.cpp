@@ -1,0 +1,168 @@
+// train_throughput: how many tokens a second training takes, and how close that is to the machine's limit.
+//
+//   train_throughput --ids-src F --ids-tgt F [--preset tiny|small] [--attention softmax|diff|diff-v2] [--threads N]
+//
+// tests/bench/pytorch_peer.py trains the same model in PyTorch: on the same batches in the same order, with the same
+// loss, clipping and optimizer, and counts tokens alike.
+#include <memory>
+
+#include "bench.h"
+#include "core/safetensors.h"
+#include "examples/fast_blas.h"
+#include "examples/translate/data.h"
+#include "model.h"
+#include "optim/clip.h"
+#include "optim/optimizer.h"
+
+namespace {
+
+using namespace difftensor;
+using translate::Batch;
+using translate::InputError;
+
+struct Arguments {
+  std::string ids_src, ids_tgt, preset = "tiny", attention = "diff", init, save, json;
+  int threads = omp_get_num_procs(), steps = 30, warmup = 5;
+  int64_t batch_tokens = 4096, micro_tokens = 512;
+};
+
+std::vector<translate::Example> read_examples(const Arguments& a) {
+  auto sources = bench::read_ids(a.ids_src), targets = bench::read_ids(a.ids_tgt);
+  if (sources.size() != targets.size())
+    throw InputError(a.ids_src + " has " + std::to_string(sources.size()) + " sentences, " + a.ids_tgt + " " +
+                     std::to_string(targets.size()));
+  std::vector<translate::Example> examples;
+  for (size_t i = 0; i < sources.size(); ++i) {
+    sources[i].push_back(bench::eos);
+    targets[i].insert(targets[i].begin(), bench::bos);
+    targets[i].push_back(bench::eos);
+    examples.push_back({std::move(sources[i]), std::move(targets[i])});
+  }
+  return examples;
+}
+
+/// Multiply-adds of the forward pass's matrix products, for each source and each target token: every weight matrix
+/// meets every token of its side once. The encoder's see the source, and so do the decoder's cross-attention keys and
+/// values; the embedding, as output layer, sees the target. Attention's own products (Q K^T, A V) are not counted: they
+/// depend on the lengths, and are 1 or 2% of the whole at those of captions.
+struct MultiplyAdds {
+  int64_t source = 0, target = 0;
+  explicit MultiplyAdds(const models::Transformer& model) {
+    for (const auto& [name, parameter] : model.named_parameters()) {
+      if (parameter.rank() != 2) continue;
+      const bool memory = name.find("cross_attn.k_proj") != name.npos || name.find("cross_attn.v_proj") != name.npos;
+      (name.starts_with("encoder.") || memory ? source : target) += parameter.numel();
+    }
+  }
+};
+
+/// One update; returns the batch's loss. The gradients of its micro-batches add up to its own.
+double update(models::Transformer& model, optim::Optimizer& optimizer, const Batch& batch, int64_t micro_tokens) {
+  CrossEntropyOptions options;
+  options.label_smoothing = Scalar(0.1);
+  options.normalizer = static_cast<int64_t>(batch.target_out.size());
+  double sum = 0;
+  model.zero_grad();
+  for (const Batch& part : translate::micro_batches(batch, micro_tokens)) {
+    Tensor logits = model(part.source, part.source_lengths, part.target_in, part.target_lengths);
+    Tensor loss = cross_entropy(logits, part.target_out, options);
+    loss.backward();
+    sum += loss.item();
+  }
+  optim::clip_grad_norm(model.parameters(), 1);
+  optimizer.step();
+  return sum;
+}
+
+void measure(const Arguments& a) {
+  omp_set_num_threads(a.threads);
+  const std::vector<translate::Example> examples = read_examples(a);
+  int64_t vocab = 8000;
+  for (const auto& example : examples)
+    for (const auto* side : {&example.source, &example.target})
+      vocab = std::max<int64_t>(vocab, *std::max_element(side->begin(), side->end()) + 1);
+  const std::vector<Batch> batches = translate::make_batches(examples, a.batch_tokens, nullptr);
+
+  Random random(1);
+  models::Transformer model(bench::preset(a.preset, a.attention, vocab), random);
+  if (!a.init.empty()) model.load_state_dict(load_safetensors(a.init).tensors);
+  optim::AdamW optimizer({{model.parameters(), 0.01}}, 1e-3, {0.9, 0.98, 1e-8});
+  const MultiplyAdds multiply_adds(model);
+
+  double peak = bench::gemm_peak(a.threads);
+  bench::reset_peak_memory();
+  double loss = 0, start = 0;
+  int64_t sources = 0, targets = 0;
+  for (int step = 0; step < a.warmup + a.steps; ++step) {
+    if (step == a.warmup) start = bench::seconds();
+    const Batch& batch = batches[37 * static_cast<size_t>(step) % batches.size()];
+    loss = update(model, optimizer, batch, a.micro_tokens);
+    if (step < a.warmup) continue;
+    sources += static_cast<int64_t>(batch.source.size());
+    targets += static_cast<int64_t>(batch.target_out.size());
+  }
+  const double elapsed = bench::seconds() - start, rss = bench::status_mib("VmHWM");
+  peak = std::max(peak, bench::gemm_peak(a.threads));
+
+  // A multiply-add is two operations, and the backward pass does each product of the forward pass twice: once for the
+  // gradient of either factor. What is computed again to save memory is not counted.
+  const double gflops =
+      6.0 * static_cast<double>(sources * multiply_adds.source + targets * multiply_adds.target) / elapsed / 1e9;
+  const double rate = static_cast<double>(sources + targets) / elapsed;
+  std::printf(
+      "difftensor preset=%s attention=%s threads=%d params=%ld steps=%d loss=%.3f tokens/s=%.0f peak_rss_mib=%.0f "
+      "gflops=%.1f peak_fraction=%.3f\n",
+      a.preset.c_str(), a.attention.c_str(), a.threads, model.parameter_count(), a.steps, loss, rate, rss, gflops,
+      gflops / peak);
+  if (!a.save.empty()) save_safetensors(a.save, {model.state_dict(), {}, {}});
+  if (a.json.empty()) return;
+  const nlohmann::json record = {{"program", "train_throughput"},
+                                 {"preset", a.preset},
+                                 {"attention", a.attention},
+                                 {"threads", a.threads},
+                                 {"batch_tokens", a.batch_tokens},
+                                 {"micro_tokens", a.micro_tokens},
+                                 {"vocab", vocab},
+                                 {"params", model.parameter_count()},
+                                 {"steps", a.steps},
+                                 {"warmup", a.warmup},
+                                 {"seconds", elapsed},
+                                 {"source_tokens", sources},
+                                 {"target_tokens", targets},
+                                 {"multiply_adds_per_source_token", multiply_adds.source},
+                                 {"multiply_adds_per_target_token", multiply_adds.target},
+                                 {"loss", loss},
+                                 {"tokens_per_second", rate},
+                                 {"peak_rss_mib", rss},
+                                 {"gflops", gflops},
+                                 {"gemm_peak_gflops", peak},
+                                 {"peak_fraction", gflops / peak},
+                                 {"machine", bench::machine()}};
+  translate::write_file(a.json, record.dump(2) + "\n");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  ensure_fast_blas(argv);
+  Arguments a;
+  CLI::App app("Measures training: tokens a second, memory, and the fraction of the machine's GEMM peak.",
+               "train_throughput");
+  app.add_option("--ids-src", a.ids_src, "token ids, a sentence a line, plain or .gz: source")->required();
+  app.add_option("--ids-tgt", a.ids_tgt, "and target")->required();
+  app.add_option("--preset", a.preset, "tiny or small")->capture_default_str();
+  app.add_option("--attention", a.attention, "softmax, diff or diff-v2")->capture_default_str();
+  app.add_option("--threads", a.threads, "")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--steps", a.steps, "updates to measure")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--warmup", a.warmup, "updates before them")->capture_default_str()->check(CLI::NonNegativeNumber);
+  app.add_option("--batch-tokens", a.batch_tokens, "(longest side) x (sentences) of an update")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--micro-tokens", a.micro_tokens, "tokens on the longer side of a piece that is computed at once")
+      ->capture_default_str()
+      ->check(CLI::PositiveNumber);
+  app.add_option("--init", a.init, "start from these parameters (safetensors)");
+  app.add_option("--save", a.save, "keep the trained parameters");
+  app.add_option("--json", a.json, "keep a record");
+  return bench::run(app, argc, argv, [&] { measure(a); });
+}
