@@ -121,6 +121,9 @@ inline nlohmann::json machine() {
 
 // --- A program ----------------------------------------------------------------------------------------------------
 
+/// For options that count something. (CLI::PositiveNumber names a range of 300 digits in its message.)
+inline const CLI::Range positive(1, 1 << 30);
+
 /// Parses the command line and runs `body`. What goes wrong is one line on stderr and exit code 2.
 template <class Body>
 int run(CLI::App& app, int argc, char** argv, Body body) {

@@ -9,11 +9,11 @@
 
 #include <memory>
 
-#include "bench.h"
 #include "core/safetensors.h"
 #include "examples/fast_blas.h"
 #include "examples/translate/run.h"
-#include "model.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/model.h"
 
 namespace {
 
@@ -128,12 +128,10 @@ int main(int argc, char** argv) {
   app.add_option("--preset", a.preset, "with them: tiny or small")->capture_default_str();
   app.add_option("--attention", a.attention, "softmax, diff or diff-v2")->capture_default_str();
   app.add_option("--ids-src", a.ids_src, "and token ids, a sentence a line, plain or .gz");
-  app.add_option("--sentences", a.sentences, "the first so many")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--beam", a.beam, "hypotheses kept; 1: greedy")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--batch-size", a.batch_size, "sentences at a time")
-      ->capture_default_str()
-      ->check(CLI::PositiveNumber);
-  app.add_option("--threads", a.threads, "")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--sentences", a.sentences, "the first so many")->capture_default_str()->check(bench::positive);
+  app.add_option("--beam", a.beam, "hypotheses kept; 1: greedy")->capture_default_str()->check(bench::positive);
+  app.add_option("--batch-size", a.batch_size, "sentences at a time")->capture_default_str()->check(bench::positive);
+  app.add_option("--threads", a.threads, "")->capture_default_str()->check(bench::positive);
   app.add_option("--out", a.out, "keep the model's sizes, the sources and what was decoded (JSON)");
   app.add_option("--json", a.json, "keep a record");
   return bench::run(app, argc, argv, [&] { measure(a); });

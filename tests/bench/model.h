@@ -47,7 +47,8 @@ inline std::string gunzip(const std::string& path) {
   return bytes;
 }
 
-/// Token ids, a sentence a line, from a plain file or a .gz. Throws InputError naming the file and line.
+/// Token ids (0 is padding, so none), a sentence a line, from a plain file or a .gz. Throws InputError naming the file
+/// and line.
 inline std::vector<std::vector<int32_t>> read_ids(const std::string& path) {
   constexpr int32_t limit = 1 << 20;  // a larger vocabulary is a mistake
   std::istringstream text(path.ends_with(".gz") ? gunzip(path) : translate::read_file(path));
@@ -59,7 +60,7 @@ inline std::vector<std::vector<int32_t>> read_ids(const std::string& path) {
       int32_t id = -1;
       const char* end = word.data() + word.size();
       if (auto [stop, error] = std::from_chars(word.data(), end, id);
-          error != std::errc() || stop != end || id < 0 || id >= limit)
+          error != std::errc() || stop != end || id <= 0 || id >= limit)
         throw translate::InputError(path + ":" + std::to_string(sentences.size()) + ": \"" + word +
                                     "\" is not a token id");
       ids.push_back(id);

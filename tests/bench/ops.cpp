@@ -14,12 +14,12 @@
 #include <set>
 #include <thread>
 
-#include "bench.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/softmax.h"
 #include "examples/fast_blas.h"
 #include "examples/translate/corpus.h"
 #include "optim/optimizer.h"
+#include "tests/bench/bench.h"
 
 namespace {
 
@@ -78,8 +78,8 @@ class Report {
   const nlohmann::ordered_json& records() const {
     if (!unknown_.empty())
       throw translate::InputError("no operation " + *unknown_.begin() +
-                                  ": there are softmax, gemm, cross_entropy, rms_norm, adamw, attention, "
-                                  "diff_attention, chain, each also with a size after a slash");
+                                  ": there are softmax, gemm, cross_entropy, linear_cross_entropy, rms_norm, adamw, "
+                                  "attention, diff_attention, chain, each also with a size after a slash");
     return records_;
   }
 
@@ -196,19 +196,26 @@ void gemm(Report& report, int threads) {
 
 // --- Layers and the optimizer, forward and backward -----------------------------------------------------------------
 
+// The loss by itself, and with the output layer that makes the logits.
 void cross_entropy(Report& report) {
-  constexpr int64_t N = 2048, V = 8000;
-  const std::string name = "cross_entropy/2048x8000";
-  if (!report.wants(name)) return;
-  const Tensor logits = leaf({N, V});
+  constexpr int64_t N = 2048, D = 128, V = 8000;
   std::vector<int32_t> targets;
   for (int64_t i = 0; i < N; ++i) targets.push_back(static_cast<int32_t>(source().below(V)));
   CrossEntropyOptions options;
   options.label_smoothing = Scalar(0.1);
-  const double time = bench::time_calls(
-      {forward_backward({logits}, scalar(1), [&] { return difftensor::cross_entropy(logits, targets, options); })})[0];
-  // The logits are read twice, and their gradient written.
-  report.add({.name = name, .time = time, .work = 3.0 * N * V * sizeof(Scalar), .unit = "GB/s"});
+  if (const std::string name = "cross_entropy/2048x8000"; report.wants(name)) {
+    const Tensor logits = leaf({N, V});
+    const double time = bench::time_calls({forward_backward(
+        {logits}, scalar(1), [&] { return difftensor::cross_entropy(logits, targets, options); })})[0];
+    // The logits are read twice, and their gradient written.
+    report.add({.name = name, .time = time, .work = 3.0 * N * V * sizeof(Scalar), .unit = "GB/s"});
+  }
+  if (const std::string name = "linear_cross_entropy/2048x128x8000"; report.wants(name)) {
+    const Tensor x = leaf({N, D}), weight = leaf({V, D});
+    const double time = bench::time_calls({forward_backward(
+        {x, weight}, scalar(1), [&] { return linear_cross_entropy(x, weight, targets, options); })})[0];
+    report.add({.name = name, .time = time, .work = 6.0 * N * D * V, .unit = "GFLOP/s"});
+  }
 }
 
 void rms_norm(Report& report) {
@@ -323,7 +330,7 @@ int main(int argc, char** argv) {
   Arguments a;
   CLI::App app("Measures single operations.", "ops");
   app.add_option("names", a.names, "which, such as softmax or attention/4096 [all]");
-  app.add_option("--threads", a.threads, "")->capture_default_str()->check(CLI::PositiveNumber);
+  app.add_option("--threads", a.threads, "")->capture_default_str()->check(bench::positive);
   app.add_option("--json", a.json, "keep a record");
   return bench::run(app, argc, argv, [&] { measure(a); });
 }

@@ -6,19 +6,22 @@
   python3 tests/bench/pytorch_peer.py --only ops softmax attention/4096
   python3 tests/bench/pytorch_peer.py --only decode --run runs/mine --src test.en
 
-The ids are token ids, a sentence a line, plain or .gz. Ours are the programs in build/bench. PyTorch runs tests/golden/model.py in
-processes of their own, float32, with as many threads; each measurement is made in several ways, and the best one counts:
-  training      explicit maps (naive); two scaled_dot_product_attention calls a layer (sdpa2); four with v halved, which take its flash
-                path (sdpa4); with --compile, torch.compile of these
-  operations    likewise where there are several ways
-  decoding      batches of several sizes
-all of it both as installed, and with MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=100000000000, without which glibc returns memory
-to the system and faults it in again.
+The ids are token ids, a sentence a line, plain or .gz. Ours are the programs in build/bench. PyTorch runs
+tests/golden/model.py in processes of their own, float32, on as many threads. Each measurement is made in several ways,
+of which the quickest counts (and of the peak memories the least):
+  training    explicit maps (naive); two scaled_dot_product_attention calls a layer (sdpa2); four with v halved, which
+              take its flash path (sdpa4); with --compile, torch.compile of these
+  operations  likewise, where there are several ways
+  decoding    batches of several sizes
+all of it as installed and with MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=100000000000, without which glibc returns
+memory to the system and faults it in again. Training starts from the same parameters, so the losses must agree, and
+decoding must give the same sentences.
 """
 import argparse
 import gzip
 import itertools
 import json
+import math
 import os
 import pathlib
 import statistics
@@ -48,11 +51,14 @@ def load_safetensors(path):
     raw = pathlib.Path(path).read_bytes()
     size, = struct.unpack("<Q", raw[:8])
     data = bytearray(raw[8 + size:])
-    read = lambda e: torch.frombuffer(data, dtype=dict(F32=torch.float32, F64=torch.float64)[e["dtype"]],
-                                      offset=e["data_offsets"][0],
-                                      count=(e["data_offsets"][1] - e["data_offsets"][0]) // int(e["dtype"][1:]) * 8)
-    return {name: read(entry).view(entry["shape"]).clone()
-            for name, entry in json.loads(raw[8:8 + size]).items() if name != "__metadata__"}
+    tensors = {}
+    for name, entry in json.loads(raw[8:8 + size]).items():
+        if name == "__metadata__":
+            continue
+        dtype = dict(F32=torch.float32, F64=torch.float64)[entry["dtype"]]
+        flat = torch.frombuffer(data, dtype=dtype, offset=entry["data_offsets"][0], count=math.prod(entry["shape"]))
+        tensors[name] = flat.view(entry["shape"]).clone()
+    return tensors
 
 
 def save_safetensors(path, tensors):
@@ -147,7 +153,7 @@ def time_call(f, runs=7):
 
 
 def operations():
-    """Pairs (name, ways): the cases of tests/bench/ops.cpp; each way makes its inputs and returns what is to be timed."""
+    """Pairs (name, ways): the cases of tests/bench/ops.cpp. A way makes its inputs and returns what is to be timed."""
     import torch
     import torch.nn.functional as F
     leaf = lambda *shape: torch.randn(*shape).requires_grad_()
@@ -171,6 +177,10 @@ def operations():
     def cross_entropy():
         x, target = leaf(2048, 8000), torch.randint(8000, (2048,))
         return backward([x], lambda: F.cross_entropy(x, target, label_smoothing=0.1))
+
+    def linear_cross_entropy():
+        x, weight, target = leaf(2048, 128), leaf(8000, 128), torch.randint(8000, (2048,))
+        return backward([x, weight], lambda: F.cross_entropy(x @ weight.T, target, label_smoothing=0.1))
 
     def rms_norm(rows, width):
         x, weight, seed = leaf(rows, width), leaf(width), torch.randn(rows, width)
@@ -217,6 +227,7 @@ def operations():
                           (256, 128, 4096, "TN"), (512, 8000, 128, "NT"), (1024, 1024, 1024, "NN")):
         yield f"gemm/{M}x{N}x{K}-{form}", dict(matmul=bind(matmul, M, N, K, form[0] == "T", form[1] == "T"))
     yield "cross_entropy/2048x8000", dict(cross_entropy=cross_entropy)
+    yield "linear_cross_entropy/2048x128x8000", dict(linear_cross_entropy=linear_cross_entropy)
     for rows, width in ((512, 128), (65536, 512)):
         yield f"rms_norm/{rows}x{width}", dict(rms_norm=bind(rms_norm, rows, width))
     yield "adamw/10M", dict(fused=adamw)
@@ -243,9 +254,10 @@ def torch_ops(a):
 # --- PyTorch: decoding ------------------------------------------------------------------------------------------------
 
 class Decoder:
-    """Greedy decoding of model.py's llama style, made for speed: keys and values of earlier tokens are cached, those of the source are
-    computed once, projections of the same input are one product, constants are folded into weights, finished sentences leave the
-    batch. With one query a sentence, explicit maps are the quickest attention: the two of a pair share one product with the values.
+    """Greedy decoding of model.py's llama style, made for speed: keys and values of earlier tokens are cached, those of
+    the source are computed once, projections of the same input are one product, constants are folded into weights,
+    finished sentences leave the batch. With one query a sentence, explicit maps are the quickest attention: the two of
+    a pair share one product with the values.
     """
 
     def __init__(self, model):
@@ -277,7 +289,7 @@ class Decoder:
         return (lam + attention.lambda_init).item(), attention.subln.weight * (1 - attention.lambda_init)
 
     def attend(self, q, k, v, mask, mix, extra):
-        """q (B, heads d), k (B k_heads, S, d), v (B h, S, e) -> (B, D). Version 2's pairs are two queries of one key head."""
+        """q (B, heads d), k (B k_heads, S, d), v (B h, S, e) -> (B, D)."""
         import torch
         import torch.nn.functional as F
         B, h = q.size(0), self.c.heads
@@ -408,17 +420,22 @@ def ours(a, program, *arguments):
         if done.returncode:
             sys.exit(f"pytorch_peer.py: {' '.join(command)} failed")
         sys.stderr.write(done.stdout)
-        return json.loads(pathlib.Path(path).read_text())
+        record = json.loads(pathlib.Path(path).read_text())
+        a.machine = record["machine"]
+        return record
 
 
 def peer(a, task, tuned=True, timeout=None, **more):
-    """Runs a task of this file's in a process of its own, so that its malloc settings and peak memory are its own."""
+    """Runs a task of this file's in a process of its own, so that its malloc settings and peak memory are its own. One
+    with a timeout may fail: then the result is None."""
     arguments = {**vars(a), **more, "task": task}
     environment = {**os.environ, **(MALLOC if tuned else {}), "OMP_NUM_THREADS": str(a.threads)}
     try:
         done = subprocess.run([sys.executable, __file__, "--worker", json.dumps(arguments)], stdout=subprocess.PIPE,
                               env=environment, timeout=timeout)
     except subprocess.TimeoutExpired:
+        return None
+    if done.returncode and timeout:
         return None
     if done.returncode:
         sys.exit(f"pytorch_peer.py: PyTorch's {task} failed")
@@ -443,7 +460,8 @@ def table(a, title, head, rows):
         return
     widths = [max(len(row[i]) for row in [head] + rows) for i in range(len(head))]
     for row in [head] + rows:
-        print("  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(row, widths))).rstrip(), flush=True)
+        cells = [cell.rjust(width) if i else cell.ljust(width) for i, (cell, width) in enumerate(zip(row, widths))]
+        print("  ".join(cells).rstrip(), flush=True)
 
 
 def better(one, other, rate):
@@ -470,7 +488,7 @@ def compare_train(a):
                     if name in hopeless:
                         continue
                     result = peer(a, "train", tuned, timeout=900 if compiled else None, impl=impl, compile=compiled)
-                    print(f"PyTorch {name}: {result or 'not ready after 15 minutes'}", file=sys.stderr)
+                    print(f"PyTorch {name}: {result or 'failed, or was not ready after 15 minutes'}", file=sys.stderr)
                     if result:
                         theirs[name] = better(theirs.get(name), result, "tokens_per_second")
                     else:
@@ -482,7 +500,8 @@ def compare_train(a):
               f"{r['peak_rss_mib']:,.0f}", f"{r['loss']:.4f}"] for name, r in theirs.items()]
     rows.append(["difftensor / PyTorch's best", f"{us['tokens_per_second'] / theirs[best]['tokens_per_second']:.2f}",
                  f"{us['peak_rss_mib'] / least:.2f}", ""])
-    table(a, f"Training, {a.preset}, {a.attention}, {a.threads} threads", ["", "tokens/s", "peak RSS, MiB", "last loss"], rows)
+    table(a, f"Training, {a.preset}, {a.attention}, {a.threads} threads",
+          ["", "tokens/s", "peak RSS, MiB", "last loss"], rows)
     print(f"\nOf a large GEMM's {us['gemm_peak_gflops']:.0f} GFLOP/s, difftensor reached {us['peak_fraction']:.1%}.")
 
 
@@ -500,8 +519,8 @@ def compare_ops(a):
     for name, ms in us.items():
         best = min(theirs[name], key=theirs[name].get)
         rows.append([name, f"{ms:.4g}", f"{theirs[name][best]:.4g}", f"{theirs[name][best] / ms:.2f}", best])
-    table(a, f"Operations, {a.threads} threads", ["", "difftensor, ms", "PyTorch, ms", "times faster", "PyTorch's best"],
-          rows)
+    table(a, f"Operations, {a.threads} threads",
+          ["", "difftensor, ms", "PyTorch, ms", "times faster", "PyTorch's best"], rows)
 
 
 def compare_decode(a):
@@ -542,7 +561,8 @@ def main():
     ap.add_argument("--preset", default="tiny", choices=PRESETS)
     ap.add_argument("--attention", default="diff", choices=["softmax", "diff", "diff-v2"])
     ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    ap.add_argument("--rounds", type=int, default=2, help="everything so often in turn, the best of each counts: machines drift")
+    ap.add_argument("--rounds", type=int, default=2,
+                    help="all of it so often, in turn, as machines drift; the best of each counts [%(default)s]")
     ap.add_argument("--steps", type=int, default=30)
     ap.add_argument("--warmup", type=int, default=5)
     ap.add_argument("--batch-tokens", type=int, default=4096)
@@ -561,9 +581,9 @@ def main():
         ap.error("--run and --src go together")
     if not (a.ids_src and a.ids_tgt) and ("train" in parts or ("decode" in parts and not a.run)):
         ap.error("--ids-src and --ids-tgt are needed for training and decoding")
-    print(f"PyTorch {peer(a, 'version')}", file=sys.stderr)
     for part in parts:
         dict(train=compare_train, ops=compare_ops, decode=compare_decode)[part](a)
+    print(f"\nPyTorch {peer(a, 'version')}; {a.machine['openblas']}; {a.machine['compiler']}; {a.machine['cpu']}")
 
 
 if __name__ == "__main__":

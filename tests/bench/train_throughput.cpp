@@ -6,13 +6,13 @@
 // loss, clipping and optimizer, and counts tokens alike.
 #include <memory>
 
-#include "bench.h"
 #include "core/safetensors.h"
 #include "examples/fast_blas.h"
 #include "examples/translate/data.h"
-#include "model.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
+#include "tests/bench/bench.h"
+#include "tests/bench/model.h"
 
 namespace {
 
@@ -64,8 +64,8 @@ double update(models::Transformer& model, optim::Optimizer& optimizer, const Bat
   double sum = 0;
   model.zero_grad();
   for (const Batch& part : translate::micro_batches(batch, micro_tokens)) {
-    Tensor logits = model(part.source, part.source_lengths, part.target_in, part.target_lengths);
-    Tensor loss = cross_entropy(logits, part.target_out, options);
+    Tensor loss =
+        model.loss(part.source, part.source_lengths, part.target_in, part.target_lengths, part.target_out, options);
     loss.backward();
     sum += loss.item();
   }
@@ -152,15 +152,15 @@ int main(int argc, char** argv) {
   app.add_option("--ids-tgt", a.ids_tgt, "and target")->required();
   app.add_option("--preset", a.preset, "tiny or small")->capture_default_str();
   app.add_option("--attention", a.attention, "softmax, diff or diff-v2")->capture_default_str();
-  app.add_option("--threads", a.threads, "")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--steps", a.steps, "updates to measure")->capture_default_str()->check(CLI::PositiveNumber);
-  app.add_option("--warmup", a.warmup, "updates before them")->capture_default_str()->check(CLI::NonNegativeNumber);
+  app.add_option("--threads", a.threads, "")->capture_default_str()->check(bench::positive);
+  app.add_option("--steps", a.steps, "updates to measure")->capture_default_str()->check(bench::positive);
+  app.add_option("--warmup", a.warmup, "updates before them")->capture_default_str()->check(CLI::Range(0, 1 << 30));
   app.add_option("--batch-tokens", a.batch_tokens, "(longest side) x (sentences) of an update")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(bench::positive);
   app.add_option("--micro-tokens", a.micro_tokens, "tokens on the longer side of a piece that is computed at once")
       ->capture_default_str()
-      ->check(CLI::PositiveNumber);
+      ->check(bench::positive);
   app.add_option("--init", a.init, "start from these parameters (safetensors)");
   app.add_option("--save", a.save, "keep the trained parameters");
   app.add_option("--json", a.json, "keep a record");
