@@ -11,7 +11,7 @@ LDLIBS    = $(shell pkg-config --libs openblas)
 
 LIBRARY   := $(wildcard core/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
 TRANSLATE := $(wildcard examples/translate/*.cpp)
-TEXT      := $(filter-out examples/translate/main.cpp,$(TRANSLATE))
+TEXT      := $(filter-out examples/translate/main.cpp $(wildcard examples/translate/command_*.cpp),$(TRANSLATE))
 SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp)
 HEADERS   := $(wildcard core/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 

@@ -1,0 +1,58 @@
+// translate test: translates held-out sentences and scores the translations.
+#include <cstdio>
+#include <memory>
+
+#include "examples/translate/bleu.h"
+#include "examples/translate/commands.h"
+#include "examples/translate/data.h"
+#include "examples/translate/run.h"
+
+namespace translate {
+namespace {
+
+struct Arguments {
+  std::string run, source, target;
+  int beam = 1;
+  bool tokenized = false, lowercase = false;
+};
+
+void test(const Arguments& a) {
+  const Translator translator = Translator::load(a.run);
+  if (a.source.empty() != a.target.empty()) throw InputError("--src and --tgt go together");
+  if (a.source.empty() && translator.settings.task.empty())
+    throw InputError(a.run + ": was trained on files, which have no test set: name one with --src and --tgt");
+  Settings drawn = translator.settings;
+  drawn.pairs = 1;  // the held-out pairs are the same however many are drawn for training
+  const std::vector<Pair> pairs = a.source.empty() ? load_pairs(drawn).test : read_parallel(a.source, a.target);
+  std::vector<std::string> sources, references;
+  for (const Pair& pair : pairs) {
+    sources.push_back(pair.source);
+    references.push_back(pair.target);
+  }
+  const std::vector<std::string> found = translator.translate(sources, a.beam, a.source.empty() ? "test" : a.source);
+  size_t exact = 0;
+  for (size_t i = 0; i < pairs.size(); ++i) exact += found[i] == references[i];
+  for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i) print_translation(pairs[i], found[i]);
+  const Bleu bleu = corpus_bleu(found, references, {a.lowercase, !a.tokenized});
+  std::printf("%s\n", bleu.format().c_str());
+  if (bleu.sys_len == static_cast<int64_t>(pairs.size()))
+    std::printf("(BLEU compares runs of up to four words; these translations are of one word each)\n");
+  std::printf("exact match: %zu of %zu (%.1f%%)\n", exact, pairs.size(),
+              100.0 * static_cast<double>(exact) / static_cast<double>(pairs.size()));
+}
+
+}  // namespace
+
+void add_test_command(CLI::App& app) {
+  auto a = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("test", "translate held-out sentences and score the translations");
+  add_decoding_options(*command, a->run, a->beam);
+  command->add_option("--src", a->source, "source sentences [a task has its own]");
+  command->add_option("--tgt", a->target, "their references");
+  command->add_flag("--tokenized", a->tokenized, "the text is tokenised already: tok:none");
+  command->add_flag("--lowercase", a->lowercase, "case:lc");
+  add_threads_option(*command);
+  command->callback([a] { test(*a); });
+}
+
+}  // namespace translate

@@ -1,0 +1,60 @@
+// translate train: trains a model into a run folder.
+#include <memory>
+
+#include "examples/translate/commands.h"
+#include "examples/translate/train.h"
+
+namespace translate {
+namespace {
+
+void add_options(CLI::App& app, Settings& s, std::string& run) {
+  app.add_option("--run", run, "the run folder to make")->required();
+  app.add_option("--task", s.task, "a built-in task: numbers or reverse")->group("Data")->capture_default_str();
+  app.add_option("--pairs", s.pairs, "pairs to draw for a task")->group("Data")->capture_default_str();
+  app.add_option("--train", s.train, "pairs to train on: a TSV of source and target")->group("Data");
+  app.add_option("--valid", s.valid, "pairs to validate on: a TSV")->group("Data");
+  app.add_option("--train-src", s.train_src, "or two files, one sentence a line: source")->group("Data");
+  app.add_option("--train-tgt", s.train_tgt, "and target")->group("Data");
+  app.add_option("--valid-src", s.valid_src, "the same to validate on")->group("Data");
+  app.add_option("--valid-tgt", s.valid_tgt, "")->group("Data");
+  app.add_option("--vocab-size", s.vocab_size, "subwords at most [160 for a task, 8000 for files]")->group("Data");
+  app.add_option("--max-length", s.max_length, "tokens a sentence may have")->group("Data")->capture_default_str();
+  app.add_option("--preset", s.preset, "sizes: toy, tiny, small, base [toy for a task, tiny for files]")
+      ->group("Model");
+  app.add_option("--attention", s.attention, "softmax, diff or diff-v2")->group("Model")->capture_default_str();
+  app.add_option("--style", s.style, "llama or vaswani")->group("Model")->capture_default_str();
+  app.add_option("--d-model", s.d_model, "width, instead of the preset's")->group("Model");
+  app.add_option("--heads", s.heads, "output heads, instead of the preset's")->group("Model");
+  app.add_option("--ff", s.ff, "feed-forward width, instead of the preset's")->group("Model");
+  app.add_option("--layers", s.layers, "layers of each stack, instead of the preset's")->group("Model");
+  app.add_option("--dropout", s.dropout, "[0 for a task, 0.1 for files]")->group("Model");
+  app.add_option("--batch-tokens", s.batch_tokens,
+                 "(longest side) x (sentences) of an update [1024 for a task, 2048 for files]")
+      ->group("Training");
+  app.add_option("--lr", s.lr, "peak learning rate")->group("Training")->capture_default_str();
+  app.add_option("--schedule", s.schedule, "then: cosine or inverse-sqrt")->group("Training")->capture_default_str();
+  app.add_option("--warmup", s.warmup, "updates to reach it")->group("Training")->capture_default_str();
+  app.add_option("--label-smoothing", s.label_smoothing, "[0 for a task, 0.1 for files]")->group("Training");
+  app.add_option("--weight-decay", s.weight_decay, "")->group("Training")->capture_default_str();
+  app.add_option("--clip-norm", s.clip_norm, "longest gradient")->group("Training")->capture_default_str();
+  app.add_option("--max-epochs", s.max_epochs, "[2 for a task, 10 for files]")->group("Training");
+  app.add_option("--max-updates", s.max_updates, "stop there")->group("Training");
+  app.add_option("--seed", s.seed, "fixes everything that is random")->group("Training")->capture_default_str();
+  app.add_option("--log-every", s.log_every, "updates between reports")->group("Training")->capture_default_str();
+}
+
+}  // namespace
+
+void add_train_command(CLI::App& app) {
+  struct Arguments {
+    Settings settings;
+    std::string run;
+  };
+  auto a = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("train", "train a model");
+  add_options(*command, a->settings, a->run);
+  add_threads_option(*command);
+  command->callback([a] { train(a->settings, a->run); });
+}
+
+}  // namespace translate
