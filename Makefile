@@ -25,6 +25,7 @@ help:
 	@echo "make demo       set up, build, train the built-in translation task and show what it learned"
 	@echo "make test       set up, build and run every test, in float and in double"
 	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
+	@echo "make bench      the benchmarks, in $(BUILD)/bench; tests/bench/pytorch_peer.py compares them with PyTorch"
 	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make install    headers, static library and pkg-config file, into PREFIX=$(PREFIX)"
 	@echo "make deps       install what is missing through the package manager"
@@ -56,6 +57,8 @@ $(BUILD)/tests_f64: $(call f64,$(filter-out tests/test_text.cpp,$(SUITES))) $(BU
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/golden_%: $(BUILD)/%/tests/golden_main.o $(BUILD)/%/tests/golden_check.o
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+$(BUILD)/bench/%: $(BUILD)/f32/tests/bench/%.o $(call f32,$(TEXT)) $(BUILD)/libdifftensor.a
+	@mkdir -p $(@D) && echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
 
@@ -81,6 +84,9 @@ FILES ?= $(wildcard tests/golden/*.safetensors)
 golden: $(BUILD)/golden_f64 $(BUILD)/golden_f32
 	$(BUILD)/golden_f64 $(FILES)
 	$(BUILD)/golden_f32 $(FILES)
+
+bench: deps
+	@$(MAKE) -s -j$(JOBS) $(addprefix $(BUILD)/bench/,train_throughput ops decode)
 
 asan: deps
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=native -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
@@ -124,6 +130,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test golden asan asan-run deps install loc clean
+.PHONY: all help demo test golden bench asan asan-run deps install loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -2,7 +2,8 @@
 
 #include <atomic>
 #include <cmath>
-#include <set>
+#include <exception>
+#include <unordered_map>
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
@@ -12,14 +13,19 @@ thread_local bool recording = true;
 thread_local bool anomaly_checks = false;
 std::atomic<int64_t> nodes_alive = 0;
 
-// Every node that `root` depends on, each once, with an explicit stack: graphs are far deeper than call stacks.
+// Inside parallel_backward: the gradients that this thread's part of the batch leaves in leaves.
+using LeafGradients = std::unordered_map<Node*, Storage>;
+thread_local LeafGradients* part_gradients = nullptr;
+
+// Every op's node that `root` depends on, each once, with an explicit list: graphs are far deeper than call stacks.
+// Leaves are left out. They have nothing to run, and other threads may be looking at them.
 std::vector<Node*> reachable(Node* root) {
   const uint64_t walk = ++walks;
   std::vector<Node*> found{root};
   root->visit = walk;
   for (size_t next = 0; next < found.size(); ++next)
     for (auto& input : found[next]->inputs)
-      if (input && input->visit != walk) {
+      if (input && !input->leaf && input->visit != walk) {
         input->visit = walk;
         found.push_back(input.get());
       }
@@ -31,10 +37,12 @@ bool all_finite(const Scalar* data, int64_t n) {
 }
 }  // namespace
 
-Node::Node(const char* op, const Shape& shape) : number(++nodes_made), op(op), shape(shape) { ++nodes_alive; }
+Node::Node(const char* op, const Shape& shape, bool leaf) : number(++nodes_made), op(op), shape(shape), leaf(leaf) {
+  nodes_alive.fetch_add(1, std::memory_order_relaxed);
+}
 
 Node::~Node() {
-  --nodes_alive;
+  nodes_alive.fetch_sub(1, std::memory_order_relaxed);
   // Destroying a node may leave its inputs without an owner, theirs after them, and so on. Recursion would overflow
   // the stack on a long chain; so the outermost destructor works through a list that the inner ones only append to.
   thread_local std::vector<std::shared_ptr<Node>>* orphans = nullptr;
@@ -53,25 +61,56 @@ Node::~Node() {
   orphans = nullptr;
 }
 
+Storage& Node::gradient_slot() { return leaf && part_gradients ? (*part_gradients)[this] : grad; }
+
 Scalar* Node::gradient(Scalar& beta) {
-  beta = grad ? 1 : 0;
-  if (!grad) {
-    grad = Storage(shape.numel());
-  } else if (!grad.unique()) {  // shared by Gradients::pass: copy before writing
-    Storage own(grad.size());
-    std::copy_n(grad.data(), grad.size(), own.data());
-    grad = own;
+  Storage& slot = gradient_slot();
+  beta = slot ? 1 : 0;
+  if (!slot) {
+    slot = Storage(shape.numel());
+  } else if (!slot.unique()) {  // shared by Gradients::pass: copy before writing
+    Storage own(slot.size());
+    std::copy_n(slot.data(), slot.size(), own.data());
+    slot = own;
   }
-  return grad.data();
+  return slot.data();
 }
 
 void Gradients::pass(int i) const {
   if (!wants(i)) return;
   Node& input = *node_.inputs[i];
-  if (!input.grad && !input.inputs.empty())  // a leaf gets a buffer of its own: its owner may write there
+  if (!input.grad && !input.leaf)  // a leaf gets a buffer of its own: its owner may write there
     input.grad = node_.grad;
   else
     add(i, [dy = out](int64_t k) { return dy[k]; });
+}
+
+void parallel_backward(int64_t n, const std::function<void(int64_t)>& f) {
+  std::exception_ptr error;
+  const bool checks = anomaly_checks;
+#pragma omp parallel for ordered schedule(dynamic, 1)
+  for (int64_t i = 0; i < n; ++i) {
+    LeafGradients gradients;
+    const bool own_checks = std::exchange(anomaly_checks, checks);
+    part_gradients = &gradients;
+    try {
+      f(i);
+    } catch (...) {
+#pragma omp critical(difftensor_error)
+      error = std::current_exception();
+    }
+    part_gradients = nullptr;
+    anomaly_checks = own_checks;
+#pragma omp ordered
+    for (auto& [leaf, gradient] : gradients) {
+      if (!leaf->grad)
+        leaf->grad = gradient;
+      else
+#pragma omp simd
+        for (int64_t k = 0; k < gradient.size(); ++k) leaf->grad.data()[k] += gradient.data()[k];
+    }
+  }
+  if (error) std::rethrow_exception(error);
 }
 
 bool grad_enabled() { return recording; }
@@ -110,11 +149,11 @@ void Tensor::backward(const Tensor& seed) const {
   std::vector<std::shared_ptr<Node>> keep;
   keep.reserve(nodes.size());
   for (Node* n : nodes) {
-    if (n->inputs.empty()) continue;  // a leaf keeps its gradient
+    if (n->leaf) continue;  // the root may be one
     if (n->grad) n->run_backward();
     if (anomaly_checks)
       for (auto& input : n->inputs)
-        if (input && input->grad && !all_finite(input->grad.data(), input->grad.size())) {
+        if (const Storage grad = input ? input->gradient_slot() : Storage(); !all_finite(grad.data(), grad.size())) {
           std::ostringstream text;
           text << n->op << ": NaN or infinity in the gradient of its input of shape " << input->shape;
           throw std::runtime_error(text.str());
@@ -131,13 +170,16 @@ void Tensor::backward(const Tensor& seed) const {
 std::string graphviz(const Tensor& result) {
   require(result.needs_grad(), "graphviz", "this result has no graph");
   std::vector<Node*> nodes = reachable(result.node().get());
+  for (size_t i = 0, ops = nodes.size(); i < ops; ++i)
+    for (auto& input : nodes[i]->inputs)
+      if (input && input->leaf && std::find(nodes.begin(), nodes.end(), input.get()) == nodes.end())
+        nodes.push_back(input.get());
   std::sort(nodes.begin(), nodes.end(), [](Node* a, Node* b) { return a->number < b->number; });
   std::ostringstream dot;
   dot << "digraph {\n  rankdir=LR; node [shape=box, style=rounded, fontname=\"sans-serif\"];\n";
   for (Node* n : nodes) {
-    bool leaf = n->op == std::string_view("leaf");
     dot << "  n" << n->number << " [label=\"" << n->op << "\\n"
-        << n->shape << "\"" << (leaf ? ", style=filled" : "") << "];\n";
+        << n->shape << "\"" << (n->leaf ? ", style=filled" : "") << "];\n";
     for (auto& input : n->inputs)
       if (input) dot << "  n" << input->number << " -> n" << n->number << ";\n";
   }

@@ -21,7 +21,7 @@ namespace difftensor::inline DT_PRECISION {
 /// A tensor's place in the graph. A leaf (parameter) has no inputs and keeps its gradient; an op's node is freed by
 /// backward() once used. A graph belongs to the thread that built it.
 struct Node {
-  Node(const char* op, const Shape& shape);
+  Node(const char* op, const Shape& shape, bool leaf = false);
   virtual ~Node();
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
@@ -34,10 +34,13 @@ struct Node {
   /// The gradient buffer, ready to be added to. `beta` is 0 if it is new and its content undefined, else 1:
   /// as in C = alpha A B + beta C.
   Scalar* gradient(Scalar& beta);
+  /// Where that buffer is: `grad`; but a leaf's is the running shard's own, inside parallel_backward.
+  Storage& gradient_slot();
 
   const uint64_t number;  // creation order on this thread
   const char* const op;
   const Shape shape;
+  const bool leaf;
   std::vector<std::shared_ptr<Node>> inputs;  // null where an input needs no gradient
   Storage grad;                               // dL/d(this), empty until something has arrived
   uint64_t visit = 0;                         // the last walk over the graph that came by
@@ -91,6 +94,15 @@ class Gradients {
  private:
   Node& node_;
 };
+
+/// Calls f(i) for every i in [0, n), several at once on as many threads as OpenMP has. Each call builds a graph of its
+/// own over the same parameters and calls backward() on it; what that leaves in the parameters' grad() is added up in
+/// the order of i, so the sums have the same bits with any number of threads. This is how a batch is shared out: the
+/// threads meet once for each part of the batch, not in every op, and a part's activations stay in its core's cache.
+///
+/// default_random() belongs to the thread: an f that draws from it seeds it first, by i. What f throws is thrown again
+/// here; gradients are then undefined.
+void parallel_backward(int64_t n, const std::function<void(int64_t)>& f);
 
 /// False inside a NoGrad scope.
 bool grad_enabled();

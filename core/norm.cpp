@@ -6,7 +6,7 @@
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
-constexpr int64_t row_tile = 64;
+constexpr int64_t row_tile = 32;
 
 // Parameters of a norm get a gradient from every row. Each tile of rows sums its own part, and the parts are added in
 // order: the same bits with any number of threads. `f(row, part)` adds row's share to part (width).
@@ -14,10 +14,12 @@ template <class F>
 void each_row_with_sum(int64_t rows, int64_t width, Scalar* total, F f) {
   const int64_t tiles = (rows + row_tile - 1) / row_tile;
   Storage parts(tiles * width);
-  parallel_for(rows, row_tile, [&](int64_t begin, int64_t end) {
-    Scalar* part = parts.data() + begin / row_tile * width;
-    std::fill_n(part, width, Scalar{0});
-    for (int64_t r = begin; r < end; ++r) f(r, part);
+  parallel_for(tiles, 1, [&](int64_t first, int64_t last) {
+    for (int64_t tile = first; tile < last; ++tile) {
+      Scalar* part = parts.data() + tile * width;
+      std::fill_n(part, width, Scalar{0});
+      for (int64_t r = tile * row_tile, end = std::min(rows, r + row_tile); r < end; ++r) f(r, part);
+    }
   });
   if (total) kernels::add_column_sums(parts.data(), tiles, width, total);
 }

@@ -94,22 +94,22 @@ struct SmoothedTargets {
   struct Loss {
     Scalar smoothed = 0, nll = 0;
   };
-  // The loss of row r with these logits.
-  Loss loss(int64_t r, const Scalar* x, Scalar log_sum) const {
+  // The loss of row r, given log_sum and two facts about its logits x: x_target, and their sum (not used without
+  // smoothing, so that logits of -inf are allowed).
+  Loss loss(int64_t r, Scalar x_target, Scalar sum, Scalar log_sum) const {
     if (ids[r] == ignore) return {};
-    Scalar total = 0;
-#pragma omp simd reduction(+ : total)
-    for (int64_t v = 0; v < V; ++v) total += x[v];
-    const Scalar nll = log_sum - x[ids[r]];
-    return {(1 - smoothing) * nll + smoothing * (log_sum - total / static_cast<Scalar>(V)), nll};
+    const Scalar nll = log_sum - x_target;
+    return {smoothing == 0 ? nll : (1 - smoothing) * nll + smoothing * (log_sum - sum / static_cast<Scalar>(V)), nll};
   }
-  // dx_v = scale (p_v - q_v) of row r, where p_v is exp(x_v - log_sum). dx may be x.
-  void gradient(int64_t r, const Scalar* x, Scalar log_sum, Scalar scale, Scalar* dx) const {
-    if (ids[r] == ignore) return std::fill_n(dx, V, Scalar{0}), void();
-    const Scalar even = smoothing / static_cast<Scalar>(V);
+  Scalar target_of(int64_t r, const Scalar* x) const { return ids[r] == ignore ? 0 : x[ids[r]]; }
+  // Turns p of row r, scaled by 1 / (p_scale), into the gradient: p_v = scale (p_scale p_v - q_v).
+  void gradient(int64_t r, Scalar p_scale, Scalar scale, Scalar* p) const {
+    if (ids[r] == ignore) return std::fill_n(p, V, Scalar{0}), void();
+    const Scalar even = scale * smoothing / static_cast<Scalar>(V);
+    p_scale *= scale;
 #pragma omp simd
-    for (int64_t v = 0; v < V; ++v) dx[v] = scale * (kernels::exp(x[v] - log_sum) - even);
-    dx[ids[r]] -= scale * (1 - smoothing);
+    for (int64_t v = 0; v < V; ++v) p[v] = p[v] * p_scale - even;
+    p[ids[r]] -= scale * (1 - smoothing);
   }
   // The result of the op, from the losses of all rows. Summed in double: a float would lose the last digits of
   // thousands.
@@ -134,7 +134,7 @@ Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, 
     for (int64_t r = begin; r < end; ++r) {
       const Scalar* x = logits.data() + r * V;
       log_sums.data()[r] = kernels::log_sum_exp(x, V);
-      losses[r] = smoothed.loss(r, x, log_sums.data()[r]);
+      losses[r] = smoothed.loss(r, smoothed.target_of(r, x), kernels::row_sum(x, V), log_sums.data()[r]);
     }
   });
   // dx_v += dy (p_v - q_v) / normalizer
@@ -146,7 +146,10 @@ Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, 
                   parallel_for(rows, row_grain(V), [&](int64_t begin, int64_t end) {
                     std::vector<Scalar> row(V);
                     for (int64_t r = begin; r < end; ++r) {
-                      smoothed.gradient(r, x.data() + r * V, log_sums.data()[r], scale, row.data());
+                      const Scalar *xr = x.data() + r * V, log_sum = log_sums.data()[r];
+#pragma omp simd
+                      for (int64_t v = 0; v < V; ++v) row[v] = kernels::exp(xr[v] - log_sum);
+                      smoothed.gradient(r, 1, scale, row.data());
 #pragma omp simd
                       for (int64_t v = 0; v < V; ++v) dx[r * V + v] += row[v];
                     }
@@ -177,10 +180,11 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
                     V);
       for (int64_t r = begin; r < end; ++r) {
         Scalar* row = scratch.data() + r * V;
-        const Scalar log_sum = kernels::log_sum_exp(row, V);
-        losses[first + r] = smoothed.loss(first + r, row, log_sum);
+        const Scalar x_target = smoothed.target_of(first + r, row), sum = kernels::row_sum(row, V);
+        const kernels::ExpRow e = kernels::exp_row(row, row, V);
+        losses[first + r] = smoothed.loss(first + r, x_target, sum, e.max + std::log(e.sum));
         if (wants_dx || wants_dw)
-          smoothed.gradient(first + r, row, log_sum, 1 / static_cast<Scalar>(smoothed.normalizer), row);
+          smoothed.gradient(first + r, 1 / e.sum, 1 / static_cast<Scalar>(smoothed.normalizer), row);
       }
       if (wants_dx)
         kernels::gemm(false, false, end - begin, D, V, 1, logits, V, weight.data(), D, 0,

@@ -1,5 +1,6 @@
 #include "core/storage.h"
 
+#include <atomic>
 #include <bit>
 #include <cstdlib>
 #include <map>
@@ -17,43 +18,31 @@ size_t round_up_to_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
+// The free blocks of one thread. A block goes back to the thread that asked for it, whoever frees it, or else some
+// threads would pile up what others have to ask the system for.
 class Cache {
  public:
-  void* allocate(size_t size_class) {
-    {
-      std::lock_guard lock(mutex_);
-      stats_.bytes_in_use += size_class;
-      ++stats_.blocks_in_use;
-      auto& blocks = free_[size_class];
-      if (!blocks.empty()) {
-        void* block = blocks.back();
-        blocks.pop_back();
-        stats_.bytes_cached -= size_class;
-        return block;
-      }
-    }
-    void* block = std::aligned_alloc(64, size_class);
-    if (!block) {
-      release_cached();
-      block = std::aligned_alloc(64, size_class);
-    }
-    if (block) return block;
+  // A block of at least `size_class` bytes; says how many it really has.
+  void* allocate(size_t& size_class) {
     std::lock_guard lock(mutex_);
-    stats_.bytes_in_use -= size_class;
-    --stats_.blocks_in_use;
-    throw std::bad_alloc();
+    // Something up to half as large again will do: batches differ a little in length, and memory is short before time
+    // is.
+    for (auto found = free_.lower_bound(size_class); found != free_.end() && found->first <= size_class * 3 / 2;
+         ++found) {
+      auto& [found_class, blocks] = *found;
+      if (blocks.empty()) continue;
+      void* block = blocks.back();
+      blocks.pop_back();
+      bytes_cached_ -= size_class = found_class;
+      return block;
+    }
+    return nullptr;
   }
 
   void free(void* block, size_t size_class) {
     std::lock_guard lock(mutex_);
-    stats_.bytes_in_use -= size_class;
-    --stats_.blocks_in_use;
-#ifdef __SANITIZE_ADDRESS__
-    std::free(block);  // so that a use after free is seen
-#else
     free_[size_class].push_back(block);
-    stats_.bytes_cached += size_class;
-#endif
+    bytes_cached_ += size_class;
   }
 
   void release_cached() {
@@ -61,39 +50,67 @@ class Cache {
     for (auto& [size_class, blocks] : free_)
       for (void* block : blocks) std::free(block);
     free_.clear();
-    stats_.bytes_cached = 0;
+    bytes_cached_ = 0;
   }
 
-  AllocatorStats stats() {
+  size_t bytes_cached() {
     std::lock_guard lock(mutex_);
-    return stats_;
+    return bytes_cached_;
   }
 
  private:
-  std::mutex mutex_;
+  std::mutex mutex_;  // only ever waited for when another thread releases everything
   std::map<size_t, std::vector<void*>> free_;
-  AllocatorStats stats_{};
+  size_t bytes_cached_ = 0;
 };
 
-// Never destroyed: tensors with static lifetime may outlive any order of destruction we could pick.
-Cache& cache() {
-  static Cache* cache = new Cache;
-  return *cache;
+// Never destroyed: tensors with static lifetime may outlive any order of destruction we could pick. Threads beyond so
+// many share.
+constexpr size_t cache_count = 64;
+Cache* const caches = new Cache[cache_count];
+Cache& thread_cache() {
+  static std::atomic<size_t> threads = 0;
+  thread_local Cache& cache = caches[threads++ % cache_count];
+  return cache;
 }
+
+std::atomic<size_t> bytes_in_use = 0, blocks_in_use = 0;
 
 }  // namespace
 
 Storage::Storage(int64_t count) {
   size_t size_class = round_up_to_class(sizeof(Block) + static_cast<size_t>(count) * sizeof(Scalar));
-  block_ = new (cache().allocate(size_class)) Block{{1}, count, size_class};
+  Cache& cache = thread_cache();
+  void* block = cache.allocate(size_class);
+  if (!block) block = std::aligned_alloc(64, size_class);
+  if (!block) {
+    release_cached_memory();
+    block = std::aligned_alloc(64, size_class);
+  }
+  if (!block) throw std::bad_alloc();
+  bytes_in_use.fetch_add(size_class, std::memory_order_relaxed);
+  blocks_in_use.fetch_add(1, std::memory_order_relaxed);
+  block_ = new (block) Block{{1}, count, size_class, &cache};
 }
 
 void Storage::release() {
-  if (block_ && block_->references.fetch_sub(1, std::memory_order_acq_rel) == 1)
-    cache().free(block_, block_->size_class);
+  if (!block_ || block_->references.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  bytes_in_use.fetch_sub(block_->size_class, std::memory_order_relaxed);
+  blocks_in_use.fetch_sub(1, std::memory_order_relaxed);
+#ifdef __SANITIZE_ADDRESS__
+  std::free(block_);  // so that a use after free is seen
+#else
+  static_cast<Cache*>(block_->cache)->free(block_, block_->size_class);
+#endif
 }
 
-AllocatorStats allocator_stats() { return cache().stats(); }
-void release_cached_memory() { cache().release_cached(); }
+AllocatorStats allocator_stats() {
+  size_t bytes_cached = 0;
+  for (size_t i = 0; i < cache_count; ++i) bytes_cached += caches[i].bytes_cached();
+  return {bytes_in_use, bytes_cached, blocks_in_use};
+}
+void release_cached_memory() {
+  for (size_t i = 0; i < cache_count; ++i) caches[i].release_cached();
+}
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -40,6 +40,7 @@ class Storage {
     std::atomic<int64_t> references;
     int64_t count;      // Scalars asked for
     size_t size_class;  // bytes in all, this header included
+    void* cache;        // where it goes when it is free
   };
   void release();
   Block* block_ = nullptr;

@@ -34,10 +34,10 @@ Scalar Tensor::item() const {
 }
 
 Tensor& Tensor::requires_grad(bool on) {
-  require(!node() || node()->op == std::string_view("leaf"), "requires_grad",
+  require(!node() || node()->leaf, "requires_grad",
           "only a leaf can be a parameter; this is the result of an op (use detach())");
   if (on && !node())
-    set_node(std::make_shared<Node>("leaf", shape()));
+    set_node(std::make_shared<Node>("leaf", shape(), true));
   else if (!on)
     set_node(nullptr);
   return *this;

@@ -11,11 +11,13 @@ namespace {
 double sum_of_squares(const Scalar* x, int64_t n) {
   constexpr int64_t piece = 8192;
   std::vector<double> sums((n + piece - 1) / piece);
-  parallel_for(n, piece, [&](int64_t begin, int64_t end) {
-    double sum = 0;
+  parallel_for(static_cast<int64_t>(sums.size()), 1, [&](int64_t first, int64_t last) {
+    for (int64_t p = first; p < last; ++p) {
+      double sum = 0;
 #pragma omp simd reduction(+ : sum)
-    for (int64_t i = begin; i < end; ++i) sum += static_cast<double>(x[i]) * x[i];
-    sums[begin / piece] = sum;
+      for (int64_t i = p * piece; i < std::min(n, (p + 1) * piece); ++i) sum += static_cast<double>(x[i]) * x[i];
+      sums[p] = sum;
+    }
   });
   double total = 0;
   for (double sum : sums) total += sum;

@@ -135,9 +135,8 @@ void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, S
 void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A,
                    const Scalar* B, Scalar beta, Scalar* C) {
   const int64_t lda = transpose_a ? M : K, ldb = transpose_b ? K : N;
-  // About four tiles along the longer side of C: each large enough to pay for packing, small enough for a core's
-  // second-level cache.
-  auto tile = [](int64_t n) { return std::clamp<int64_t>((n / 4 + 63) / 64 * 64, 64, 256); };
+  // Four tiles along the longer side of C, or more: small enough for a core's second-level cache.
+  auto tile = [](int64_t n) { return std::clamp<int64_t>((n + 3) / 4, 64, 256); };
   if (M >= N) {
     parallel_for(M, tile(M), [=](int64_t begin, int64_t end) {
       gemm(transpose_a, transpose_b, end - begin, N, K, 1, A + (transpose_a ? begin : begin * K), lda, B, ldb, beta,

@@ -8,18 +8,25 @@
 
 namespace difftensor {
 
-/// Calls f(begin, end) on consecutive pieces of [0, n), at most `grain` long, in parallel.
-/// Each thread takes one run of neighbouring pieces, so that what one op leaves in a core's cache, the next op
-/// finds there. f must not throw.
+/// Calls f(begin, end) on consecutive pieces of [0, n), each about `grain` long or shorter, in parallel. Their number
+/// is one or a multiple of four, and they are equally long, so that two or four threads have equal shares. Each thread
+/// takes one run of neighbouring pieces: what one op leaves in a core's cache, the next op finds there. f must not
+/// throw.
 template <class F>
 void parallel_for(int64_t n, int64_t grain, F f) {
-  int64_t pieces = (n + grain - 1) / grain;
-  if (pieces <= 1 || omp_in_parallel()) {
-    for (int64_t begin = 0; begin < n; begin += grain) f(begin, std::min(n, begin + grain));
+  if (n <= 0) return;
+  const int64_t pieces = n <= grain ? 1 : (n + 4 * grain - 1) / (4 * grain) * 4;
+  // Long pieces begin at a multiple of 16: whole SIMD registers, and tiles of a matrix product.
+  auto border = [=](int64_t piece) {
+    const int64_t at = n * piece / pieces;
+    return n / pieces < 64 || piece == pieces ? at : at / 16 * 16;
+  };
+  if (pieces == 1 || omp_in_parallel()) {
+    for (int64_t piece = 0; piece < pieces; ++piece) f(border(piece), border(piece + 1));
     return;
   }
 #pragma omp parallel for schedule(static)
-  for (int64_t piece = 0; piece < pieces; ++piece) f(piece * grain, std::min(n, (piece + 1) * grain));
+  for (int64_t piece = 0; piece < pieces; ++piece) f(border(piece), border(piece + 1));
 }
 
 /// The same with pieces of 8,192 elements, for cheap loops over elements: below that, waking a second thread

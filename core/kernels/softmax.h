@@ -13,6 +13,13 @@ inline Scalar row_max(const Scalar* x, int64_t n) {
   return top;
 }
 
+inline Scalar row_sum(const Scalar* x, int64_t n) {
+  Scalar sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  return sum;
+}
+
 /// y = exp(x - max x) and returns {max x, sum y}. Subtracting the maximum keeps exp from overflowing and cancels in the
 /// quotient. y may be x. A row of -inf gives y = 0, so that nothing to attend to means attending to nothing.
 struct ExpRow {

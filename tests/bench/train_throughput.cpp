@@ -5,6 +5,7 @@
 // tests/bench/pytorch_peer.py trains the same model in PyTorch: on the same batches in the same order, with the same
 // loss, clipping and optimizer, and counts tokens alike.
 #include <memory>
+#include <numeric>
 
 #include "core/safetensors.h"
 #include "examples/fast_blas.h"
@@ -61,17 +62,19 @@ double update(models::Transformer& model, optim::Optimizer& optimizer, const Bat
   CrossEntropyOptions options;
   options.label_smoothing = Scalar(0.1);
   options.normalizer = static_cast<int64_t>(batch.target_out.size());
-  double sum = 0;
+  const std::vector<Batch> parts = translate::micro_batches(batch, micro_tokens);
+  std::vector<double> losses(parts.size());
   model.zero_grad();
-  for (const Batch& part : translate::micro_batches(batch, micro_tokens)) {
+  parallel_backward(static_cast<int64_t>(parts.size()), [&](int64_t i) {
+    const Batch& part = parts[i];
     Tensor loss =
         model.loss(part.source, part.source_lengths, part.target_in, part.target_lengths, part.target_out, options);
     loss.backward();
-    sum += loss.item();
-  }
+    losses[i] = loss.item();
+  });
   optim::clip_grad_norm(model.parameters(), 1);
   optimizer.step();
-  return sum;
+  return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
 void measure(const Arguments& a) {
