@@ -1,5 +1,4 @@
 // Files: what is written is read back, what is broken is refused, and a failed write harms nothing.
-#include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,23 +8,12 @@
 #include <fstream>
 
 #include "core/safetensors.h"
+#include "tests/testing.h"
 
 using namespace difftensor;
 namespace fs = std::filesystem;
 
 namespace {
-// A folder that goes away with its content.
-struct TemporaryFolder {
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "difftensor-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()));
-    path = name;
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  std::string operator/(const char* name) const { return path / name; }
-  fs::path path;
-};
-
 // A file of this header and data, whatever they are.
 void write_raw(const std::string& path, const std::string& header, const std::string& data) {
   const uint64_t length = header.size();
