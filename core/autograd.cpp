@@ -1,8 +1,8 @@
 #include "core/autograd.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
-#include <set>
 
 namespace difftensor::inline DT_PRECISION {
 namespace {

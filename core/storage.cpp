@@ -1,7 +1,9 @@
 #include "core/storage.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <new>
@@ -84,6 +86,8 @@ Cache& cache() {
 }  // namespace
 
 Storage::Storage(int64_t count) {
+  constexpr size_t most = std::numeric_limits<size_t>::max() / 2;  // leaves room for the header and for rounding up
+  if (static_cast<size_t>(count) > most / sizeof(Scalar)) throw std::bad_alloc();
   size_t size_class = round_up_to_class(sizeof(Block) + static_cast<size_t>(count) * sizeof(Scalar));
   block_ = new (cache().allocate(size_class)) Block{{1}, count, size_class};
 }

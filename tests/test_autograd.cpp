@@ -49,6 +49,32 @@ TEST_CASE("seeds") {
   CHECK(x.grad().values() == std::vector<Scalar>{2, 40, 600});
 }
 
+TEST_CASE("gradients of broadcast operands are right for long sums in float too") {
+  const int64_t n = 20'000'000;
+  Tensor one = scalar(1).requires_grad(), row = ones({2}).requires_grad();
+  (one + zeros({n})).backward(ones({n}));
+  CHECK(one.grad().item() == n);
+  (row + zeros({n, 2})).backward(ones({n, 2}));
+  CHECK(row.grad().values() == std::vector<Scalar>(2, n));
+}
+
+TEST_CASE("gradients at the edges of powers and quotients") {
+  // d/da a^0 = 0 everywhere, d/da a^1 = 1, d/da a^2 = 2a, also at 0
+  const std::vector<Scalar> a{0, 0, 0, -2}, expected{0, 1, 0, 0};
+  Tensor x = tensor(a, {4}).requires_grad();
+  sum(pow(x, tensor({0, 1, 2, 0}, {4}))).backward();
+  CHECK(x.grad().values() == expected);
+  x.zero_grad();
+  sum(pow(x, Scalar{0})).backward();
+  CHECK(x.grad().values() == std::vector<Scalar>(4, 0));
+
+  // d/db a / b = -a / b^2, though b^2 is infinite
+  const Scalar big = std::sqrt(std::numeric_limits<Scalar>::max()) * 4;
+  Tensor b = scalar(big).requires_grad();
+  div(scalar(big), b).backward();
+  CHECK(b.grad().item() == -1 / big);
+}
+
 TEST_CASE("a graph is used once") {
   Tensor x = ones({2}).requires_grad();
   Tensor middle = x * x, loss = sum(middle);
