@@ -55,7 +55,7 @@ class Description {
   }
   const std::vector<int64_t>& integers(const char* name) const {
     require(file_.integers.contains(name), "golden", path_, ": no integers ", name);
-    return file_.integers.at(name);
+    return file_.integers.at(name).values;
   }
   // Lengths of at least `shortest` that make up `ids`, which are words of the vocabulary.
   const std::vector<int64_t>& lengths(const char* name, const char* ids, int64_t shortest, int64_t vocab) const {

@@ -65,7 +65,7 @@ TEST_CASE("a golden file that does not fit fails or is refused, and says why") {
         "out.attention: nothing here has that name");
   CHECK(outcome([](auto& f) { f.tensors["grad.embedding.bias"] = ones({2}); }) ==
         "grad.embedding.bias: nothing here has that name");
-  CHECK(outcome([](auto& f) { f.integers["out.best"] = {1}; }) == "out.best: nothing here has that name");
+  CHECK(outcome([](auto& f) { f.integers["out.best"] = {{1}, {1}}; }) == "out.best: nothing here has that name");
   CHECK(outcome([](auto& f) { f.tensors["final.embedding.bias"] = ones({2}); }) ==
         (sizeof(Scalar) == 8 ? "final.embedding.bias: nothing here has that name" : "no error"));
 
@@ -79,23 +79,23 @@ TEST_CASE("a golden file that does not fit fails or is refused, and says why") {
   CHECK(outcome([](auto& f) { f.metadata["vocab"] = ""; }) == golden + "setting vocab is \"\", not a whole number");
   CHECK(outcome([](auto& f) { f.metadata["steps"] = "0"; }) == golden + "setting steps is 0, less than 1");
   CHECK(outcome([](auto& f) { f.integers.erase("in.src"); }) == golden + "no integers in.src");
-  CHECK(outcome([](auto& f) { f.integers["in.src"][3] = 37; }) ==
+  CHECK(outcome([](auto& f) { f.integers["in.src"].values[3] = 37; }) ==
         golden + "in.src has the id 37 in a vocabulary of 37");
-  CHECK(outcome([](auto& f) { f.integers["in.tgt"][3] = (int64_t{1} << 32) + 5; }) ==
+  CHECK(outcome([](auto& f) { f.integers["in.tgt"].values[3] = (int64_t{1} << 32) + 5; }) ==
         golden + "in.tgt has the id 4294967301 in a vocabulary of 37");
   CHECK(outcome([](auto& f) {
-          f.integers["in.src_lengths"] = {5, 3, 6};
+          f.integers["in.src_lengths"] = {{5, 3, 6}, {3}};
         }) == golden + "1 ids of in.src belong to no sentence");
   CHECK(outcome([](auto& f) {
-          f.integers["in.src_lengths"] = {5, 3, 8};
+          f.integers["in.src_lengths"] = {{5, 3, 8}, {3}};
         }) == golden + "in.src_lengths has a length of 8 where 7 ids are left; at least 1 is needed");
   CHECK(outcome([](auto& f) {
-          f.integers["in.src_lengths"] = {15, 0, 0};
+          f.integers["in.src_lengths"] = {{15, 0, 0}, {3}};
         }) == golden + "in.src_lengths has a length of 0 where 0 ids are left; at least 1 is needed");
   CHECK(outcome([](auto& f) {
-          f.integers["in.tgt_lengths"] = {6, 6, 1};
+          f.integers["in.tgt_lengths"] = {{6, 6, 1}, {3}};
         }) == golden + "in.tgt_lengths has a length of 1 where 1 ids are left; at least 2 is needed");
-  CHECK(outcome([](auto& f) { f.integers["in.src_lengths"] = {15}; }) == golden + "1 sources and 3 targets");
+  CHECK(outcome([](auto& f) { f.integers["in.src_lengths"] = {{15}, {1}}; }) == golden + "1 sources and 3 targets");
 }
 
 TEST_CASE("no comparison of the tests overlooks a NaN") {
