@@ -1,7 +1,6 @@
 #pragma once
 // The encoder-decoder Transformer (Vaswani et al. 2017) with a choice of attention in every layer.
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -36,16 +35,18 @@ std::string to_string(Style);
 AttentionKind attention_from_string(const std::string&);
 Style style_from_string(const std::string&);
 
+/// The attention module of this kind, newly initialised. Throws if `config` cannot be (see nn::Attention).
 std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::AttentionConfig& config, Random& random);
 
 /// Keys and values of the tokens decoded so far, with room for more: each hypothesis has a block of `capacity` rows.
 class KeyValueCache {
  public:
   KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width);
-  KeyValueCache(KeyValueCache&&) =
-      default;  // and no copies: two handles to the same tensors would write into each other
+  // Moved but not copied: two handles to the same tensors would write into each other.
+  KeyValueCache(KeyValueCache&&) = default;
   /// Adds one token's key and value (row b of `next`) to each hypothesis b; returns all that it has, as attention wants
-  /// it.
+  /// it. Needs a NoGrad scope, because it overwrites what earlier results were computed from. Throws if there is none,
+  /// or no room.
   nn::KeyValues append(const nn::KeyValues& next);
   /// Goes on with copies of the hypotheses `parents`: beam search drops some and doubles others.
   void select(const std::vector<int32_t>& parents);
@@ -82,6 +83,8 @@ class TransformerLayer : public nn::Module {
 class TransformerStack : public nn::Module {
  public:
   TransformerStack(const TransformerConfig& config, int layers, bool is_decoder, Random& random);
+  /// x (N, D) -> (N, D), through every layer. A decoder takes one `memory` for each layer, an encoder none; with
+  /// `caches`, one for each layer, x is one new token of each sentence.
   Tensor operator()(Tensor x, const nn::Sequences& xs, const std::vector<nn::KeyValues>& memory,
                     std::vector<KeyValueCache>* caches) const;
   const std::vector<std::unique_ptr<TransformerLayer>>& layers() const { return layers_; }
@@ -92,7 +95,7 @@ class TransformerStack : public nn::Module {
 };
 
 /// The whole model. One embedding serves source, target and, transposed, the output. Batches are packed: token ids of
-/// all sentences end to end, with their lengths.
+/// all sentences end to end, with their lengths, which must add up to the number of ids.
 class Transformer : public nn::Module {
  public:
   Transformer(const TransformerConfig& config, Random& random);
