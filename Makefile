@@ -79,11 +79,12 @@ test: deps
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
+	tests/test_install.sh $(BUILD)
 
 FILES ?= $(wildcard tests/golden/*.safetensors)
-golden: $(BUILD)/golden_f64 $(BUILD)/golden_f32
-	$(BUILD)/golden_f64 $(FILES)
-	$(BUILD)/golden_f32 $(FILES)
+golden: deps
+	@$(MAKE) -s -j$(JOBS) $(BUILD)/golden_f64 $(BUILD)/golden_f32
+	@status=0; for p in f64 f32; do $(BUILD)/golden_$$p $(FILES) || status=$$?; done; exit $$status
 
 bench: deps
 	@$(MAKE) -s -j$(JOBS) $(addprefix $(BUILD)/bench/,train_throughput ops decode)
@@ -117,9 +118,10 @@ install: $(BUILD)/libdifftensor.a
 	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
 	install -m 644 $< $(DESTDIR)$(PREFIX)/lib/
 	for h in $(HEADERS); do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/difftensor/$$h || exit 1; done
+	@# A static library brings nothing along: whoever links it needs OpenBLAS too, so that is Requires, not Requires.private.
 	printf '%s\n' 'prefix=$(PREFIX)' 'Name: difftensor' 'Description: differentiable tensors and differential attention' \
-	  'Version: 0.1.0' 'Requires.private: openblas' 'Cflags: -std=c++20 -fopenmp -I$${prefix}/include/difftensor' \
-	  'Libs: -L$${prefix}/lib -ldifftensor -fopenmp' "Libs.private: $(LDLIBS)" \
+	  'Version: 0.1.0' 'Requires: openblas' 'Cflags: -std=c++20 -fopenmp -I$${prefix}/include/difftensor' \
+	  'Libs: -L$${prefix}/lib -ldifftensor -fopenmp' \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/difftensor.pc
 
 loc:

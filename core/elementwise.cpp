@@ -1,5 +1,7 @@
 // Ops that work element by element, with broadcasting.
 #include <cmath>
+#include <utility>
+#include <vector>
 
 #include "core/kernels/math.h"
 #include "core/ops.h"
@@ -39,8 +41,7 @@ struct Broadcast {
         int own = axis - (rank - t.rank());
         int64_t dim = own < 0 ? 1 : t.shape()[own];
         if (dim != 1 && size == 1) size = dim;
-        require(dim == 1 || dim == size, op, "shapes ", operands.begin()[0].get().shape(), " and ",
-                operands.begin()[1].get().shape(), " do not broadcast: sizes ", size, " and ", dim, " at axis ", axis);
+        if (dim != 1 && dim != size) fail(op, operands, size, dim, axis);
       }
       shape.push_back(size);
     }
@@ -54,6 +55,15 @@ struct Broadcast {
       ++k;
     }
     if (rank > 0) inner = shape.back();
+  }
+  [[noreturn]] static void fail(const char* op, std::initializer_list<std::reference_wrapper<const Tensor>> operands,
+                                int64_t size, int64_t dim, int axis) {
+    std::ostringstream text;
+    text << op << ": shapes";
+    const char* between = " ";
+    for (const Tensor& t : operands) text << std::exchange(between, " and ") << t.shape();
+    text << " do not broadcast: sizes " << size << " and " << dim << " at axis " << axis;
+    throw std::invalid_argument(text.str());
   }
   int64_t offset(int k, int64_t row) const {
     int64_t at = 0;
@@ -75,20 +85,31 @@ struct Broadcast {
 };
 
 // into += the gradient `full`, which has the broadcast shape, summed over the axes along which operand k was stretched.
-// Sums run in one fixed order.
+// Sums run in one fixed order, and in double: a float sum of ones stops growing at 2^24.
 void unbroadcast(const Broadcast& shape, int k, const Scalar* full, Scalar* into) {
-  int64_t rows = shape.inner ? shape.shape.numel() / shape.inner : 0;
+  const int64_t numel = shape.shape.numel(), rows = shape.inner ? numel / shape.inner : 0;
+  int64_t size = 1;  // of operand k
+  for (int axis = 0; axis < shape.shape.rank(); ++axis)
+    if (shape.strides[k][axis]) size *= shape.shape[axis];
+  if (size == numel) {  // not stretched
+#pragma omp simd
+    for (int64_t i = 0; i < size; ++i) into[i] += full[i];
+    return;
+  }
+  std::vector<double> totals(size, 0);
   for (int64_t row = 0; row < rows; ++row, full += shape.inner) {
-    Scalar* to = into + shape.offset(k, row);
+    double* to = totals.data() + shape.offset(k, row);
     if (shape.stride(k)) {
 #pragma omp simd
-      for (int64_t i = 0; i < shape.inner; ++i) to[i] += full[i];
+      for (int64_t i = 0; i < shape.inner; ++i) to[i] += static_cast<double>(full[i]);
     } else {
-      Scalar total = 0;
-      for (int64_t i = 0; i < shape.inner; ++i) total += full[i];
+      double total = 0;
+#pragma omp simd reduction(+ : total)
+      for (int64_t i = 0; i < shape.inner; ++i) total += static_cast<double>(full[i]);
       *to += total;
     }
   }
+  for (int64_t i = 0; i < size; ++i) into[i] += static_cast<Scalar>(totals[i]);
 }
 
 // c = f(a, b) with broadcasting. `da(a, b)` and `db(a, b)` are the partial derivatives.
@@ -135,6 +156,9 @@ Tensor binary(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db d
   });
 }
 
+// d/da a^b = b a^(b - 1), and 0 where b = 0: a^0 is 1 for every a, also for 0, where the formula has 0 times infinity.
+Scalar pow_slope(Scalar a, Scalar b) { return b == 0 ? Scalar{0} : b * std::pow(a, b - 1); }
+
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
@@ -169,13 +193,13 @@ Tensor mul(const Tensor& a, const Tensor& b) {
 Tensor div(const Tensor& a, const Tensor& b) {
   return binary(
       "div", a, b, [](Scalar a, Scalar b) { return a / b; }, [](Scalar, Scalar b) { return 1 / b; },
-      [](Scalar a, Scalar b) { return -a / (b * b); });
+      [](Scalar a, Scalar b) { return -(a / b) / b; });
 }
 
 Tensor pow(const Tensor& a, const Tensor& b) {
   return binary(
       "pow", a, b, [](Scalar a, Scalar b) { return std::pow(a, b); },
-      [](Scalar a, Scalar b) { return b * std::pow(a, b - 1); },
+      [](Scalar a, Scalar b) { return pow_slope(a, b); },
       [](Scalar a, Scalar b) { return a == 0 ? Scalar{0} : std::pow(a, b) * std::log(a); });
 }
 
@@ -240,7 +264,7 @@ Tensor mul(const Tensor& a, Scalar b) {
 Tensor pow(const Tensor& a, Scalar exponent) {
   return unary(
       "pow", a, [exponent](Scalar x) { return std::pow(x, exponent); },
-      [exponent](Scalar x, Scalar) { return exponent * std::pow(x, exponent - 1); });
+      [exponent](Scalar x, Scalar) { return pow_slope(x, exponent); });
 }
 Tensor neg(const Tensor& x) { return mul(x, -1); }
 Tensor exp(const Tensor& x) {

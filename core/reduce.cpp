@@ -1,4 +1,8 @@
 // Sums, means and maxima over any axes.
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
 #include "core/ops.h"
 
 namespace difftensor::inline DT_PRECISION {
@@ -49,7 +53,7 @@ struct Reduction {
   // Calls f(index in x, index in the result) for every element of x, in order.
   template <class F>
   void each(F f) const {
-    for (int64_t row = 0; row < rows(); ++row) {
+    for (int64_t row = 0, n = rows(); row < n; ++row) {
       const int64_t to = into(row);
       for (int64_t i = 0; i < width(); ++i) f(row * width() + i, to + i * stride());
     }
@@ -59,12 +63,26 @@ struct Reduction {
 Tensor scaled_sum(const char* op, const Tensor& x, const std::vector<int>& axes, bool keepdim, bool mean) {
   Reduction r(op, x.shape(), axes);
   require(!mean || r.count > 0, op, "the mean of no elements, shape ", x.shape());
-  const Scalar scale = mean ? Scalar{1} / static_cast<Scalar>(r.count) : Scalar{1};
-  Tensor out = zeros(keepdim ? r.kept : r.out);
-  r.each([x = x.data(), y = out.data()](int64_t i, int64_t o) { y[o] += x[i]; });
-  for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] *= scale;
+  const double scale = mean ? 1.0 / static_cast<double>(r.count) : 1.0;
+  Tensor out(keepdim ? r.kept : r.out);
+  // In double: a float sum of ones stops growing at 2^24.
+  std::vector<double> totals(out.numel(), 0);
+  const Scalar* from = x.data();
+  for (int64_t row = 0, rows = r.rows(); row < rows; ++row, from += r.width()) {
+    double* to = totals.data() + r.into(row);
+    if (r.stride()) {
+#pragma omp simd
+      for (int64_t i = 0; i < r.width(); ++i) to[i] += static_cast<double>(from[i]);
+    } else {
+      double total = 0;
+#pragma omp simd reduction(+ : total)
+      for (int64_t i = 0; i < r.width(); ++i) total += static_cast<double>(from[i]);
+      *to += total;
+    }
+  }
+  for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] = static_cast<Scalar>(totals[o] * scale);
   // dx_i += scale dy_o for every i that was summed into o
-  return record(op, out, {x}, [r, scale](const Gradients& g) {
+  return record(op, out, {x}, [r, scale = static_cast<Scalar>(scale)](const Gradients& g) {
     r.each([dx = g.in(0), dy = g.out, scale](int64_t i, int64_t o) { dx[i] += scale * dy[o]; });
   });
 }

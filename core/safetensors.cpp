@@ -8,10 +8,12 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <list>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <system_error>
 #include <tuple>
+#include <utility>
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
@@ -93,9 +95,9 @@ SafeTensors parse(const std::string& file) {
       Tensor& values = content.tensors[name] = Tensor(shape);
       dtype == "F32" ? convert<float>(bytes, values.data()) : convert<double>(bytes, values.data());
     } else {
-      std::vector<int64_t>& values = content.integers[name];
-      values.resize(shape.numel());
-      dtype == "I32" ? convert<int32_t>(bytes, values.data()) : convert<int64_t>(bytes, values.data());
+      Integers& integers = content.integers[name] = {std::vector<int64_t>(shape.numel()), shape, dtype};
+      int64_t* values = integers.values.data();
+      dtype == "I32" ? convert<int32_t>(bytes, values) : convert<int64_t>(bytes, values);
     }
   }
   require(at == data.size(), "data", data.size() - at, " bytes at the end belong to no tensor");
@@ -135,6 +137,9 @@ void save_safetensors(const std::string& path, const SafeTensors& content) {
   std::vector<std::string_view> pieces(2);  // the header and its length, when they are known; then the data
   uint64_t at = 0;
   const auto add = [&](const std::string& name, const char* dtype, const Shape& shape, const void* data, size_t size) {
+    using enum json::error_handler_t;
+    const std::string shown = json(name).dump(-1, ' ', false, replace);
+    require(shown == json(name).dump(-1, ' ', false, ignore), "save_safetensors", "the name ", shown, " is not UTF-8");
     require(!header.contains(name), "save_safetensors", "there are two entries named ", name);
     const std::vector dims(shape.begin(), shape.end());
     header[name] = {{"dtype", dtype}, {"shape", dims}, {"data_offsets", {at, at + size}}};
@@ -142,10 +147,23 @@ void save_safetensors(const std::string& path, const SafeTensors& content) {
     at += size;
   };
   // The widest elements first: so every tensor lies at a multiple of its element's size.
-  for (auto& [name, values] : content.integers)
-    add(name, "I64", {static_cast<int64_t>(values.size())}, values.data(), values.size() * sizeof(int64_t));
+  std::list<std::vector<int32_t>> narrow;
+  for (auto& [name, integers] : content.integers) {
+    const auto& [values, shape, dtype] = integers;
+    require(dtype == "I32" || dtype == "I64", "save_safetensors", name, ": dtype ", dtype, " is neither I32 nor I64");
+    require(static_cast<int64_t>(values.size()) == shape.numel(), "save_safetensors", name, ": ", values.size(),
+            " integers for shape ", shape);
+    if (dtype == "I64") add(name, "I64", shape, values.data(), values.size() * sizeof(int64_t));
+  }
   for (auto& [name, tensor] : content.tensors)
     add(name, sizeof(Scalar) == 4 ? "F32" : "F64", tensor.shape(), tensor.data(), tensor.numel() * sizeof(Scalar));
+  for (auto& [name, integers] : content.integers) {
+    if (integers.dtype != "I32") continue;
+    for (int64_t value : integers.values)
+      require(std::in_range<int32_t>(value), "save_safetensors", name, ": ", value, " does not fit I32");
+    const auto& values = narrow.emplace_back(integers.values.begin(), integers.values.end());
+    add(name, "I32", integers.shape, values.data(), values.size() * sizeof(int32_t));
+  }
 
   std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);  // metadata may not be UTF-8
   text.resize((text.size() + 7) / 8 * 8, ' ');

@@ -14,10 +14,18 @@
 
 namespace difftensor::inline DT_PRECISION {
 
-/// What such a file holds.
+/// Whole numbers, such as token ids: kept as they are, no Tensor.
+struct Integers {
+  std::vector<int64_t> values;  ///< row-major
+  Shape shape;
+  std::string dtype = "I64";  ///< or "I32": of the file
+  bool operator==(const Integers&) const = default;
+};
+
+/// What such a file holds. Names are UTF-8.
 struct SafeTensors {
-  std::map<std::string, Tensor> tensors;                 ///< F32 and F64; written as what Scalar is
-  std::map<std::string, std::vector<int64_t>> integers;  ///< I32 and I64 of any shape, read flat; written as I64
+  std::map<std::string, Tensor> tensors;  ///< F32 and F64; written as what Scalar is
+  std::map<std::string, Integers> integers;
   std::map<std::string, std::string> metadata;
 };
 
@@ -25,7 +33,8 @@ struct SafeTensors {
 SafeTensors load_safetensors(const std::string& path);
 
 /// Writes `path`.tmp and renames it when it is safely on disk: a full disk, a crash or a kill leaves an earlier file as
-/// it was. Throws std::runtime_error naming the file and the system's reason.
+/// it was. Throws std::runtime_error naming the file and the system's reason, and std::invalid_argument for a name that
+/// is not UTF-8 or is there twice, and for integers that do not fit their shape or dtype.
 void save_safetensors(const std::string& path, const SafeTensors& content);
 
 }  // namespace difftensor::inline DT_PRECISION

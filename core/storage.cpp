@@ -1,8 +1,10 @@
 #include "core/storage.h"
 
+#include <algorithm>
 #include <atomic>
 #include <bit>
 #include <cstdlib>
+#include <limits>
 #include <map>
 #include <mutex>
 #include <new>
@@ -79,6 +81,8 @@ std::atomic<size_t> bytes_in_use = 0, blocks_in_use = 0;
 }  // namespace
 
 Storage::Storage(int64_t count) {
+  constexpr size_t most = std::numeric_limits<size_t>::max() / 2;  // leaves room for the header and for rounding up
+  if (static_cast<size_t>(count) > most / sizeof(Scalar)) throw std::bad_alloc();
   size_t size_class = round_up_to_class(sizeof(Block) + static_cast<size_t>(count) * sizeof(Scalar));
   Cache& cache = thread_cache();
   void* block = cache.allocate(size_class);

@@ -1,5 +1,6 @@
 #include "core/tensor.h"
 
+#include <cmath>
 #include <iomanip>
 #include <ostream>
 
@@ -11,6 +12,12 @@ std::ostream& operator<<(std::ostream& out, const Shape& shape) {
   out << '(';
   for (int i = 0; i < shape.rank(); ++i) out << (i ? ", " : "") << shape[i];
   return out << (shape.rank() == 1 ? ",)" : ")");
+}
+
+void Shape::too_large() const {
+  std::ostringstream text;
+  text << "Shape: " << *this << " has too many elements";
+  throw std::invalid_argument(text.str());
 }
 
 Random& default_random() {

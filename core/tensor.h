@@ -31,9 +31,13 @@ class Shape {
     dims_[rank_++] = dim;
   }
   int rank() const { return rank_; }
+  /// The product of the sizes. Throws if it needs more than 63 bits.
   int64_t numel() const {
     int64_t n = 1;
-    for (int64_t dim : *this) n *= dim;
+    bool overflow = false;
+    for (int64_t dim : *this) overflow |= __builtin_mul_overflow(n, dim, &n);
+    if (overflow) [[unlikely]]
+      too_large();
     return n;
   }
   int64_t operator[](int axis) const { return dims_[axis]; }
@@ -44,6 +48,7 @@ class Shape {
   bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
 
  private:
+  [[noreturn]] void too_large() const;
   std::array<int64_t, max_rank> dims_{};
   int rank_ = 0;
 };
@@ -64,13 +69,14 @@ class Tensor {
   Tensor(const Shape& shape, Storage storage);
 
   bool defined() const { return impl_ != nullptr; }
-  const Shape& shape() const { return impl_->shape; }
-  int rank() const { return impl_->shape.rank(); }
+  // All that follow, except needs_grad(), throw std::invalid_argument if the handle is empty.
+  const Shape& shape() const { return impl().shape; }
+  int rank() const { return shape().rank(); }
   /// Size of an axis; negative axes count from the end. Throws if there is no such axis.
   int64_t dim(int axis) const;
-  int64_t numel() const { return impl_->storage.size(); }
-  Scalar* data() const { return impl_->storage.data(); }
-  const Storage& storage() const { return impl_->storage; }
+  int64_t numel() const { return storage().size(); }
+  Scalar* data() const { return storage().data(); }
+  const Storage& storage() const { return impl().storage; }
   std::vector<Scalar> values() const { return {data(), data() + numel()}; }
   /// The value of a one-element tensor. Throws otherwise.
   Scalar item() const;
@@ -90,11 +96,11 @@ class Tensor {
   void backward(const Tensor& seed) const;
 
   /// The same values outside any graph (shared), or copied.
-  Tensor detach() const { return Tensor(impl_->shape, impl_->storage); }
+  Tensor detach() const { return Tensor(shape(), storage()); }
   Tensor clone() const;
 
-  const std::shared_ptr<Node>& node() const { return impl_->node; }
-  void set_node(std::shared_ptr<Node> node) { impl_->node = std::move(node); }
+  const std::shared_ptr<Node>& node() const { return impl().node; }
+  void set_node(std::shared_ptr<Node> node) { impl().node = std::move(node); }
 
  private:
   struct Impl {
@@ -102,6 +108,10 @@ class Tensor {
     Storage storage;
     std::shared_ptr<Node> node;  // null: needs no gradient
   };
+  Impl& impl() const {
+    require(impl_ != nullptr, "Tensor", "this handle is empty");
+    return *impl_;
+  }
   std::shared_ptr<Impl> impl_;
 };
 

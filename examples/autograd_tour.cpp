@@ -1,10 +1,11 @@
 // A tour of the engine in 60 lines: an expression, its gradients and its graph; then a small network that learns.
-//   build/autograd_tour            prints the tour
-//   build/autograd_tour | grep -A99 digraph | dot -Tsvg > graph.svg     draws the graph
+//   build/autograd_tour                                                          prints the tour
+//   build/autograd_tour | sed -n '/^digraph/,/^}/p' | dot -Tsvg > graph.svg      draws the graph
 #include <cmath>
 #include <iostream>
 
 #include "core/gradcheck.h"
+#include "examples/fast_blas.h"
 #include "nn/linear.h"
 #include "nn/losses.h"
 #include "optim/optimizer.h"
@@ -21,7 +22,9 @@ struct MLP : nn::Module {
   Tensor operator()(const Tensor& x) const { return output(tanh(hidden(x))); }
 };
 
-int main() {
+int main(int, char** argv) {
+  ensure_fast_blas(argv);
+
   // 1. Tensors that require a gradient, and an expression of them.
   Tensor x = tensor({1, 2, 3, 4}, {2, 2}).requires_grad(), w = tensor({1, -1}, {2, 1}).requires_grad();
   Tensor loss = sum(exp(matmul(x, w)) + w * w);

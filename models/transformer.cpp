@@ -40,6 +40,7 @@ KeyValueCache::KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width
     : k_({hypotheses, capacity, width}), v_({hypotheses, capacity, width}), capacity_(capacity), width_(width) {}
 
 nn::KeyValues KeyValueCache::append(const nn::KeyValues& next) {
+  require(!grad_enabled(), "KeyValueCache", "decoding with a cache cannot be differentiated: open a NoGrad scope");
   const int64_t hypotheses = k_.dim(0);
   require(length_ < capacity_, "KeyValueCache", "no room for more than ", capacity_, " tokens");
   require(next.k.dim(0) == hypotheses, "KeyValueCache", next.k.dim(0), " tokens for ", hypotheses, " hypotheses");
@@ -141,6 +142,8 @@ Transformer::Transformer(const TransformerConfig& c, Random& random)
 }
 
 Tensor Transformer::embed(const std::vector<int32_t>& ids, const nn::Sequences& sentences) const {
+  require(ids.size() == sentences.positions.size(), "Transformer", ids.size(), " ids for sentences of ",
+          sentences.positions.size(), " tokens in all");
   Tensor x = embedding_(ids) * std::sqrt(static_cast<Scalar>(config.d_model));
   if (config.style == Style::vaswani) x = x + sinusoids(sentences.positions, config.d_model);
   return drop_(x);

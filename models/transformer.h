@@ -1,7 +1,6 @@
 #pragma once
 // The encoder-decoder Transformer (Vaswani et al. 2017) with a choice of attention in every layer.
 #include <memory>
-#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +12,8 @@
 
 namespace difftensor::inline DT_PRECISION::models {
 
+/// What every attention in the model is: nn::MultiheadAttention, nn::MultiheadDiffAttention or
+/// nn::MultiheadDiffAttentionV2.
 enum class AttentionKind { softmax, diff, diff_v2 };
 /// llama: RMSNorm before each sublayer and at the end, SwiGLU, rotary positions in self-attention.
 /// vaswani: LayerNorm after each sublayer, ReLU with biases, sinusoids added to the embedding.
@@ -36,16 +37,19 @@ std::string to_string(Style);
 AttentionKind attention_from_string(const std::string&);
 Style style_from_string(const std::string&);
 
+/// The attention module of this kind, newly initialised. Throws if `config` cannot be (see nn::Attention).
 std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::AttentionConfig& config, Random& random);
 
 /// Keys and values of the tokens decoded so far, with room for more: each hypothesis has a block of `capacity` rows.
 class KeyValueCache {
  public:
+  /// Empty, for keys and values of `width` features.
   KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width);
-  KeyValueCache(KeyValueCache&&) =
-      default;  // and no copies: two handles to the same tensors would write into each other
+  // Moved but not copied: two handles to the same tensors would write into each other.
+  KeyValueCache(KeyValueCache&&) = default;
   /// Adds one token's key and value (row b of `next`) to each hypothesis b; returns all that it has, as attention wants
-  /// it.
+  /// it. Needs a NoGrad scope, because it overwrites what earlier results were computed from. Throws if there is none,
+  /// or no room.
   nn::KeyValues append(const nn::KeyValues& next);
   /// Goes on with copies of the hypotheses `parents`: beam search drops some and doubles others.
   void select(const std::vector<int32_t>& parents);
@@ -58,13 +62,14 @@ class KeyValueCache {
 /// Self-attention, in a decoder cross-attention, and the feed-forward network, each around a residual connection.
 class TransformerLayer : public nn::Module {
  public:
+  /// The layer at place `depth` of its stack, counted from 0.
   TransformerLayer(const TransformerConfig& config, int depth, bool is_decoder, Random& random);
 
   /// x (N, D) -> (N, D). `memory` has the encoder's keys and values for this layer; an encoder layer takes none. With a
   /// cache, x is one new token of each sentence.
   Tensor operator()(const Tensor& x, const nn::Sequences& xs, const nn::KeyValues* memory, KeyValueCache* cache) const;
 
-  std::unique_ptr<nn::Attention> self_attn, cross_attn;
+  std::unique_ptr<nn::Attention> self_attn, cross_attn;  ///< an encoder layer has no cross_attn
 
  private:
   // llama: x + dropout(f(norm(x)));  vaswani: norm(x + dropout(f(x)))
@@ -81,9 +86,13 @@ class TransformerLayer : public nn::Module {
 /// Layers one after the other; depth counts from 0 in each stack.
 class TransformerStack : public nn::Module {
  public:
+  /// Throws unless `layers` > 0.
   TransformerStack(const TransformerConfig& config, int layers, bool is_decoder, Random& random);
+  /// x (N, D) -> (N, D), through every layer. A decoder takes one `memory` for each layer, an encoder none; with
+  /// `caches`, one for each layer, x is one new token of each sentence.
   Tensor operator()(Tensor x, const nn::Sequences& xs, const std::vector<nn::KeyValues>& memory,
                     std::vector<KeyValueCache>* caches) const;
+  /// From the first to the last.
   const std::vector<std::unique_ptr<TransformerLayer>>& layers() const { return layers_; }
 
  private:
@@ -92,9 +101,10 @@ class TransformerStack : public nn::Module {
 };
 
 /// The whole model. One embedding serves source, target and, transposed, the output. Batches are packed: token ids of
-/// all sentences end to end, with their lengths.
+/// all sentences end to end, with their lengths, which must add up to the number of ids.
 class Transformer : public nn::Module {
  public:
+  /// Newly initialised from `random`. Throws if `config` cannot be.
   Transformer(const TransformerConfig& config, Random& random);
 
   /// Encoder output for every source token: (N, D).
@@ -121,6 +131,7 @@ class Transformer : public nn::Module {
               std::vector<KeyValueCache>& caches) const;
 
   const TransformerConfig config;
+  /// To look into its layers, as for their attention maps.
   const TransformerStack& decoder() const { return decoder_; }
 
  private:

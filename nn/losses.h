@@ -4,8 +4,10 @@
 
 namespace difftensor::inline DT_PRECISION::nn {
 
-/// mean((prediction - target)^2)
+/// mean((prediction - target)^2). Throws unless the shapes are equal: broadcasting would hide a mistake.
 inline Tensor mse_loss(const Tensor& prediction, const Tensor& target) {
+  require(prediction.shape() == target.shape(), "mse_loss", "prediction ", prediction.shape(), " and target ",
+          target.shape(), " must have one shape");
   Tensor error = prediction - target;
   return mean(error * error);
 }

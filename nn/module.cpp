@@ -1,5 +1,9 @@
 #include "nn/module.h"
 
+#include <algorithm>
+#include <set>
+#include <sstream>
+
 namespace difftensor::inline DT_PRECISION::nn {
 
 void Module::collect(const std::string& prefix, NamedParameters& into) const {
@@ -40,24 +44,36 @@ std::map<std::string, Tensor> Module::state_dict() const {
   return state;
 }
 
+namespace {
+// "; missing: a, b, c and 7 more"; nothing for no names.
+std::string listed(const char* what, const std::vector<std::string>& names) {
+  constexpr size_t shown = 3;
+  std::string text;
+  for (size_t i = 0; i < std::min(shown, names.size()); ++i) text += (i ? ", " : "") + names[i];
+  if (names.size() > shown) text += " and " + std::to_string(names.size() - shown) + " more";
+  return names.empty() ? "" : std::string("; ") + what + ": " + text;
+}
+}  // namespace
+
 void Module::load_state_dict(const std::map<std::string, Tensor>& state) {
-  std::ostringstream missing, misshapen, unexpected;
-  auto own = named_parameters();
-  std::map<std::string, bool> known;
+  std::vector<std::string> missing, misshapen, unexpected;
+  const auto own = named_parameters();
+  std::set<std::string> known;
   for (auto& [name, tensor] : own) {
-    known[name] = true;
+    known.insert(name);
     auto found = state.find(name);
-    if (found == state.end())
-      missing << ' ' << name;
-    else if (!(found->second.shape() == tensor.shape()))
-      misshapen << ' ' << name << ' ' << found->second.shape() << " for " << tensor.shape();
+    if (found == state.end()) {
+      missing.push_back(name);
+    } else if (!(found->second.shape() == tensor.shape())) {
+      std::ostringstream text;
+      text << name << " " << found->second.shape() << " for " << tensor.shape();
+      misshapen.push_back(text.str());
+    }
   }
   for (auto& [name, tensor] : state)
-    if (!known.count(name)) unexpected << ' ' << name;
-  std::string report;
-  if (!missing.str().empty()) report += "; missing:" + missing.str();
-  if (!unexpected.str().empty()) report += "; unexpected:" + unexpected.str();
-  if (!misshapen.str().empty()) report += "; misshapen:" + misshapen.str();
+    if (!known.contains(name)) unexpected.push_back(name);
+  const std::string report =
+      listed("missing", missing) + listed("unexpected", unexpected) + listed("misshapen", misshapen);
   require(report.empty(), "load_state_dict", "the parameters are not this module's", report);
   for (auto& [name, tensor] : own) {
     const Tensor& from = state.at(name);
@@ -65,10 +81,23 @@ void Module::load_state_dict(const std::map<std::string, Tensor>& state) {
   }
 }
 
+void Module::require_new(const std::string& name) const {
+  const auto same = [&](auto& entry) { return entry.first == name; };
+  require(
+      std::none_of(parameters_.begin(), parameters_.end(), same) && std::none_of(parts_.begin(), parts_.end(), same),
+      "Module", "there are two parts named ", name);
+}
+
 Tensor Module::add_parameter(const std::string& name, Tensor values) {
+  require_new(name);
   values.requires_grad();
   parameters_.emplace_back(name, values);
   return values;
+}
+
+void Module::add_module(const std::string& name, Module& part) {
+  require_new(name);
+  parts_.emplace_back(name, &part);
 }
 
 }  // namespace difftensor::inline DT_PRECISION::nn

@@ -21,29 +21,35 @@ class Module {
   Module& operator=(const Module&) = delete;
   virtual ~Module() = default;
 
+  /// Every parameter of this module and its parts, with its path.
   NamedParameters named_parameters() const;
+  /// The same without the paths: what an optimizer takes.
   std::vector<Tensor> parameters() const;
+  /// The number of elements in all of them.
   int64_t parameter_count() const;
+  /// Forgets all their gradients.
   void zero_grad() const;
 
   /// Training mode (dropout on) or evaluation mode, here and in all parts.
   void train(bool on = true);
   void eval() { train(false); }
+  /// Is this module in training mode? True at first.
   bool training() const { return training_; }
 
   /// A copy of every parameter's values, by path.
   std::map<std::string, Tensor> state_dict() const;
   /// Takes over the values. Throws std::invalid_argument, having changed nothing, unless names and shapes are exactly
-  /// this module's; the message lists every missing, unexpected and misshapen name.
+  /// this module's; the message names what is missing, unexpected or misshapen.
   void load_state_dict(const std::map<std::string, Tensor>& state);
 
  protected:
-  /// Makes `values` a trainable parameter of this module, and returns the handle to keep.
+  /// Makes `values` a trainable parameter of this module, and returns the handle to keep. Throws if the name is taken.
   Tensor add_parameter(const std::string& name, Tensor values);
-  /// Makes `part`, which must be a member or owned by this module, findable by name.
-  void add_module(const std::string& name, Module& part) { parts_.emplace_back(name, &part); }
+  /// Makes `part`, which must be a member or owned by this module, findable by name. Throws if the name is taken.
+  void add_module(const std::string& name, Module& part);
 
  private:
+  void require_new(const std::string& name) const;
   void collect(const std::string& prefix, NamedParameters& into) const;
   std::vector<std::pair<std::string, Tensor>> parameters_;
   std::vector<std::pair<std::string, Module*>> parts_;

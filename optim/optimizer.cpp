@@ -9,16 +9,24 @@ namespace difftensor::inline DT_PRECISION::optim {
 
 Optimizer::Optimizer(const std::vector<ParameterGroup>& groups, double lr, const std::vector<std::string>& state_names)
     : lr_(lr) {
+  set_lr(lr);
   std::set<const Scalar*> seen;
   for (auto& group : groups)
     for (auto& parameter : group.parameters) {
       require(seen.insert(parameter.data()).second, "Optimizer", "a parameter of shape ", parameter.shape(),
               " is there twice and would be updated twice");
+      require(group.weight_decay >= 0 && group.lr_scale >= 0, "Optimizer", "weight decay ", group.weight_decay,
+              " and learning rate scale ", group.lr_scale, " must not be negative");
       Slot& slot = slots_.emplace_back(Slot{parameter, group.weight_decay, group.lr_scale, {}});
       for (auto& name : state_names)
         state_[name + "." + std::to_string(slots_.size() - 1)] = slot.state.emplace_back(zeros(parameter.shape()));
     }
   state_["steps"] = steps_ = zeros({static_cast<int64_t>(slots_.size())});
+}
+
+void Optimizer::set_lr(double lr) {
+  require(lr >= 0, "Optimizer", "learning rate ", lr, " is negative or not a number");
+  lr_ = lr;
 }
 
 void Optimizer::step() {
@@ -51,6 +59,7 @@ void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state) {
 SGD::SGD(const std::vector<ParameterGroup>& groups, double lr, const SGDOptions& options)
     : Optimizer(groups, lr, options.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum"}),
       options_(options) {
+  require(options.momentum >= 0, "SGD", "momentum ", options.momentum, " is negative or not a number");
   require(!options.nesterov || options.momentum > 0, "SGD", "Nesterov's method needs a momentum");
 }
 
@@ -78,7 +87,11 @@ void SGD::update(const Slot& slot, const Scalar* g, double learning_rate, double
 }
 
 Adam::Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options, bool decoupled)
-    : Optimizer(groups, lr, {"m", "v"}), options_(options), decoupled_(decoupled) {}
+    : Optimizer(groups, lr, {"m", "v"}), options_(options), decoupled_(decoupled) {
+  for (double beta : {options.beta1, options.beta2})
+    require(beta >= 0 && beta < 1, "Adam", "beta ", beta, " is not in [0, 1)");
+  require(options.eps >= 0, "Adam", "eps ", options.eps, " is negative or not a number");
+}
 
 // Adam:   g += decay w
 // AdamW:  w -= lr decay w

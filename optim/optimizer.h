@@ -27,7 +27,8 @@ class Optimizer {
   void zero_grad() const;
 
   double lr() const { return lr_; }
-  void set_lr(double lr) { lr_ = lr; }
+  /// Throws unless lr >= 0; so do the constructors.
+  void set_lr(double lr);
 
   /// A copy of the state by name, such as "m.0" for m of the first parameter: with it, the parameters and the learning
   /// rate, training goes on to the same bits.
@@ -52,6 +53,7 @@ class Optimizer {
   std::map<std::string, Tensor> state_;  // steps_ and the slots' state, by name
 };
 
+/// momentum >= 0; with nesterov, > 0.
 struct SGDOptions {
   double momentum = 0;
   bool nesterov = false;
@@ -69,6 +71,7 @@ class SGD : public Optimizer {
   SGDOptions options_;
 };
 
+/// Both betas in [0, 1), eps >= 0.
 struct AdamOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
 };

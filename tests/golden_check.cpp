@@ -1,6 +1,10 @@
 #include "tests/golden_check.h"
 
+#include <charconv>
 #include <cmath>
+#include <set>
+#include <system_error>
+#include <type_traits>
 
 #include "core/safetensors.h"
 #include "models/transformer.h"
@@ -11,8 +15,6 @@ namespace difftensor::inline DT_PRECISION {
 namespace {
 
 constexpr bool is_double = sizeof(Scalar) == 8;
-
-std::vector<int32_t> as_ids(const std::vector<int64_t>& ids) { return {ids.begin(), ids.end()}; }
 
 // The parts of packed `ids` without each sentence's first (drop = 0) or last (drop = 1) token.
 std::vector<int32_t> without_end(const std::vector<int64_t>& ids, const std::vector<int64_t>& lengths, int drop) {
@@ -31,25 +33,80 @@ double largest(const Tensor& t) {
   return top;
 }
 
+// What a golden file says of the model and its input; every part is checked before it is used.
+class Description {
+ public:
+  Description(const std::string& path, const SafeTensors& file) : path_(path), file_(file) {}
+
+  std::string text(const char* name) const {
+    require(file_.metadata.contains(name), "golden", path_, ": no setting ", name);
+    return file_.metadata.at(name);
+  }
+  // A whole number if T is one, otherwise a finite one.
+  template <class T>
+  T number(const char* name) const {
+    const std::string digits = text(name);
+    T value{};
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), value);
+    require(error == std::errc() && end == digits.data() + digits.size() && std::isfinite(static_cast<double>(value)),
+            "golden", path_, ": setting ", name, " is \"", digits, "\", not a ",
+            std::is_integral_v<T> ? "whole number" : "number");
+    return value;
+  }
+  const std::vector<int64_t>& integers(const char* name) const {
+    require(file_.integers.contains(name), "golden", path_, ": no integers ", name);
+    return file_.integers.at(name).values;
+  }
+  // Lengths of at least `shortest` that make up `ids`, which are words of the vocabulary.
+  const std::vector<int64_t>& lengths(const char* name, const char* ids, int64_t shortest, int64_t vocab) const {
+    const auto &lengths = integers(name), &words = integers(ids);
+    int64_t rest = static_cast<int64_t>(words.size());
+    for (int64_t length : lengths) {
+      require(shortest <= length && length <= rest, "golden", path_, ": ", name, " has a length of ", length, " where ",
+              rest, " ids are left; at least ", shortest, " is needed");
+      rest -= length;
+    }
+    require(rest == 0, "golden", path_, ": ", rest, " ids of ", ids, " belong to no sentence");
+    for (int64_t id : words)
+      require(0 <= id && id < vocab, "golden", path_, ": ", ids, " has the id ", id, " in a vocabulary of ", vocab);
+    return lengths;
+  }
+
+ private:
+  const std::string& path_;
+  const SafeTensors& file_;
+};
+
 class Comparison {
  public:
   Comparison(const SafeTensors& file, GoldenResult& result) : file_(file), result_(result) {}
-  bool has(const std::string& name) const { return file_.tensors.count(name) > 0; }
-  // |ours - golden| <= tolerance * max(largest |golden|, floor)
+  // |ours - golden| <= tolerance * max(largest |golden|, floor), if the file has the tensor.
   void check(const std::string& name, const Tensor& ours, double tolerance, double floor = 0) {
-    if (!has(name)) return;
+    if (!file_.tensors.contains(name)) return;
     const Tensor& golden = file_.tensors.at(name);
     ++result_.tensors;
-    if (ours.numel() != golden.numel()) return worst(INFINITY, name + ": another shape");
+    compared_.insert(name);
+    if (!ours.defined()) return worst(INFINITY, name + ": there is none here");
+    if (!(ours.shape() == golden.shape())) return worst(INFINITY, name + ": another shape");
     double difference = 0;
     for (int64_t i = 0; i < ours.numel(); ++i) {
       const double d = std::abs(static_cast<double>(ours.data()[i]) - static_cast<double>(golden.data()[i]));
-      if (!(d <= difference)) difference = d;  // a NaN too
+      difference = std::isnan(d) ? INFINITY : std::max(difference, d);
     }
     const double error = difference / std::max({largest(golden), floor, 1e-300});
     std::ostringstream text;
     text << name << " " << error << " (limit " << tolerance << ")";
     worst(std::isnan(error) ? INFINITY : error / tolerance, text.str());
+  }
+  // Fails for what the file has under `prefix` and no check() asked for: this model should have it.
+  void nothing_left(const std::string& prefix) {
+    const auto look = [&](const auto& entries) {
+      for (auto& [name, values] : entries)
+        if (name.starts_with(prefix) && !compared_.contains(name))
+          worst(INFINITY, name + ": nothing here has that name");
+    };
+    look(file_.tensors);
+    look(file_.integers);
   }
 
  private:
@@ -60,28 +117,25 @@ class Comparison {
   }
   const SafeTensors& file_;
   GoldenResult& result_;
+  std::set<std::string> compared_;
 };
 
 }  // namespace
 
 GoldenResult check_golden(const std::string& path) {
   const SafeTensors file = load_safetensors(path);
-  auto setting = [&](const char* name) {
-    require(file.metadata.count(name), "golden", path, ": no setting ", name);
-    return file.metadata.at(name);
-  };
-  auto number = [&](const char* name) { return std::stod(setting(name)); };
+  const Description says(path, file);
 
   Random random;
   models::TransformerConfig config;
-  config.vocab = std::stol(setting("vocab"));
-  config.d_model = std::stol(setting("d_model"));
-  config.heads = std::stoi(setting("heads"));
-  config.ff = std::stol(setting("ff"));
-  config.encoder_layers = std::stoi(setting("encoder_layers"));
-  config.decoder_layers = std::stoi(setting("decoder_layers"));
-  config.attention = models::attention_from_string(setting("attention"));
-  config.style = models::style_from_string(setting("style"));
+  config.vocab = says.number<int64_t>("vocab");
+  config.d_model = says.number<int64_t>("d_model");
+  config.heads = says.number<int>("heads");
+  config.ff = says.number<int64_t>("ff");
+  config.encoder_layers = says.number<int>("encoder_layers");
+  config.decoder_layers = says.number<int>("decoder_layers");
+  config.attention = models::attention_from_string(says.text("attention"));
+  config.style = models::style_from_string(says.text("style"));
   models::Transformer model(config, random);
 
   std::map<std::string, Tensor> initial;
@@ -89,11 +143,14 @@ GoldenResult check_golden(const std::string& path) {
     if (name.starts_with("param.")) initial[name.substr(6)] = tensor;
   model.load_state_dict(initial);
 
-  const auto& source_lengths = file.integers.at("in.src_lengths");
-  const auto& full_lengths = file.integers.at("in.tgt_lengths");
-  const std::vector<int32_t> source = as_ids(file.integers.at("in.src"));
-  const std::vector<int32_t> target_in = without_end(file.integers.at("in.tgt"), full_lengths, 1);
-  const std::vector<int32_t> target_out = without_end(file.integers.at("in.tgt"), full_lengths, 0);
+  const auto& source_lengths = says.lengths("in.src_lengths", "in.src", 1, config.vocab);
+  const auto& full_lengths = says.lengths("in.tgt_lengths", "in.tgt", 2, config.vocab);  // BOS and EOS
+  require(!source_lengths.empty() && source_lengths.size() == full_lengths.size(), "golden", path, ": ",
+          source_lengths.size(), " sources and ", full_lengths.size(), " targets");
+  const auto& ids = says.integers("in.src");
+  const std::vector<int32_t> source(ids.begin(), ids.end());
+  const std::vector<int32_t> target_in = without_end(says.integers("in.tgt"), full_lengths, 1);
+  const std::vector<int32_t> target_out = without_end(says.integers("in.tgt"), full_lengths, 0);
   std::vector<int64_t> target_lengths;
   for (int64_t length : full_lengths) target_lengths.push_back(length - 1);
   const nn::Sequences from = nn::packed_sequences(source_lengths), to = nn::packed_sequences(target_lengths);
@@ -106,12 +163,15 @@ GoldenResult check_golden(const std::string& path) {
   const double of_outputs = is_double ? 1e-9 : 1e-4, of_losses = is_double ? 1e-8 : 1e-3;
   const double gradient_floor = is_double ? 0 : 0.01 * largest_gradient;
 
-  optim::AdamW optimizer({{model.parameters(), number("weight_decay"), 1}}, number("lr"),
-                         {number("beta1"), number("beta2"), number("eps")});
+  optim::AdamW optimizer({{model.parameters(), says.number<double>("weight_decay"), 1}}, says.number<double>("lr"),
+                         {says.number<double>("beta1"), says.number<double>("beta2"), says.number<double>("eps")});
   CrossEntropyOptions options;
-  options.label_smoothing = static_cast<Scalar>(number("label_smoothing"));
+  options.label_smoothing = static_cast<Scalar>(says.number<double>("label_smoothing"));
+  const auto clip_norm = says.number<double>("clip_norm");
+  const int steps = says.number<int>("steps");
+  require(steps >= 1, "golden", path, ": setting steps is ", steps, ", less than 1");
   std::vector<Scalar> losses;
-  for (int step = 0; step < static_cast<int>(number("steps")); ++step) {
+  for (int step = 0; step < steps; ++step) {
     Tensor memory = model.encode(source, from);
     Tensor logits = model.logits(model.decode(target_in, to, memory, from));
     Tensor loss = cross_entropy(logits, target_out, options);
@@ -125,12 +185,16 @@ GoldenResult check_golden(const std::string& path) {
       for (auto& [name, tensor] : model.named_parameters())
         compare.check("grad." + name, tensor.grad(), of_outputs, gradient_floor);
     }
-    optim::clip_grad_norm(model.parameters(), number("clip_norm"));
+    optim::clip_grad_norm(model.parameters(), clip_norm);
     optimizer.step();
   }
   compare.check("out.losses", tensor(losses, {static_cast<int64_t>(losses.size())}), of_losses);
-  if (is_double)
+  compare.nothing_left("out.");
+  compare.nothing_left("grad.");
+  if (is_double) {
     for (auto& [name, tensor] : model.named_parameters()) compare.check("final." + name, tensor, 1e-8);
+    compare.nothing_left("final.");
+  }
   return result;
 }
 

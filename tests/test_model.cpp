@@ -233,3 +233,20 @@ TEST_CASE("decoding refuses a model in training mode") {
   models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);
   CHECK_THROWS_WITH(models::decode(model, {{5, 2}}), "decode: the model is in training mode: call eval() first");
 }
+
+TEST_CASE("what would give wrong numbers is refused: lengths that are not the ids', a recorded cache") {
+  Random random(1);
+  models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);
+  CHECK_THROWS_WITH(model(source, {4, 2, 4}, target, target_lengths),
+                    "Transformer: 11 ids for sentences of 10 tokens in all");
+  CHECK_THROWS_WITH(model(source, source_lengths, target, {3, 4, 3}),
+                    "Transformer: 9 ids for sentences of 10 tokens in all");
+  models::KeyValueCache cache(1, 2, 4);
+  const nn::KeyValues next{ones({1, 4}), ones({1, 4}), {{0, 1}}};
+  CHECK_THROWS_WITH(cache.append(next),
+                    "KeyValueCache: decoding with a cache cannot be differentiated: open a NoGrad scope");
+  NoGrad no_grad;
+  cache.append(next);
+  cache.append(next);
+  CHECK_THROWS_WITH(cache.append(next), "KeyValueCache: no room for more than 2 tokens");
+}

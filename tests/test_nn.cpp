@@ -64,6 +64,22 @@ TEST_CASE("a module saved, loaded and saved is the same; and strict about what i
         "load_state_dict: the parameters are not this module's; missing: first.bias; unexpected: third.weight; "
         "misshapen: second.weight (2, 5) for (2, 4)");
   CHECK(copy.second.weight.values() == net.second.weight.values());
+  for (int i = 0; i < 9; ++i) state["zz" + std::to_string(i)] = zeros({1});
+  CHECK(contains(error_of([&] { copy.load_state_dict(state); }), "; unexpected: third.weight, zz0, zz1 and 7 more; "));
+}
+
+TEST_CASE("a name may be given once in a module") {
+  struct Twice : nn::Module {
+    nn::Dropout part{0};
+    Twice(const char* parameter, const char* other, const char* module) {
+      add_parameter(parameter, zeros({1}));
+      add_parameter(other, zeros({1}));
+      add_module(module, part);
+    }
+  };
+  CHECK(error_of([] { Twice("a", "b", "c"); }) == "no error");
+  CHECK(error_of([] { Twice("a", "a", "c"); }) == "Module: there are two parts named a");
+  CHECK(error_of([] { Twice("a", "b", "b"); }) == "Module: there are two parts named b");
 }
 
 TEST_CASE("initial values: scale and seed") {
@@ -101,6 +117,9 @@ TEST_CASE("losses") {
   }
   CHECK(nn::binary_cross_entropy_with_logits(logits, targets).item() == Approx(expected / 5));
   CHECK(nn::mse_loss(tensor({1, 2}, {2}), tensor({3, 2}, {2})).item() == 2);
+  CHECK(error_of([] {
+          nn::mse_loss(ones({2, 1}), ones({2}));
+        }) == "mse_loss: prediction (2, 1) and target (2,) must have one shape");
 }
 
 TEST_CASE("lambda begins at lambda_init, which grows with depth") {

@@ -249,6 +249,18 @@ TEST_CASE("settings that make no sense are refused") {
   const Tensor w = random_parameter({2}, 1);
   CHECK_THROWS_AS(SGD({{{w}}}, 0.1, {.nesterov = true}), std::invalid_argument);
   CHECK_THROWS_AS(AdamW({{{w}}, {{w}}}, 0.1), std::invalid_argument);
+  const auto refuses = [](auto make, const char* message) {
+    CHECK_THROWS_WITH_AS(make(), message, std::invalid_argument);
+  };
+  refuses([&] { SGD({{{w}}}, -1); }, "Optimizer: learning rate -1 is negative or not a number");
+  refuses([&] { SGD({{{w}}}, 1).set_lr(NAN); }, "Optimizer: learning rate nan is negative or not a number");
+  refuses([&] { SGD({{{w}}}, 1, {.momentum = -1}); }, "SGD: momentum -1 is negative or not a number");
+  refuses([&] { SGD({{{w}, -1}}, 1); }, "Optimizer: weight decay -1 and learning rate scale 1 must not be negative");
+  refuses([&] { SGD({{{w}, 0, -1}}, 1); }, "Optimizer: weight decay 0 and learning rate scale -1 must not be negative");
+  refuses([&] { Adam({{{w}}}, 1, {.beta1 = 1}); }, "Adam: beta 1 is not in [0, 1)");
+  refuses([&] { AdamW({{{w}}}, 1, {.beta2 = -0.5}); }, "Adam: beta -0.5 is not in [0, 1)");
+  refuses([&] { AdamW({{{w}}}, 1, {.eps = -1}); }, "Adam: eps -1 is negative or not a number");
+  CHECK_NOTHROW(AdamW({{{w}}}, 0, {.beta1 = 0}));
 }
 
 TEST_CASE("set_lr takes effect, in proportion in each group") {

@@ -1,5 +1,4 @@
 // Files: what is written is read back, what is broken is refused, and a failed write harms nothing.
-#include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,23 +8,12 @@
 #include <fstream>
 
 #include "core/safetensors.h"
+#include "tests/testing.h"
 
 using namespace difftensor;
 namespace fs = std::filesystem;
 
 namespace {
-// A folder that goes away with its content.
-struct TemporaryFolder {
-  TemporaryFolder() {
-    std::string name = (fs::temp_directory_path() / "difftensor-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()));
-    path = name;
-  }
-  ~TemporaryFolder() { fs::remove_all(path); }
-  std::string operator/(const char* name) const { return path / name; }
-  fs::path path;
-};
-
 // A file of this header and data, whatever they are.
 void write_raw(const std::string& path, const std::string& header, const std::string& data) {
   const uint64_t length = header.size();
@@ -63,7 +51,10 @@ TEST_CASE("safetensors: a round trip") {
   out.tensors = {{"matrix", tensor({1, -2, Scalar(0.1), INFINITY, 0, Scalar(1e-30)}, {2, 3})},
                  {"scalar", scalar(7)},
                  {"empty", zeros({0, 4})}};
-  out.integers = {{"ids", {1, -5, int64_t{1} << 40}}, {"none", {}}};
+  out.integers = {{"ids", {{1, -5, int64_t{1} << 40}, {3, 1}}},
+                  {"small", {{1, -5, INT32_MAX}, {3}, "I32"}},
+                  {"one", {{7}, {}}},
+                  {"none", {{}, {2, 0}}}};
   out.metadata = {{"style", "llama"}, {"a \"quoted\"\nkey", "Größe \\ \x01"}};
   save_safetensors(path, out);
 
@@ -93,7 +84,7 @@ TEST_CASE("safetensors: every dtype is read, and data is aligned when written") 
                 "d":{"dtype":"I32","shape":[1,2],"data_offsets":[24,32]}})",
       bytes_of<double>({0.1}) + bytes_of<float>({1.5f, -2.f}) + bytes_of<int64_t>({-3}) + bytes_of<int32_t>({-4, 5}));
   SafeTensors file = load_safetensors(path);
-  CHECK(file.integers == std::map<std::string, std::vector<int64_t>>{{"a", {-3}}, {"d", {-4, 5}}});
+  CHECK(file.integers == std::map<std::string, Integers>{{"a", {{-3}, {1}}}, {"d", {{-4, 5}, {1, 2}, "I32"}}});
   CHECK(file.tensors.at("b").values() == std::vector<Scalar>{1.5, -2});
   CHECK(file.tensors.at("c").item() == Scalar(0.1));
   CHECK(file.tensors.at("c").shape() == Shape{});
@@ -110,7 +101,7 @@ TEST_CASE("safetensors: every dtype is read, and data is aligned when written") 
 TEST_CASE("safetensors: PyTorch's golden files") {
   const SafeTensors file = load_safetensors("tests/golden/diff-llama.safetensors");
   CHECK(file.metadata.at("attention") == "diff");
-  CHECK(file.integers.at("in.src_lengths") == std::vector<int64_t>{5, 3, 7});
+  CHECK(file.integers.at("in.src_lengths") == Integers{{5, 3, 7}, {3}});
   CHECK(file.tensors.at("out.losses").shape() == Shape{10});
 }
 
@@ -137,7 +128,7 @@ TEST_CASE("safetensors: broken files are refused in one line that names them") {
   check("header: 18446744073709551615 bytes long, in a file of 10");
 
   // A whole file of which ever less is left.
-  save_safetensors(path, {{{"x", ones({3})}, {"y", ones({2, 2})}}, {{"i", {1}}}, {{"a", "b"}}});
+  save_safetensors(path, {{{"x", ones({3})}, {"y", ones({2, 2})}}, {{"i", {{1}, {1}}}}, {{"a", "b"}}});
   for (auto size = fs::file_size(path); size-- > 0;) {
     fs::resize_file(path, size);
     REQUIRE(load_error(path).starts_with("cannot load " + path));
@@ -152,6 +143,7 @@ TEST_CASE("safetensors: broken files are refused in one line that names them") {
            {"{", "parse error"},
            {"{}}", "parse error"},
            {"\xff", "parse error"},
+           {"{\"\xff\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", "parse error"},
            {"[]", "not a JSON object"},
            {"3", "not a JSON object"},
            {R"({"x":3})", "cannot use at() with number"},
@@ -201,9 +193,24 @@ TEST_CASE("safetensors: broken files are refused in one line that names them") {
 TEST_CASE("safetensors: a name may stand for one thing only") {
   TemporaryFolder folder;
   const std::string path = folder / "x.safetensors";
-  CHECK_THROWS_AS(save_safetensors(path, {{{"x", ones({1})}}, {{"x", {1}}}, {}}), std::invalid_argument);
+  CHECK_THROWS_AS(save_safetensors(path, {{{"x", ones({1})}}, {{"x", {{1}, {1}}}}, {}}), std::invalid_argument);
   CHECK_THROWS_AS(save_safetensors(path, {{{"__metadata__", ones({1})}}, {}, {}}), std::invalid_argument);
   CHECK_FALSE(fs::exists(path));
+}
+
+TEST_CASE("safetensors: what cannot be written as it is, is refused") {
+  TemporaryFolder folder;
+  const std::string path = folder / "x.safetensors";
+  const auto refused = [&](const SafeTensors& content) {
+    const std::string error = error_of([&] { save_safetensors(path, content); });
+    CHECK_FALSE(fs::exists(path));
+    return error;
+  };
+  CHECK(refused({{{"a\xff", ones({1})}}, {}, {}}) == "save_safetensors: the name \"a\ufffd\" is not UTF-8");
+  CHECK(refused({{}, {{"x", {{1, 2}, {3}}}}, {}}) == "save_safetensors: x: 2 integers for shape (3,)");
+  CHECK(refused({{}, {{"x", {{1}, {1}, "I8"}}}, {}}) == "save_safetensors: x: dtype I8 is neither I32 nor I64");
+  CHECK(refused({{}, {{"x", {{int64_t{1} << 31}, {1}, "I32"}}}, {}}) ==
+        "save_safetensors: x: 2147483648 does not fit I32");
 }
 
 TEST_CASE("safetensors: a failed write says why and leaves the earlier file") {

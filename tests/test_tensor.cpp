@@ -2,6 +2,8 @@
 
 #include <cmath>
 #include <cstdint>
+#include <limits>
+#include <new>
 #include <sstream>
 
 #include "core/ops.h"
@@ -43,6 +45,9 @@ TEST_CASE("errors name the op, the shapes and the rule") {
   CHECK(error_of([&] { matmul(a, b); }) == "matmul: (2, 3) x (4, 5): inner sizes 3 and 4 differ");
   CHECK(error_of([&] { matmul(a, zeros({3})); }) == "matmul: (2, 3) x (3,): both need at least 2 axes");
   CHECK(error_of([&] { linear(a, b); }) == "linear: (2, 3) x (4, 5)^T: the last size of x must be the weight's second");
+  CHECK(error_of([&] { a + b; }) == "add: shapes (2, 3) and (4, 5) do not broadcast: sizes 2 and 4 at axis 0");
+  CHECK(error_of([&] { where(b, a, a); }) ==
+        "where: shapes (2, 3) and (2, 3) and (4, 5) do not broadcast: sizes 2 and 4 at axis 0");
   CHECK(error_of([&] { reshape(a, {4, 2}); }) == "reshape: (2, 3) to (4, 2): numbers of elements differ");
   CHECK(error_of([&] { reshape(a, {4, -1}); }) == "reshape: (2, 3) has no whole number of blocks of 4");
   CHECK(error_of([&] { slice(a, 1, 2, 4); }) == "slice: 2 to 4 of axis 1 in shape (2, 3)");
@@ -61,6 +66,44 @@ TEST_CASE("errors name the op, the shapes and the rule") {
   CHECK(error_of([&] {
           attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {2, {{0, 2}}, {{1, 3}}, false});
         }) == "attention: key span of 3 rows at 1 leaves the 3 rows there are");
+}
+
+TEST_CASE("an empty handle says that it is empty") {
+  const Tensor none;
+  const std::string empty = "Tensor: this handle is empty";
+  CHECK(error_of([&] { none.shape(); }) == empty);
+  CHECK(error_of([&] { none.rank(); }) == empty);
+  CHECK(error_of([&] { none.numel(); }) == empty);
+  CHECK(error_of([&] { none.data(); }) == empty);
+  CHECK(error_of([&] { none.item(); }) == empty);
+  CHECK(error_of([&] { none.detach(); }) == empty);
+  CHECK(error_of([&] { none.clone(); }) == empty);
+  CHECK(error_of([&] { none.grad(); }) == empty);
+  CHECK(error_of([&] { none.backward(); }) == empty);
+  CHECK(error_of([&] { Tensor().requires_grad(); }) == empty);
+  CHECK(error_of([&] { none + ones({2}); }) == empty);
+  CHECK(error_of([&] { matmul(ones({2, 2}), none); }) == empty);
+  CHECK(error_of([&] { concat({ones({2}), none}, 0); }) == empty);
+  CHECK(!none.needs_grad());
+}
+
+TEST_CASE("sizes beyond all memory are refused, not wrapped") {
+  const int64_t big = int64_t{1} << 31;
+  CHECK(error_of([&] { zeros({big, big, 4}); }) == "Shape: (2147483648, 2147483648, 4) has too many elements");
+  CHECK_THROWS_AS(zeros({big, big}), std::bad_alloc);                             // 2^62 elements: 0 bytes mod 2^64
+  CHECK_THROWS_AS(zeros({std::numeric_limits<int64_t>::max()}), std::bad_alloc);  // the header on top would wrap
+  CHECK_THROWS_AS(Storage(-1), std::bad_alloc);
+}
+
+TEST_CASE("long sums and means are right in float too") {
+  const int64_t n = 20'000'000;  // a float that counts by ones stops at 2^24 = 16,777,216
+  NoGrad no_grad;
+  const Tensor ones_ = ones({n, 1});
+  CHECK(sum(ones_).item() == n);
+  CHECK(mean(ones_).item() == 1);
+  CHECK(sum(ones_, {0}).item() == n);
+  CHECK(sum(reshape(ones_, {2, n / 2}), {1}).values() == std::vector<Scalar>(2, n / 2));
+  CHECK(sum(reshape(ones_, {n / 2, 2}), {0}).values() == std::vector<Scalar>(2, n / 2));
 }
 
 TEST_CASE("freed memory is used again") {

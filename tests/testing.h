@@ -4,7 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <exception>
+#include <filesystem>
 #include <string>
 
 #include "core/tensor.h"
@@ -25,13 +27,26 @@ std::string error_of(F f) {
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+/// The larger of two errors; a NaN counts as infinite, where std::max would drop it.
+inline double worse(double a, double b) { return std::isnan(a) || std::isnan(b) ? INFINITY : std::max(a, b); }
+
 /// max |a - b|; infinite if one of them is NaN or the shapes differ.
 inline double largest_difference(const difftensor::Tensor& a, const difftensor::Tensor& b) {
   if (!(a.shape() == b.shape())) return INFINITY;
   double worst = 0;
-  for (int64_t i = 0; i < a.numel(); ++i) {
-    const double d = std::abs(static_cast<double>(a.data()[i]) - static_cast<double>(b.data()[i]));
-    worst = std::isnan(d) ? INFINITY : std::max(worst, d);
-  }
+  for (int64_t i = 0; i < a.numel(); ++i)
+    worst = worse(worst, std::abs(static_cast<double>(a.data()[i]) - static_cast<double>(b.data()[i])));
   return worst;
 }
+
+/// A folder that goes away with its content.
+struct TemporaryFolder {
+  TemporaryFolder() {
+    std::string name = (std::filesystem::temp_directory_path() / "difftensor-XXXXXX").string();
+    REQUIRE(mkdtemp(name.data()));
+    path = name;
+  }
+  ~TemporaryFolder() { std::filesystem::remove_all(path); }
+  std::string operator/(const char* name) const { return path / name; }
+  std::filesystem::path path;
+};
