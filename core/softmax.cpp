@@ -170,7 +170,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
 
   // A chunk of rows at a time: its logits, their losses, and, while they are there, their gradient and what follows
   // from it: with G = (p - q) / normalizer, dx = G W and dW += G^T x. backward() then only has to scale by dy.
-  constexpr int64_t chunk = 512, tile = 128;
+  constexpr int64_t chunk = 512, tile = 256;
   Storage scratch(std::min(rows, chunk) * V);
   for (int64_t first = 0; first < rows; first += chunk) {
     const int64_t count = std::min(chunk, rows - first);

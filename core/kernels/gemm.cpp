@@ -13,8 +13,9 @@ namespace difftensor::inline DT_PRECISION::kernels {
 
 // --- Products of a layer's shape ------------------------------------------------------------------------------------
 // OpenBLAS copies both operands into an order of its own before it multiplies. For large matrices that is nothing; but
-// in x W^T with x (512, 128) and W (128, 128) it is a fifth of the time. Here x is read where it lies, and only a panel
-// of B, two SIMD registers wide, is copied: small enough for the first-level cache, and used for all rows of A.
+// in x W^T with x (512, 128) and W (128, 128) it is a fifth of the time, and in an attention head over a sentence of
+// 14 words most of it. Here x is read where it lies, and only a panel of B, two SIMD registers wide, is copied: small
+// enough for the first-level cache, and used for all rows of A.
 namespace {
 
 #ifdef __AVX512F__
@@ -26,34 +27,40 @@ constexpr int64_t lanes = simd_bytes / sizeof(Scalar), panel = 2 * lanes, depth 
 using Simd = Scalar __attribute__((vector_size(simd_bytes)));
 using Unaligned = Scalar __attribute__((vector_size(simd_bytes), aligned(sizeof(Scalar)), may_alias));
 
-// C (R, panel) = A B or C + A B, with A(i, k) at A[i row + k column] and B a packed panel. The R x 2 results stay in
-// registers: each step of k loads two registers of B and multiplies them by R numbers of A.
-template <int R>
-void multiply_tile(int64_t K, const Scalar* A, int64_t row, int64_t column, const Simd* B, bool add, Scalar* C,
-                   int64_t ldc) {
-  Simd left[R], right[R];
-  for (int r = 0; r < R; ++r) left[r] = right[r] = Simd{};
+// C (R, W lanes) = A B or C + A B, with A(i, k) at A[i row + k column] and B a panel, W registers wide. The R x W
+// results stay in registers: each step of k loads W registers of B and multiplies them by R numbers of A. Every element
+// is summed in the order of k, whatever R and W: its bits do not depend on how C is cut into tiles.
+template <int R, int W>
+void multiply_tile(int64_t K, const Scalar* A, int64_t row, int64_t column, const Scalar* B, int64_t ldb, bool add,
+                   Scalar* C, int64_t ldc) {
+  Simd sum[R][W];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int w = 0; w < W; ++w) sum[r][w] = Simd{};
   for (int64_t k = 0; k < K; ++k)
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
       const Scalar a = A[r * row + k * column];
-      left[r] += a * B[2 * k];
-      right[r] += a * B[2 * k + 1];
+#pragma GCC unroll 2
+      for (int w = 0; w < W; ++w) sum[r][w] += a * *reinterpret_cast<const Unaligned*>(B + k * ldb + w * lanes);
     }
-  for (int r = 0; r < R; ++r) {
-    auto* to = reinterpret_cast<Unaligned*>(C + r * ldc);
-    to[0] = add ? to[0] + left[r] : left[r];
-    to[1] = add ? to[1] + right[r] : right[r];
-  }
+#pragma GCC unroll 8
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 2
+    for (int w = 0; w < W; ++w) {
+      auto* to = reinterpret_cast<Unaligned*>(C + r * ldc + w * lanes);
+      *to = add ? *to + sum[r][w] : sum[r][w];
+    }
 }
 
 // The same for a number of rows known only now.
-template <int R = tile_rows>
-void multiply_rows(int64_t rows, int64_t K, const Scalar* A, int64_t row, int64_t column, const Simd* B, bool add,
-                   Scalar* C, int64_t ldc) {
+template <int W, int R = tile_rows>
+void multiply_rows(int64_t rows, int64_t K, const Scalar* A, int64_t row, int64_t column, const Scalar* B, int64_t ldb,
+                   bool add, Scalar* C, int64_t ldc) {
   if constexpr (R > 1)
-    if (rows < R) return multiply_rows<R - 1>(rows, K, A, row, column, B, add, C, ldc);
-  multiply_tile<R>(K, A, row, column, B, add, C, ldc);
+    if (rows < R) return multiply_rows<W, R - 1>(rows, K, A, row, column, B, ldb, add, C, ldc);
+  multiply_tile<R, W>(K, A, row, column, B, ldb, add, C, ldc);
 }
 
 // Element j of the shuffled pair (a, b): in step s of a transposition, neighbours s apart swap their off-diagonal
@@ -76,51 +83,112 @@ void transpose(Simd* rows) {
   }
 }
 
-// to(k, j) = from(j, k), for a block of lanes x lanes.
-void transpose_block(const Scalar* from, int64_t ld, Simd* to, int64_t stride) {
+// to(k, j) = from(j, k), for a block of lanes x lanes of which the first `present` rows are there; the others count as
+// zeros.
+void transpose_block(const Scalar* from, int64_t ld, int64_t present, Simd* to, int64_t stride) {
   Simd rows[lanes];
 #pragma GCC unroll 16
-  for (int64_t i = 0; i < lanes; ++i) rows[i] = *reinterpret_cast<const Unaligned*>(from + i * ld);
+  for (int64_t i = 0; i < lanes; ++i)
+    rows[i] = i < present ? *reinterpret_cast<const Unaligned*>(from + i * ld) : Simd{};
   transpose(rows);
 #pragma GCC unroll 16
   for (int64_t i = 0; i < lanes; ++i) to[i * stride] = rows[i];
 }
 
-// Columns j ... j + panel of op(B), rows k0 ... k0 + K, in order of k.
-void pack(bool transpose_b, const Scalar* B, int64_t ldb, int64_t k0, int64_t K, int64_t j, Simd* to) {
-  if (!transpose_b) {
-    for (int64_t k = 0; k < K; ++k) std::memcpy(to + 2 * k, B + (k0 + k) * ldb + j, panel * sizeof(Scalar));
+// The first `columns` columns of op(B), K rows of them, in order of k: W registers for each k, zeros where columns end.
+template <int W>
+void pack(bool transpose_b, const Scalar* B, int64_t ldb, int64_t K, int64_t columns, Simd* to) {
+  auto* elements = reinterpret_cast<Scalar*>(to);
+  constexpr int64_t width = W * lanes;
+  if (!transpose_b && columns == width) {
+    for (int64_t k = 0; k < K; ++k) std::memcpy(to + W * k, B + k * ldb, width * sizeof(Scalar));
     return;
   }
   int64_t k = 0;
-  for (; k + lanes <= K; k += lanes)
-    for (int64_t half : {0, 1}) transpose_block(B + (j + half * lanes) * ldb + k0 + k, ldb, to + 2 * k + half, 2);
+  for (; transpose_b && k + lanes <= K; k += lanes)
+    for (int64_t w = 0; w < W; ++w)
+      transpose_block(B + w * lanes * ldb + k, ldb, columns - w * lanes, to + W * k + w, W);
   for (; k < K; ++k)
-    for (int64_t i = 0; i < panel; ++i) reinterpret_cast<Scalar*>(to + 2 * k)[i] = B[(j + i) * ldb + k0 + k];
+    for (int64_t j = 0; j < width; ++j)
+      elements[k * width + j] = j < columns ? B[transpose_b ? j * ldb + k : k * ldb + j] : 0;
 }
 
-// C = op(A) op(B) + (add ? C : 0), N a whole number of panels.
+// C (M, columns) = A B or C + A B for one panel of op(B), W registers wide: wider than C where C ends.
+template <int W>
+void multiply_panel(int64_t M, int64_t columns, int64_t K, const Scalar* A, int64_t row, int64_t block, int64_t column,
+                    bool transpose_b, const Scalar* B, int64_t ldb, bool add, Scalar* C, int64_t ldc) {
+  constexpr int64_t width = W * lanes;
+  alignas(simd_bytes) thread_local Simd packed[W * depth];
+  const bool in_place = !transpose_b && columns == width && M <= 4 * tile_rows;  // too few rows to pay for a copy
+  if (!in_place) {
+    pack<W>(transpose_b, B, ldb, K, columns, packed);
+    B = reinterpret_cast<const Scalar*>(packed), ldb = width;
+  }
+  for (int64_t i = 0; i < M; i += tile_rows, A += block) {
+    const int64_t rows = std::min(tile_rows, M - i);
+    if (columns == width) {
+      multiply_rows<W>(rows, K, A, row, column, B, ldb, add, C + i * ldc, ldc);
+      continue;
+    }
+    alignas(simd_bytes) Scalar edge[tile_rows * width];
+    multiply_rows<W>(rows, K, A, row, column, B, ldb, false, edge, width);
+    for (int64_t r = 0; r < rows; ++r)
+      for (int64_t j = 0; j < columns; ++j) {
+        Scalar& c = C[(i + r) * ldc + j];
+        c = (add ? c : 0) + edge[r * width + j];
+      }
+  }
+}
+
+// C = op(A) op(B) + (add ? C : 0)
 void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, int64_t lda,
                 const Scalar* B, int64_t ldb, bool add, Scalar* C, int64_t ldc) {
-  alignas(simd_bytes) thread_local Simd packed[2 * depth];
-  const int64_t row = transpose_a ? 1 : lda, column = transpose_a ? lda : 1;
+  constexpr int64_t height = 256;
+  // A^T is copied too, tile by tile, if it serves several panels: as it lies, each number of a column of A is in another
+  // line of the cache. (The odd distance keeps tiles out of each other's cache sets.)
+  constexpr int64_t apart = tile_rows * (depth + 2);
+  static_assert(height % tile_rows == 0 || tile_rows == 6);
+  const bool copy_a = transpose_a && N > panel && M >= 64 && K >= 64;
+  thread_local Storage copy;
+  if (copy_a && !copy) copy = Storage((height + tile_rows - 1) / tile_rows * apart);
   for (int64_t k = 0; k < K; k += depth)
-    for (int64_t j = 0; j < N; j += panel) {
-      pack(transpose_b, B, ldb, k, std::min(depth, K - k), j, packed);
-      for (int64_t i = 0; i < M; i += tile_rows)
-        multiply_rows(std::min(tile_rows, M - i), std::min(depth, K - k), A + i * row + k * column, row, column, packed,
-                      add || k > 0, C + i * ldc + j, ldc);
+    for (int64_t i = 0; i < M; i += height) {
+      const int64_t steps = std::min(depth, K - k), rows = std::min(height, M - i);
+      const Scalar* from = A + (transpose_a ? k * lda + i : i * lda + k);
+      if (copy_a)
+        for (int64_t step = 0; step < steps; ++step) {
+          const Scalar* row = from + step * lda;
+          Scalar* to = copy.data() + step * tile_rows;
+          for (int64_t r = 0; r < rows; r += tile_rows, to += apart)
+            if (rows - r >= tile_rows)
+              std::memcpy(to, row + r, tile_rows * sizeof(Scalar));
+            else
+              std::copy(row + r, row + rows, to);
+        }
+      for (int64_t j = 0; j < N; j += panel) {
+        const int64_t columns = std::min(panel, N - j);
+        const auto multiply = columns > lanes ? multiply_panel<2> : multiply_panel<1>;
+        const Scalar* b = B + (transpose_b ? j * ldb + k : k * ldb + j);
+        Scalar* c = C + i * ldc + j;
+        if (copy_a)
+          multiply(rows, columns, steps, copy.data(), 1, apart, tile_rows, transpose_b, b, ldb, add || k > 0, c, ldc);
+        else if (transpose_a)
+          multiply(rows, columns, steps, from, 1, tile_rows, lda, transpose_b, b, ldb, add || k > 0, c, ldc);
+        else
+          multiply(rows, columns, steps, from, lda, tile_rows * lda, 1, transpose_b, b, ldb, add || k > 0, c, ldc);
+      }
     }
 }
+
+// Do panels beat OpenBLAS? Measured (build/bench/ops gemm): where a layer's products lie, and below.
+bool is_layer_shaped(int64_t N, int64_t K) { return K <= depth || N <= 512; }
 
 }  // namespace
 
 void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, Scalar alpha, const Scalar* A,
           int64_t lda, const Scalar* B, int64_t ldb, Scalar beta, Scalar* C, int64_t ldc) {
   if (M == 0 || N == 0) return;
-  // Measured (build/bench/ops gemm): panels win where a layer's products lie, OpenBLAS for small and for large ones.
-  const bool skinny = N % panel == 0 && M >= 32 && K >= 16 && (K <= depth || N <= 512) && (!transpose_a || lda <= 1024);
-  if (skinny && alpha == 1 && (beta == 0 || beta == 1))
+  if (is_layer_shaped(N, K) && K > 0 && alpha == 1 && (beta == 0 || beta == 1))
     return panel_gemm(transpose_a, transpose_b, M, N, K, A, lda, B, ldb, beta == 1, C, ldc);
   static const bool one_thread = (openblas_set_num_threads(1), true);
   (void)one_thread;
@@ -135,6 +203,9 @@ void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, S
 void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A,
                    const Scalar* B, Scalar beta, Scalar* C) {
   const int64_t lda = transpose_a ? M : K, ldb = transpose_b ? K : N;
+  // A thread by itself need not cut C up, if that cannot be seen in the result: panels are copied less often.
+  if (is_layer_shaped(N, K) && (omp_in_parallel() || omp_get_max_threads() == 1))
+    return gemm(transpose_a, transpose_b, M, N, K, 1, A, lda, B, ldb, beta, C, N);
   // Four tiles along the longer side of C, or more: small enough for a core's second-level cache.
   auto tile = [](int64_t n) { return std::clamp<int64_t>((n + 3) / 4, 64, 256); };
   if (M >= N) {
