@@ -36,30 +36,39 @@ struct Heads {
     require(!lambda_rows || lambda->shape() == Shape{rows, h}, op, "lambda ", lambda_rows ? lambda->shape() : Shape{},
             " is neither one number nor (tokens, heads) = ", Shape{rows, h});
     require(l.queries.size() == l.keys.size(), op, l.queries.size(), " query spans for ", l.keys.size(), " key spans");
-    auto inside = [op](const Spans& spans, int64_t n, const char* what) {
-      for (const Span& s : spans)
-        require(s.begin >= 0 && s.length >= 0 && s.begin + s.length <= n, op, what, " span of ", s.length, " rows at ",
-                s.begin, " leaves the ", n, " rows there are");
-    };
-    inside(l.queries, rows, "query");
-    inside(l.keys, k.shape()[0], "key");
+    check(l.queries, rows, "query");
+    check(l.keys, k.shape()[0], "key");
+    require(apart(l.queries), op, "query spans overlap: a row of the result would have two values");
   }
 
-  // Do the sentences lie end to end and fill q?
-  bool covers_queries() const {
+  void check(const Spans& spans, int64_t n, const char* what) const {
+    for (const Span& s : spans)
+      require(s.begin >= 0 && s.length >= 0 && s.begin <= n && s.length <= n - s.begin, op, what, " span of ", s.length,
+              " rows at ", s.begin, " leaves the ", n, " rows there are");
+  }
+  static bool apart(Spans spans) {
+    std::sort(spans.begin(), spans.end(), [](const Span& x, const Span& y) { return x.begin < y.begin; });
+    for (size_t i = 1; i < spans.size(); ++i)
+      if (spans[i - 1].begin + spans[i - 1].length > spans[i].begin) return false;
+    return true;
+  }
+  // Do the sentences lie end to end and fill all n rows?
+  static bool fill(const Spans& spans, int64_t n) {
     int64_t end = 0;
-    for (const Span& span : layout.queries) {
+    for (const Span& span : spans) {
       if (span.begin != end) return false;
       end += span.length;
     }
-    return end == rows;
+    return end == n;
   }
   int64_t q_column(int64_t head, int map) const { return (head * maps + map) * d; }
   int64_t k_column(int64_t head, int map) const { return (shared_keys ? head : head * maps + map) * d; }
 
-  // A strip of queries: its rows of q, its sentence's keys, and how many of them its rows see.
+  int64_t key_maps() const { return shared_keys ? 1 : maps; }  // keys of one output head
+
+  // A strip of one head's queries: its rows of q, where they stand among the S keys, and how many its rows see.
   struct Strip {
-    int64_t head, query, rows, key, offset, S;
+    int64_t query, rows, offset, S;
     bool causal;
     int64_t sees(int64_t row) const { return causal ? std::clamp<int64_t>(row + offset + 1, 0, S) : S; }
     int64_t width() const { return sees(rows - 1); }
@@ -67,139 +76,173 @@ struct Heads {
     int64_t stride() const { return (width() + lanes - 1) / lanes * lanes; }
     static constexpr int64_t lanes = 64 / sizeof(Scalar);
   };
-  // Calls f(strip) for all strips of all sentences and heads. Those of one sentence and head run one after the other,
-  // so that they may add to the same rows of dk and dv.
+  // Calls task(sentence's query span, key span, head) for all, in parallel.
   template <class F>
-  void each_strip(F f) const {
+  void each_head(F task) const {
     const int64_t h = layout.heads, sentences = static_cast<int64_t>(layout.queries.size());
-    parallel_for(sentences * h, 4, [&](int64_t begin, int64_t end) {
-      for (int64_t task = begin; task < end; ++task) {
-        const Span query = layout.queries[task / h], key = layout.keys[task / h];
-        for (int64_t t = 0, height = strip_rows(key.length); t < query.length; t += height)
-          f(Strip{task % h, query.begin + t, std::min(height, query.length - t), key.begin,
-                  t + key.length - query.length, key.length, layout.causal});
-      }
+    parallel_for(sentences * h, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) task(layout.queries[i / h], layout.keys[i / h], i % h);
     });
   }
-  // Rows of a strip: its maps should stay in the second-level cache.
-  static int64_t strip_rows(int64_t S) { return std::clamp<int64_t>(65536 / std::max<int64_t>(1, S), 32, 128); }
+  // Calls f(strip) for a sentence's strips of queries, one after the other. Their maps should stay in the second-level
+  // cache.
+  template <class F>
+  void each_strip(Span query, Span key, F f) const {
+    const int64_t height = std::clamp<int64_t>(131072 / std::max<int64_t>(1, key.length), 32, 128);
+    for (int64_t t = 0; t < query.length; t += height)
+      f(Strip{query.begin + t, std::min(height, query.length - t), t + key.length - query.length, key.length,
+              layout.causal});
+  }
 };
 
 using Strip = Heads::Strip;
+using kernels::ExpRow, kernels::PackedMatrix;
 
-// Scratch of one thread, grown when needed and kept: attention calls it for every strip.
-Scalar* scratch(int slot, int64_t count) {
-  thread_local Storage buffers[3];
-  if (buffers[slot].size() < count) buffers[slot] = Storage(count);
-  return buffers[slot].data();
+// What a thread works with, kept from call to call: the keys and values of one head in the order in which products read
+// them (S x (2 d + e) numbers, and as many again in backward), and the maps of one strip of queries.
+struct Workspace {
+  PackedMatrix k_transposed[2], k[2], v, v_transposed;
+  Storage maps[3];
+  Scalar* map(int i, int64_t size) {
+    if (maps[i].size() < size) maps[i] = Storage(size);
+    return maps[i].data();
+  }
+};
+Workspace& workspace() {
+  thread_local Workspace w;
+  return w;
 }
 
-// A = softmax(Q K^T / sqrt(d)) for one strip and map, zero where a query must not see, and in the padding:
-// (strip.rows, strip.stride()).
-void attention_map(const Heads& a, const Strip& s, int map, const Scalar* q, const Scalar* k, Scalar* A) {
-  const int64_t width = s.width(), stride = s.stride();
-  kernels::gemm(false, true, s.rows, width, a.d, 1 / std::sqrt(static_cast<Scalar>(a.d)),
-                q + s.query * a.ldq + a.q_column(s.head, map), a.ldq, k + s.key * a.ldk + a.k_column(s.head, map),
-                a.ldk, 0, A, stride);
-  for (int64_t i = 0; i < s.rows; ++i) {
-    std::fill(A + i * stride + s.sees(i), A + (i + 1) * stride, -std::numeric_limits<Scalar>::infinity());
-    kernels::softmax_row(A + i * stride, A + i * stride, stride);
-  }
+// Z = Q K^T for one strip, (rows, stride), with -inf where a query must not see and in the padding.
+void scores(const Heads& a, const Strip& s, const Scalar* q, const PackedMatrix& k_transposed, Scalar* Z) {
+  const int64_t stride = s.stride();
+  k_transposed.multiply(s.rows, a.d, stride, q, a.ldq, false, Z, stride);
+  for (int64_t i = 0; i < s.rows; ++i)
+    std::fill(Z + i * stride + s.sees(i), Z + (i + 1) * stride, -std::numeric_limits<Scalar>::infinity());
 }
 
 Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda) {
-  Tensor out = a.covers_queries() ? Tensor({a.rows, a.ldv}) : zeros({a.rows, a.ldv});
-  // lambda of row i of a strip
-  auto lambda_at = [](const Heads& a, const Strip& s, const Scalar* lambda, int64_t i) {
-    return a.lambda_rows ? lambda[(s.query + i) * a.layout.heads + s.head] : lambda[0];
+  Tensor out = Heads::fill(a.layout.queries, a.rows) ? Tensor({a.rows, a.ldv}) : zeros({a.rows, a.ldv});
+  const Scalar scale = 1 / std::sqrt(static_cast<Scalar>(a.d));
+  // lambda of a row of q
+  auto lambda_at = [h = a.layout.heads, rows = a.lambda_rows](const Scalar* lambda, int64_t row, int64_t head) {
+    return rows ? lambda[row * h + head] : lambda[0];
   };
-  a.each_strip([&, q = q.data(), k = k.data(), v = v.data(), y = out.data()](const Strip& s) {
-    const int64_t width = s.width(), stride = s.stride();
-    Scalar* A = scratch(0, s.rows * stride);
-    attention_map(a, s, 0, q, k, A);
-    if (a.maps == 2) {
-      Scalar* A2 = scratch(1, s.rows * stride);
-      attention_map(a, s, 1, q, k, A2);
+  a.each_head([&, q = q.data(), k = k.data(), v = v.data(), y = out.data()](Span query, Span key, int64_t head) {
+    Workspace& w = workspace();
+    for (int m = 0; m < a.key_maps(); ++m)
+      w.k_transposed[m].pack(true, a.d, key.length, k + key.begin * a.ldk + a.k_column(head, m), a.ldk);
+    w.v.pack(false, key.length, a.e, v + key.begin * a.ldv + head * a.e, a.ldv);
+    a.each_strip(query, key, [&](const Strip& s) {
+      const int64_t stride = s.stride(), size = s.rows * stride;
+      Scalar *A1 = w.map(0, size), *A2 = a.maps == 2 ? w.map(1, size) : nullptr;
+      for (int m = 0; m < a.maps; ++m)
+        scores(a, s, q + s.query * a.ldq + a.q_column(head, m), w.k_transposed[a.shared_keys ? 0 : m], m ? A2 : A1);
       for (int64_t i = 0; i < s.rows; ++i) {
-        const Scalar l = lambda_at(a, s, lambda.data(), i);
+        Scalar* a1 = A1 + i * stride;
+        const Scalar norm1 = kernels::exp_row(a1, a1, stride, scale).norm();
+        if (!A2) {
 #pragma omp simd
-        for (int64_t j = i * stride; j < (i + 1) * stride; ++j) A[j] -= l * A2[j];
+          for (int64_t j = 0; j < stride; ++j) a1[j] *= norm1;
+          continue;
+        }
+        Scalar* a2 = A2 + i * stride;
+        const Scalar norm2 =
+            kernels::exp_row(a2, a2, stride, scale).norm() * lambda_at(lambda.data(), s.query + i, head);
+#pragma omp simd
+        for (int64_t j = 0; j < stride; ++j) a1[j] = norm1 * a1[j] - norm2 * a2[j];
       }
-    }
-    kernels::gemm(false, false, s.rows, a.e, width, 1, A, stride, v + s.key * a.ldv + s.head * a.e, a.ldv, 0,
-                  y + s.query * a.ldv + s.head * a.e, a.ldv);
+      w.v.multiply(s.rows, s.width(), a.e, A1, stride, false, y + s.query * a.ldv + head * a.e, a.ldv);
+    });
   });
 
-  if (grad_enabled() && (k.needs_grad() || v.needs_grad())) {
-    Spans keys = a.layout.keys;
-    std::sort(keys.begin(), keys.end(), [](const Span& x, const Span& y) { return x.begin < y.begin; });
-    for (size_t i = 1; i < keys.size(); ++i)
-      require(keys[i - 1].begin + keys[i - 1].length <= keys[i].begin, a.op,
-              "sentences that share keys have no gradient; use NoGrad");
-  }
+  require(!grad_enabled() || !(k.needs_grad() || v.needs_grad()) || Heads::apart(a.layout.keys), a.op,
+          "sentences that share keys have no gradient; use NoGrad");
 
   // out = A V with A = A1 - lambda A2 gives
   //   dV += A^T dout,  dA = dout V^T,  dA1 = dA,  dA2 = -lambda dA,  dlambda = -sum_j dA_j A2_j  (by row, or of all)
   // and each map, being softmax(Z) with Z = Q K^T / sqrt(d),
   //   dZ_ij = A_ij (dA_ij - sum_j dA_ij A_ij),  dQ += dZ K / sqrt(d),  dK += dZ^T Q / sqrt(d).
-  auto backward = [a, q = q.storage(), k = k.storage(), v = v.storage(),
-                   lambda = lambda.defined() ? lambda.storage() : Storage(), lambda_at](const Gradients& g) {
-    Scalar* dq = g.wants(0) ? g.in(0) : nullptr;
-    Scalar* dk = g.wants(1) ? g.in(1) : nullptr;
-    Scalar* dv = g.wants(2) ? g.in(2) : nullptr;
+  auto backward = [a, q = q.storage(), k = k.storage(), v = v.storage(), scale, lambda_at,
+                   lambda = lambda.defined() ? lambda.storage() : Storage()](const Gradients& g) {
     const int64_t h = a.layout.heads;
-    Storage dlambda(g.wants(3) ? a.rows * h : 0);
-    std::fill_n(dlambda.data(), dlambda.size(), Scalar{0});
-    a.each_strip([&](const Strip& s) {
-      const int64_t width = s.width(), stride = s.stride(), size = s.rows * stride;
-      Scalar *A1 = scratch(0, size), *A2 = scratch(1, size), *dA = scratch(2, size);
-      const Scalar* dout = g.out + s.query * a.ldv + s.head * a.e;
-      kernels::gemm(false, true, s.rows, width, a.e, 1, dout, a.ldv, v.data() + s.key * a.ldv + s.head * a.e, a.ldv, 0,
-                    dA, stride);
-      for (int64_t i = 0; i < s.rows; ++i) std::fill(dA + i * stride + width, dA + (i + 1) * stride, Scalar{0});
-      for (int map = 0; map < a.maps; ++map) attention_map(a, s, map, q.data(), k.data(), map == 0 ? A1 : A2);
+    // dQ, dK and dV. One that is new is not filled with zeros first, if sentences fill it: they write it themselves.
+    Scalar* d[3] = {};
+    bool fresh[3] = {};
+    for (int i = 0; i < 3; ++i) {
+      if (!g.wants(i)) continue;
+      Scalar beta = 1;
+      const bool filled = i == 0 ? Heads::fill(a.layout.queries, a.rows)
+                                 : Heads::fill(a.layout.keys, (i == 1 ? k.size() / a.ldk : v.size() / a.ldv));
+      d[i] = filled && q.data() != k.data() && k.data() != v.data() && q.data() != v.data() ? g.in(i, beta) : g.in(i);
+      fresh[i] = beta == 0;
+    }
+    Storage dlambda;
+    if (g.wants(3)) {
+      dlambda = Storage(a.rows * h);
+      std::fill_n(dlambda.data(), dlambda.size(), Scalar{0});
+    }
+    a.each_head([&](Span query, Span key, int64_t head) {
+      Workspace& w = workspace();
+      const int64_t at_v = key.begin * a.ldv + head * a.e;
+      auto at_k = [&](int m) { return key.begin * a.ldk + a.k_column(head, m); };
+      for (int m = 0; m < a.key_maps(); ++m) {
+        w.k_transposed[m].pack(true, a.d, key.length, k.data() + at_k(m), a.ldk);
+        w.k[m].pack(false, key.length, a.d, k.data() + at_k(m), a.ldk);
+        for (int64_t j = 0; fresh[1] && j < key.length; ++j) std::fill_n(d[1] + at_k(m) + j * a.ldk, a.d, Scalar{0});
+      }
+      w.v_transposed.pack(true, a.e, key.length, v.data() + at_v, a.ldv);
+      for (int64_t j = 0; fresh[2] && j < key.length; ++j) std::fill_n(d[2] + at_v + j * a.ldv, a.e, Scalar{0});
 
-      // One pass turns A1, A2, dA into dZ1, dZ2, A.
-      for (int64_t i = 0; i < s.rows; ++i) {
-        Scalar *a1 = A1 + i * stride, *a2 = A2 + i * stride, *da = dA + i * stride, dot1 = 0, dot2 = 0;
+      a.each_strip(query, key, [&](const Strip& s) {
+        const int64_t width = s.width(), stride = s.stride(), size = s.rows * stride;
+        Scalar *A1 = w.map(0, size), *A2 = a.maps == 2 ? w.map(1, size) : nullptr, *dA = w.map(2, size);
+        const Scalar* dout = g.out + s.query * a.ldv + head * a.e;
+        w.v_transposed.multiply(s.rows, a.e, stride, dout, a.ldv, false, dA, stride);
+        for (int m = 0; m < a.maps; ++m)
+          scores(a, s, q.data() + s.query * a.ldq + a.q_column(head, m), w.k_transposed[a.shared_keys ? 0 : m],
+                 m ? A2 : A1);
+        // Turns Z1, Z2, dA into dZ1, dZ2, A.
+        for (int64_t i = 0; i < s.rows; ++i) {
+          Scalar *a1 = A1 + i * stride, *da = dA + i * stride, dot1 = 0, dot2 = 0;
+          const Scalar norm1 = kernels::exp_row(a1, a1, stride, scale).norm();
 #pragma omp simd reduction(+ : dot1)
-        for (int64_t j = 0; j < stride; ++j) dot1 += da[j] * a1[j];
-        if (a.maps == 1) {
+          for (int64_t j = 0; j < stride; ++j) dot1 += da[j] * a1[j];
+          dot1 *= norm1;
+          if (!A2) {
+#pragma omp simd
+            for (int64_t j = 0; j < stride; ++j) {
+              const Scalar dA = da[j], A = a1[j] * norm1;
+              da[j] = A;
+              a1[j] = scale * A * (dA - dot1);
+            }
+            continue;
+          }
+          Scalar* a2 = A2 + i * stride;
+          const Scalar norm2 = kernels::exp_row(a2, a2, stride, scale).norm();
+#pragma omp simd reduction(+ : dot2)
+          for (int64_t j = 0; j < stride; ++j) dot2 += da[j] * a2[j];
+          dot2 *= norm2;
+          if (dlambda) dlambda.data()[(s.query + i) * h + head] = -dot2;
+          const Scalar l = lambda_at(lambda.data(), s.query + i, head);
 #pragma omp simd
           for (int64_t j = 0; j < stride; ++j) {
-            const Scalar d = da[j];
-            da[j] = a1[j];
-            a1[j] *= d - dot1;
+            const Scalar dA = da[j], first = a1[j] * norm1, second = l * norm2 * a2[j];
+            da[j] = first - second;
+            a1[j] = scale * first * (dA - dot1);
+            a2[j] = -scale * second * (dA - dot2);
           }
-          continue;
         }
-#pragma omp simd reduction(+ : dot2)
-        for (int64_t j = 0; j < stride; ++j) dot2 += da[j] * a2[j];
-        if (dlambda) dlambda.data()[(s.query + i) * h + s.head] = -dot2;
-        const Scalar l = lambda_at(a, s, lambda.data(), i);
-#pragma omp simd
-        for (int64_t j = 0; j < stride; ++j) {
-          const Scalar d = da[j];
-          da[j] = a1[j] - l * a2[j];
-          a1[j] *= d - dot1;
-          a2[j] *= -l * (d - dot2);
+        if (d[2]) kernels::gemm(true, false, width, a.e, s.rows, 1, dA, stride, dout, a.ldv, 1, d[2] + at_v, a.ldv);
+        for (int m = 0; m < a.maps; ++m) {
+          const Scalar* dZ = m ? A2 : A1;
+          const int64_t at_q = s.query * a.ldq + a.q_column(head, m);
+          if (d[0]) w.k[a.shared_keys ? 0 : m].multiply(s.rows, width, a.d, dZ, stride, !fresh[0], d[0] + at_q, a.ldq);
+          if (d[1])
+            kernels::gemm(true, false, width, a.d, s.rows, 1, dZ, stride, q.data() + at_q, a.ldq, 1, d[1] + at_k(m),
+                          a.ldk);
         }
-      }
-      if (dv)
-        kernels::gemm(true, false, width, a.e, s.rows, 1, dA, stride, dout, a.ldv, 1, dv + s.key * a.ldv + s.head * a.e,
-                      a.ldv);
-      const Scalar scale = 1 / std::sqrt(static_cast<Scalar>(a.d));
-      for (int map = 0; map < a.maps; ++map) {
-        const Scalar* dZ = map == 0 ? A1 : A2;
-        const int64_t at_q = s.query * a.ldq + a.q_column(s.head, map);
-        const int64_t at_k = s.key * a.ldk + a.k_column(s.head, map);
-        if (dq)
-          kernels::gemm(false, false, s.rows, a.d, width, scale, dZ, stride, k.data() + at_k, a.ldk, 1, dq + at_q,
-                        a.ldq);
-        if (dk)
-          kernels::gemm(true, false, width, a.d, s.rows, scale, dZ, stride, q.data() + at_q, a.ldq, 1, dk + at_k,
-                        a.ldk);
-      }
+      });
     });
     if (g.wants(3) && a.lambda_rows) g.add(3, [d = dlambda.data()](int64_t i) { return d[i]; });
     if (g.wants(3) && !a.lambda_rows) {

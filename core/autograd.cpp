@@ -77,6 +77,15 @@ Scalar* Node::gradient(Scalar& beta) {
   return slot.data();
 }
 
+void Gradients::give(int i, const Storage& values) const {
+  if (!wants(i)) return;
+  Storage& slot = node_.inputs[i]->gradient_slot();
+  if (slot)
+    add(i, [v = values.data()](int64_t k) { return v[k]; });
+  else
+    slot = values;
+}
+
 void Gradients::pass(int i) const {
   if (!wants(i)) return;
   Node& input = *node_.inputs[i];

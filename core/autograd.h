@@ -87,6 +87,9 @@ class Gradients {
     });
   }
 
+  /// dL/d(input i) += values, which may be kept as the gradient's buffer: nobody else may use them any more.
+  void give(int i, const Storage& values) const;
+
   /// dL/d(input i) += dL/d(output), elementwise. The first to arrive at an op's node shares the buffer
   /// and copies nothing.
   void pass(int i) const;

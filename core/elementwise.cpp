@@ -311,14 +311,24 @@ Tensor silu(const Tensor& x) {
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
   require(gate.shape() == up.shape(), "swiglu", "gate ", gate.shape(), " and up ", up.shape(), " must have one shape");
-  // With s = sigmoid(gate): out = gate s up,  dgate = dy up s (1 + gate (1 - s)),  dup = dy gate s
-  return binary(
-      "swiglu", gate, up, [](Scalar x, Scalar u) { return x * kernels::sigmoid(x) * u; },
-      [](Scalar x, Scalar u) {
-        Scalar s = kernels::sigmoid(x);
-        return u * s * (1 + x * (1 - s));
-      },
-      [](Scalar x, Scalar) { return x * kernels::sigmoid(x); });
+  Tensor out(gate.shape());
+  parallel_for(out.numel(), [x = gate.data(), u = up.data(), y = out.data()](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) y[i] = x[i] * kernels::sigmoid(x[i]) * u[i];
+  });
+  // With s = sigmoid(gate): out = gate s up,  dup = dy gate s,  dgate = dy up s (1 + gate (1 - s)). The first leaves s
+  // for the second.
+  return record("swiglu", out, {gate, up}, [x = gate.storage(), u = up.storage()](const Gradients& g) {
+    Storage sigmoid(x.size());
+    parallel_for(x.size(), [x = x.data(), s = sigmoid.data()](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) s[i] = kernels::sigmoid(x[i]);
+    });
+    g.add(1, [dy = g.out, x = x.data(), s = sigmoid.data()](int64_t i) { return dy[i] * x[i] * s[i]; });
+    g.add(0, [dy = g.out, x = x.data(), u = u.data(), s = sigmoid.data()](int64_t i) {
+      return dy[i] * u[i] * s[i] * (1 + x[i] * (1 - s[i]));
+    });
+  });
 }
 
 Tensor dropout(const Tensor& x, Scalar p) {

@@ -6,18 +6,25 @@
 namespace difftensor::inline DT_PRECISION {
 namespace {
 // cos and sin of p base^(-2i / d) for every position p that occurs and i < d / 2: row p has d / 2 cosines, then d / 2
-// sines.
+// sines. Every layer of every batch asks for the same, so each thread keeps the last.
 Storage rotation_table(const std::vector<int32_t>& positions, int64_t d, double base) {
-  const int64_t rows = positions.empty() ? 0 : *std::max_element(positions.begin(), positions.end()) + 1;
-  Storage table(rows * d);
+  struct Kept {
+    int64_t d = 0;
+    double base = 0;
+    Storage table;
+  };
+  thread_local Kept kept;
+  const int64_t rows = positions.empty() ? 0 : int64_t{*std::max_element(positions.begin(), positions.end())} + 1;
+  if (kept.d == d && kept.base == base && kept.table.size() >= rows * d) return kept.table;
+  kept = {d, base, Storage(rows * d)};
   for (int64_t i = 0; i < d / 2; ++i) {
     const double frequency = std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(d));
     for (int64_t p = 0; p < rows; ++p) {
-      table.data()[p * d + i] = static_cast<Scalar>(std::cos(static_cast<double>(p) * frequency));
-      table.data()[p * d + d / 2 + i] = static_cast<Scalar>(std::sin(static_cast<double>(p) * frequency));
+      kept.table.data()[p * d + i] = static_cast<Scalar>(std::cos(static_cast<double>(p) * frequency));
+      kept.table.data()[p * d + d / 2 + i] = static_cast<Scalar>(std::sin(static_cast<double>(p) * frequency));
     }
   }
-  return table;
+  return kept.table;
 }
 }  // namespace
 

@@ -194,8 +194,14 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
       kernels::parallel_gemm(true, false, V, D, count, scratch.data(), x.data() + first * D, first > 0, dw.data());
   }
   return record("linear_cross_entropy", smoothed.result(losses, options), {x, weight}, [dx, dw](const Gradients& g) {
-    g.add(0, [dx = dx.data(), dy = *g.out](int64_t i) { return dy * dx[i]; });
-    g.add(1, [dw = dw.data(), dy = *g.out](int64_t i) { return dy * dw[i]; });
+    for (const Storage& d : {dx, dw})
+      if (*g.out != 1)
+        parallel_for(d.size(), [d = d.data(), dy = *g.out](int64_t begin, int64_t end) {
+#pragma omp simd
+          for (int64_t i = begin; i < end; ++i) d[i] *= dy;
+        });
+    g.give(0, dx);
+    g.give(1, dw);
   });
 }
 

@@ -42,7 +42,7 @@ class MultiheadDiffAttention : public Attention {
              const AttentionLayout& layout) const override {
     Tensor l = lambda();
     if (trace) trace->lambda = l;
-    return subln(diff_attention(q, k, v, l, layout)) * (1 - lambda_init);
+    return rms_norm(diff_attention(q, k, v, l, layout), subln.weight * (1 - lambda_init));  // the factor in the gain
   }
 };
 

@@ -173,8 +173,8 @@ TEST_CASE("parts of a batch on several threads: the gradient of their sum, the s
   for (int64_t i = 0; i < b.numel(); ++i)
     CHECK(b.grad().data()[i] == doctest::Approx(3 * gradients[0][w.numel() + i]).epsilon(1e-5));
 
-  CHECK_THROWS_WITH_AS(parallel_backward(4, [&](int64_t i) { require(i != 2, "part", i, " fails"); }),
-                       "part: 2 fails", std::invalid_argument);
+  CHECK_THROWS_WITH_AS(parallel_backward(4, [&](int64_t i) { require(i != 2, "part", i, " fails"); }), "part: 2 fails",
+                       std::invalid_argument);
   {
     DetectAnomaly checks;  // holds on the other threads too
     CHECK_THROWS_AS(parallel_backward(4, [&](int64_t) { log(w * 0 - 1); }), std::runtime_error);

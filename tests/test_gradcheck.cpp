@@ -213,6 +213,22 @@ std::vector<Row> table() {
         return attention(x[0], x[0], x[0], {2, packed_spans({4}), packed_spans({4}), true});
       },
       {{4, 6}});
+  // Each of q, k, v and lambda constant in turn: the others' gradients must not depend on its being there.
+  for (size_t constant = 0; constant < 4; ++constant) {
+    const std::vector<Shape> all = {{5, 8}, {6, 8}, {6, 4}, {5, 2}};
+    std::vector<Shape> others = all;
+    others.erase(others.begin() + static_cast<int64_t>(constant));
+    row(
+        "diff_attention with a constant",
+        [=](Inputs x) {
+          Random random(7);
+          std::vector<Tensor> inputs(x.begin(), x.end());
+          inputs.insert(inputs.begin() + static_cast<int64_t>(constant), randn(all[constant], random));
+          return diff_attention(inputs[0], inputs[1], inputs[2], inputs[3],
+                                {2, packed_spans({2, 3}), packed_spans({2, 4}), true});
+        },
+        others);
+  }
   // A cache with room to grow: rows that belong to no sentence give zeros and get zeros.
   row("attention gaps",
       [](Inputs x) {

@@ -66,6 +66,13 @@ TEST_CASE("errors name the op, the shapes and the rule") {
   CHECK(error_of([&] {
           attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {2, {{0, 2}}, {{1, 3}}, false});
         }) == "attention: key span of 3 rows at 1 leaves the 3 rows there are");
+  const int64_t huge = std::numeric_limits<int64_t>::max();
+  CHECK(error_of([&] {
+          attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {2, {{0, 2}}, {{1, huge}}, false});
+        }) == "attention: key span of 9223372036854775807 rows at 1 leaves the 3 rows there are");
+  CHECK(error_of([&] {
+          attention(zeros({2, 4}), zeros({3, 4}), zeros({3, 4}), {2, {{0, 2}, {1, 1}}, {{0, 3}, {0, 3}}, false});
+        }) == "attention: query spans overlap: a row of the result would have two values");
 }
 
 TEST_CASE("an empty handle says that it is empty") {

@@ -113,25 +113,33 @@ void pack(bool transpose_b, const Scalar* B, int64_t ldb, int64_t K, int64_t col
       elements[k * width + j] = j < columns ? B[transpose_b ? j * ldb + k : k * ldb + j] : 0;
 }
 
-// C (M, columns) = A B or C + A B for one panel of op(B), W registers wide: wider than C where C ends.
+// op(A), tile by tile: element (i, k) is at data[(i / tile_rows) tile + (i % tile_rows) row + k column]. `fetch`: it
+// comes from far away.
+struct Left {
+  const Scalar* data;
+  int64_t tile, row, column;
+  bool fetch;
+};
+
+// C (M, columns) = A B or C + A B for one panel of B, W registers wide: wider than C where C ends.
 template <int W>
-void multiply_panel(int64_t M, int64_t columns, int64_t K, const Scalar* A, int64_t row, int64_t block, int64_t column,
-                    bool transpose_b, const Scalar* B, int64_t ldb, bool add, Scalar* C, int64_t ldc) {
+void multiply_panel(int64_t M, int64_t columns, int64_t K, Left A, const Scalar* B, int64_t ldb, bool add, Scalar* C,
+                    int64_t ldc) {
   constexpr int64_t width = W * lanes;
-  alignas(simd_bytes) thread_local Simd packed[W * depth];
-  const bool in_place = !transpose_b && columns == width && M <= 4 * tile_rows;  // too few rows to pay for a copy
-  if (!in_place) {
-    pack<W>(transpose_b, B, ldb, K, columns, packed);
-    B = reinterpret_cast<const Scalar*>(packed), ldb = width;
-  }
-  for (int64_t i = 0; i < M; i += tile_rows, A += block) {
+  for (int64_t i = 0; i < M; i += tile_rows, A.data += A.tile) {
     const int64_t rows = std::min(tile_rows, M - i);
+    // What the next tile needs of C, and of A if it is new, is fetched while this one is computed: the processor's own
+    // guesses fail on eight short rows at once.
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t w = 0; w < W; ++w) __builtin_prefetch(C + (i + tile_rows + r) * ldc + w * lanes, 1, 2);
+      for (int64_t k = 0; A.fetch && k < K; k += lanes) __builtin_prefetch(A.data + A.tile + r * A.row + k);
+    }
     if (columns == width) {
-      multiply_rows<W>(rows, K, A, row, column, B, ldb, add, C + i * ldc, ldc);
+      multiply_rows<W>(rows, K, A.data, A.row, A.column, B, ldb, add, C + i * ldc, ldc);
       continue;
     }
     alignas(simd_bytes) Scalar edge[tile_rows * width];
-    multiply_rows<W>(rows, K, A, row, column, B, ldb, false, edge, width);
+    multiply_rows<W>(rows, K, A.data, A.row, A.column, B, ldb, false, edge, width);
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t j = 0; j < columns; ++j) {
         Scalar& c = C[(i + r) * ldc + j];
@@ -139,23 +147,27 @@ void multiply_panel(int64_t M, int64_t columns, int64_t K, const Scalar* A, int6
       }
   }
 }
+constexpr auto* multiply_narrow = multiply_panel<1>;
+constexpr auto* multiply_wide = multiply_panel<2>;
 
 // C = op(A) op(B) + (add ? C : 0)
 void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, int64_t lda,
                 const Scalar* B, int64_t ldb, bool add, Scalar* C, int64_t ldc) {
-  constexpr int64_t height = 256;
-  // A^T is copied too, tile by tile, if it serves several panels: as it lies, each number of a column of A is in another
-  // line of the cache. (The odd distance keeps tiles out of each other's cache sets.)
-  constexpr int64_t apart = tile_rows * (depth + 2);
-  static_assert(height % tile_rows == 0 || tile_rows == 6);
+  // A^T is copied too, some tiles at a time, if it serves several panels: as it lies, each number of a column of A is
+  // in another line of the cache. (The odd distance keeps tiles out of each other's cache sets.)
+  constexpr int64_t height = 32 * tile_rows, apart = tile_rows * (depth + 2);
   const bool copy_a = transpose_a && N > panel && M >= 64 && K >= 64;
   thread_local Storage copy;
-  if (copy_a && !copy) copy = Storage((height + tile_rows - 1) / tile_rows * apart);
+  if (copy_a && !copy) copy = Storage(height / tile_rows * apart);
+  alignas(simd_bytes) thread_local Simd packed[2 * depth];
+
   for (int64_t k = 0; k < K; k += depth)
     for (int64_t i = 0; i < M; i += height) {
       const int64_t steps = std::min(depth, K - k), rows = std::min(height, M - i);
       const Scalar* from = A + (transpose_a ? k * lda + i : i * lda + k);
-      if (copy_a)
+      Left left{from, transpose_a ? tile_rows : tile_rows * lda, transpose_a ? 1 : lda, transpose_a ? lda : 1, false};
+      if (copy_a) {
+        left = {copy.data(), apart, 1, tile_rows, false};
         for (int64_t step = 0; step < steps; ++step) {
           const Scalar* row = from + step * lda;
           Scalar* to = copy.data() + step * tile_rows;
@@ -165,17 +177,19 @@ void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_
             else
               std::copy(row + r, row + rows, to);
         }
+      }
       for (int64_t j = 0; j < N; j += panel) {
         const int64_t columns = std::min(panel, N - j);
-        const auto multiply = columns > lanes ? multiply_panel<2> : multiply_panel<1>;
+        const bool wide = columns > lanes;
         const Scalar* b = B + (transpose_b ? j * ldb + k : k * ldb + j);
-        Scalar* c = C + i * ldc + j;
-        if (copy_a)
-          multiply(rows, columns, steps, copy.data(), 1, apart, tile_rows, transpose_b, b, ldb, add || k > 0, c, ldc);
-        else if (transpose_a)
-          multiply(rows, columns, steps, from, 1, tile_rows, lda, transpose_b, b, ldb, add || k > 0, c, ldc);
-        else
-          multiply(rows, columns, steps, from, lda, tile_rows * lda, 1, transpose_b, b, ldb, add || k > 0, c, ldc);
+        int64_t width = ldb;
+        if (transpose_b || columns % lanes || rows > 4 * tile_rows) {  // else too few rows to pay for a copy
+          (wide ? pack<2> : pack<1>)(transpose_b, b, ldb, steps, columns, packed);
+          b = reinterpret_cast<const Scalar*>(packed), width = wide ? panel : lanes;
+        }
+        left.fetch = !transpose_a && j == 0;
+        (wide ? multiply_wide : multiply_narrow)(rows, columns, steps, left, b, width, add || k > 0, C + i * ldc + j,
+                                                 ldc);
       }
     }
 }
@@ -198,6 +212,29 @@ void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, S
 #else
   cblas_sgemm(CblasRowMajor, ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
 #endif
+}
+
+void PackedMatrix::pack(bool transpose, int64_t K, int64_t N, const Scalar* B, int64_t ldb) {
+  rows_ = K, columns_ = N;
+  const int64_t panels = (N + panel - 1) / panel;
+  if (copy_.size() < panels * panel * K) copy_ = Storage(panels * panel * K);
+  for (int64_t j = 0; j < N; j += panel)
+    kernels::pack<2>(transpose, B + (transpose ? j * ldb : j), ldb, K, std::min(panel, N - j),
+                     reinterpret_cast<Simd*>(copy_.data() + j * K));
+}
+
+void PackedMatrix::multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, int64_t lda, bool add, Scalar* C,
+                            int64_t ldc) const {
+  require(K <= rows_ && N <= (columns_ + lanes - 1) / lanes * lanes, "PackedMatrix", "more than was packed");
+  for (int64_t i = 0; K == 0 && !add && i < M; ++i) std::fill_n(C + i * ldc, N, Scalar{0});
+  for (int64_t k = 0; k < K; k += depth)
+    for (int64_t j = 0; j < N; j += panel) {
+      const Left left{A + k, tile_rows * lda, lda, 1, false};
+      const int64_t columns = std::min(panel, N - j);
+      (columns > lanes ? multiply_wide : multiply_narrow)(M, columns, std::min(depth, K - k), left,
+                                                          copy_.data() + j * rows_ + k * panel, panel, add || k > 0,
+                                                          C + j, ldc);
+    }
 }
 
 void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A,

@@ -1,7 +1,7 @@
 #pragma once
 // Matrix products: OpenBLAS on one thread, a kernel of our own for the shapes that layers have, and our parallelism
 // around both.
-#include "core/base.h"
+#include "core/storage.h"
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
@@ -14,6 +14,20 @@ void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, S
 /// long sums differently for different numbers of threads, and the results would differ in their last bits.)
 void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A,
                    const Scalar* B, Scalar beta, Scalar* C);
+
+/// A matrix copied once into the order in which products read it, for several of them.
+class PackedMatrix {
+ public:
+  /// Takes op(B), (K, N).
+  void pack(bool transpose, int64_t K, int64_t N, const Scalar* B, int64_t ldb);
+  /// C (M, N) = A op(B) or C + A op(B), with the first K rows and N columns of op(B) only. There are zeros to the right
+  /// of it, up to a whole SIMD register. Throws if K or N go beyond.
+  void multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, int64_t lda, bool add, Scalar* C, int64_t ldc) const;
+
+ private:
+  Storage copy_;  // panels one after the other, rows_ x panel each
+  int64_t rows_ = 0, columns_ = 0;
+};
 
 /// into[j] += sum over rows i of x[i][j], for x (rows, width): in parallel over columns.
 void add_column_sums(const Scalar* x, int64_t rows, int64_t width, Scalar* into);

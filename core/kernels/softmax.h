@@ -20,18 +20,21 @@ inline Scalar row_sum(const Scalar* x, int64_t n) {
   return sum;
 }
 
-/// y = exp(x - max x) and returns {max x, sum y}. Subtracting the maximum keeps exp from overflowing and cancels in the
-/// quotient. y may be x. A row of -inf gives y = 0, so that nothing to attend to means attending to nothing.
+/// y = exp(scale (x - max x)) and returns {max x, sum y}. Subtracting the maximum keeps exp from overflowing and
+/// cancels in the quotient. y may be x; scale > 0. A row of -inf gives y = 0, so that nothing to attend to means
+/// attending to nothing.
 struct ExpRow {
   Scalar max, sum;
+  /// What makes a softmax of y.
+  Scalar norm() const { return sum == 0 ? 0 : 1 / sum; }
 };
-inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n) {
+inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n, Scalar scale = 1) {
   const Scalar top = row_max(x, n);
   const Scalar origin = top == -std::numeric_limits<Scalar>::infinity() ? 0 : top;
   Scalar sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; ++i) {
-    y[i] = kernels::exp(x[i] - origin);
+    y[i] = kernels::exp(scale * (x[i] - origin));
     sum += y[i];
   }
   return {top, sum};
@@ -39,10 +42,9 @@ inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n) {
 
 /// y = softmax(x).
 inline void softmax_row(const Scalar* x, Scalar* y, int64_t n) {
-  const ExpRow row = exp_row(x, y, n);
-  const Scalar scale = row.sum == 0 ? 0 : 1 / row.sum;
+  const Scalar norm = exp_row(x, y, n).norm();
 #pragma omp simd
-  for (int64_t i = 0; i < n; ++i) y[i] *= scale;
+  for (int64_t i = 0; i < n; ++i) y[i] *= norm;
 }
 
 /// log sum_i exp(x_i)

@@ -24,7 +24,7 @@ using namespace difftensor;
 namespace {
 
 // A few hundred rows of activations fit in a core's cache from one op to the next.
-constexpr int64_t micro_batch_tokens = 1024;
+constexpr int64_t micro_batch_tokens = 256;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 

@@ -24,7 +24,7 @@ using translate::InputError;
 struct Arguments {
   std::string ids_src, ids_tgt, preset = "tiny", attention = "diff", init, save, json;
   int threads = omp_get_num_procs(), steps = 30, warmup = 5;
-  int64_t batch_tokens = 4096, micro_tokens = 512;
+  int64_t batch_tokens = 4096, micro_tokens = 256;
 };
 
 std::vector<translate::Example> read_examples(const Arguments& a) {
