@@ -8,6 +8,7 @@
 
 #include "examples/fast_blas.h"
 #include "examples/translate/commands.h"
+#include "examples/translate/train.h"
 
 int main(int argc, char** argv) {
   ensure_fast_blas(argv);
@@ -22,6 +23,8 @@ int main(int argc, char** argv) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help
     std::fprintf(stderr, "translate: %s (translate --help lists the options)\n", e.what());
     return 2;
+  } catch (const translate::Interrupted& e) {
+    return 128 + e.signal;
   } catch (const std::exception& e) {
     std::fprintf(stderr, "translate: %s\n", e.what());
     return 2;
