@@ -46,7 +46,10 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
   app.add_option("--max-epochs", s.max_epochs, "[2 for a task, 10 for files; no limit with --max-updates]")
       ->group("Training");
   app.add_option("--max-updates", s.max_updates, "stop there")->group("Training");
-  app.add_option("--seed", s.seed, "fixes everything that is random")->group("Training")->capture_default_str();
+  app.add_option("--seed", s.seed, "fixes everything that is random")
+      ->check(CLI::NonNegativeNumber)
+      ->group("Training")
+      ->capture_default_str();
   app.add_flag("--overfit-one-batch", s.overfit_one_batch, "train and validate on one batch: can the model learn?")
       ->group("Training");
   app.add_option("--best-by", s.best_by, "what makes the best model: validation loss or bleu")

@@ -61,120 +61,69 @@ class CatchSignals {
 
 class Trainer {
  public:
+  // A new run, or one that goes on.
   Trainer(const Settings& settings, const std::string& folder, bool resume)
       : s_(settings),
         folder_(folder),
         run_(resume ? reopen() : prepare()),
+        updates_per_epoch_(static_cast<int64_t>(make_batches(train_, s_.batch_tokens, nullptr).size())),
+        total_(total_updates()),
+        schedule_(s_.learning_rate(total_)),
         optimizer_({{model().parameters(), s_.weight_decay}}, s_.lr, {s_.beta1, s_.beta2, s_.eps}),
-        checkpoints_(folder, run_.vocabulary, data_fingerprint(), s_.average) {
-    std::printf(
+        checkpoints_(folder, run_.vocabulary, data_fingerprint(), s_.average),
+        state_(resume ? checkpoints_.load(model(), optimizer_) : TrainingState()),
+        log_(folder + "/train_log.csv",
+             "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds", state_.update),
+        lambda_log_(folder + "/lambda.csv", lambda_header(), state_.update) {
+    if (state_.update > total_)
+      throw InputError(folder + ": the run has made " + std::to_string(state_.update) + " updates already, more than " +
+                       std::to_string(total_));
+    if (!resume) checkpoints_.save(state_, model(), optimizer_);
+    // The config comes last: a folder that has one can be resumed.
+    write_file(folder_ + "/config.json", nlohmann::json(s_).dump(2) + "\n");
+    report(
         "%zu pairs to train on, %zu to validate on; %d subwords; %s attention, %s style, %ld parameters; %d threads\n",
         train_.size(), valid_.size(), run_.vocabulary.size(), s_.attention.c_str(), s_.style.c_str(),
         model().parameter_count(), omp_get_max_threads());
-    if (resume) {
-      state_ = checkpoints_.load(model(), optimizer_);
-      std::printf("going on after update %ld\n", state_.update);
-    } else {
-      checkpoints_.save(state_, model(), optimizer_);
-    }
-    // Now that the last checkpoint has turned out to fit. The config comes last: a folder with one can be resumed.
-    write_file(folder_ + "/config.json", nlohmann::json(s_).dump(2) + "\n");
+    if (resume) report("going on after update %ld\n", state_.update);
   }
 
   void run() {
     const CatchSignals catch_signals;
-    TrainLog log(folder_ + "/train_log.csv",
-                 "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds",
-                 state_.update);
-    TrainLog lambdas(folder_ + "/lambda.csv", lambda_header(), state_.update);
-    double earlier_seconds = 0;
-    for (const auto& fields : log.earlier()) {
-      (fields[0] == "train" ? train_points_ : valid_points_)
-          .push_back({std::stod(fields[2]), std::log(std::stod(fields[4]))});
-      earlier_seconds = std::stod(fields.back());
-    }
-    const int64_t updates_per_epoch = static_cast<int64_t>(make_batches(train_, s_.batch_tokens, nullptr).size());
-    const int64_t total = total_updates(updates_per_epoch);
-    const optim::Schedule schedule = s_.learning_rate(total);
-    Progress progress(total, state_.update);
-    const double start = seconds() - earlier_seconds;
-    double busy = 0;  // seconds, and tokens seen in them, since the last line of the log
-    int64_t tokens = 0;
-
-    while (state_.update < total && !patience_is_over()) {
-      const int64_t epoch = state_.update / updates_per_epoch + 1;
+    // The time of earlier sessions counts.
+    start_ = seconds() - (log_.lines().empty() ? 0 : std::stod(log_.lines().back().back()));
+    Progress progress(total_, state_.update);
+    while (state_.update < total_ && !patience_is_over()) {
+      const int64_t epoch = state_.update / updates_per_epoch_ + 1;
       const std::vector<Batch> batches = epoch_batches(epoch);
-      model().train();
       for (bool epoch_ends = false; !epoch_ends;) {
-        const Batch& batch = batches[static_cast<size_t>(state_.update % updates_per_epoch)];
-        const double began = seconds(), n = static_cast<double>(batch.target_out.size());
-        const int64_t update = state_.update + 1;
-        manual_seed(s_.seed, dropout_stream(update));  // dropout depends on the update, not on the past
-        const Losses losses = forward_backward(batch);
-        const double norm = optim::clip_grad_norm(model().parameters(), s_.clip_norm);
-        // Ten times worse than to guess with closed eyes: it will not come back.
-        if (!(losses.smoothed / n < 10 * std::log(run_.vocabulary.size())) || !std::isfinite(norm))
-          throw astray(update, losses.smoothed / n, norm);
-        optimizer_.set_lr(schedule(update));
-        optimizer_.step();
-        optimizer_.zero_grad();
-
-        state_.update = update;
-        state_.loss += losses.smoothed, state_.nll += losses.nll;
-        state_.targets += static_cast<int64_t>(batch.target_out.size());
-        tokens += batch.tokens, busy += seconds() - began;
-        char status[64];
-        std::snprintf(status, sizeof status, "loss %.3f", losses.smoothed / n);
-        progress.update(update, status);
-        if (update % s_.log_every == 0 || update == total) {
-          const double count = static_cast<double>(state_.targets), rate = static_cast<double>(tokens) / busy;
-          const double loss = state_.loss / count, perplexity = std::exp(state_.nll / count);
+        update(batches[static_cast<size_t>(state_.update % updates_per_epoch_)], progress);
+        epoch_ends = state_.update % updates_per_epoch_ == 0 || state_.update == total_;
+        if (state_.update % s_.log_every == 0 || state_.update == total_) {
           progress.clear();
-          report("epoch %ld  update %ld  loss %.4f  perplexity %.2f  %.0f tokens/s  lr %.2e  gradient norm %.2f\n",
-                 epoch, update, loss, perplexity, rate, optimizer_.lr(), norm);
-          log.line("train,%ld,%ld,%.6f,%.4f,%.0f,%.8f,%.6f,,,%.1f\n", epoch, update, loss, perplexity, rate,
-                   optimizer_.lr(), norm, seconds() - start);
-          train_points_.push_back({static_cast<double>(update), state_.nll / count});
-          state_.loss = state_.nll = 0, state_.targets = tokens = 0, busy = 0;
+          report_training(epoch);
         }
-
-        epoch_ends = update % updates_per_epoch == 0 || update == total;
         if (epoch_ends) {
           progress.clear();
-          const Validation v = validate();
-          if (!std::isfinite(v.loss)) throw astray(update, v.loss, norm);
-          report_validation("epoch " + std::to_string(epoch) + "  update " + std::to_string(update), v,
-                            seconds() - start);
-          log.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f\n", epoch, update, v.loss, std::exp(v.loss), v.bleu.score,
-                   v.exact, seconds() - start);
-          lambdas.line("%ld%s\n", update, v.lambdas.c_str());
-          valid_points_.push_back({static_cast<double>(update), v.loss});
-          write_file(folder_ + "/loss.svg",
-                     loss_chart("Loss per target token (not smoothed)", train_points_, valid_points_));
-          const double score = s_.best_by == "bleu" ? -v.bleu.score : v.loss;
-          ++state_.since_best;
-          if (score < state_.best) {
-            state_.best = score, state_.since_best = 0;
-            save_run_file(folder_ + "/model.safetensors", {model().state_dict(), {}, {}}, run_.vocabulary);
-          }
+          validate_and_keep_best(epoch);
         }
-        if (update == total || (s_.save_every ? update % s_.save_every == 0 : epoch_ends))
+        if (state_.update == total_ || (s_.save_every ? state_.update % s_.save_every == 0 : epoch_ends))
           checkpoints_.save_and_keep(state_, model(), optimizer_);
         else if (stop_signal || epoch_ends)
           checkpoints_.save(state_, model(), optimizer_);
-        if (stop_signal) {
+        if (const int signal = stop_signal) {
           progress.clear();
           report("stopped by %s after update %ld; go on with: translate train --run %s --resume\n",
-                 stop_signal == SIGINT ? "SIGINT" : "SIGTERM", update, folder_.c_str());
-          throw Interrupted{stop_signal};
+                 signal == SIGINT ? "SIGINT" : "SIGTERM", state_.update, folder_.c_str());
+          throw Interrupted{signal};
         }
       }
     }
-    if (state_.update < total)
-      report("no better for %ld validations: training ends before update %ld\n", state_.since_best, total);
+    if (state_.update < total_)
+      report("no better for %ld validations: training ends before update %ld\n", state_.since_best, total_);
     draw_attention();
     average();
-    report("trained for %.1f s, validation and its translations included; the run is in %s\n", seconds() - start,
+    report("trained for %.1f s, validation and its translations included; the run is in %s\n", seconds() - start_,
            folder_.c_str());
   }
 
@@ -241,9 +190,9 @@ class Trainer {
     return batches;
   }
 
-  int64_t total_updates(int64_t updates_per_epoch) const {
+  int64_t total_updates() const {
     if (s_.max_epochs == 0) return s_.max_updates;
-    const int64_t updates = s_.max_epochs * updates_per_epoch;
+    const int64_t updates = s_.max_epochs * updates_per_epoch_;
     return s_.max_updates ? std::min(s_.max_updates, updates) : updates;
   }
 
@@ -258,11 +207,11 @@ class Trainer {
     return fingerprint(bytes);
   }
 
-  std::runtime_error astray(int64_t update, double loss, double norm) const {
+  std::runtime_error astray(int64_t update, double loss) const {
     return std::runtime_error("update " + std::to_string(update) + ": loss " + std::to_string(loss) +
-                              ", gradient norm " + std::to_string(norm) +
-                              ": training has gone astray; try a lower --lr (the last checkpoint is in " + folder_ +
-                              ")");
+                              ", gradient norm " + std::to_string(norm_) +
+                              ": training has gone astray; try a lower --lr (" + folder_ +
+                              " keeps the last checkpoint)");
   }
 
   // Says it on stdout at once.
@@ -273,12 +222,6 @@ class Trainer {
     va_end(arguments);
     if (std::fflush(stdout) != 0)
       throw std::runtime_error(std::string("stdout: cannot write: ") + std::strerror(errno));
-  }
-
-  void report_validation(const std::string& when, const Validation& v, double after) const {
-    report("%s  VALID  loss %.4f  perplexity %.3f  BLEU %.2f  exact match %.1f%%  after %.0f s\n", when.c_str(), v.loss,
-           std::exp(v.loss), v.bleu.score, v.exact, after);
-    for (size_t i = 0; i < v.samples.size(); ++i) print_translation(valid_pairs_[i], v.samples[i]);
   }
 
   // Leaves the mean of the last checkpoints as a model of its own, and says how good it is. The trained model is gone
@@ -293,6 +236,14 @@ class Trainer {
     const Validation v = validate();
     report("average of the last %zu checkpoints  VALID  loss %.4f  perplexity %.3f  BLEU %.2f  exact match %.1f%%\n",
            files.size(), v.loss, std::exp(v.loss), v.bleu.score, v.exact);
+  }
+
+  // The chart is drawn from the log, so that it is the same after a resumption.
+  void draw_loss() const {
+    std::vector<Point> train, valid;
+    for (const auto& fields : log_.lines())
+      (fields[0] == "train" ? train : valid).push_back({std::stod(fields[2]), std::log(std::stod(fields[4]))});
+    write_file(folder_ + "/loss.svg", loss_chart("Loss per target token (not smoothed)", train, valid));
   }
 
   // Every attention that has a lambda, by the name of its parameters.
@@ -315,6 +266,56 @@ class Trainer {
     std::string header = "update";
     for (auto& [name, attention] : differential_attentions()) header += "," + name;
     return header;
+  }
+
+  void update(const Batch& batch, Progress& progress) {
+    const double began = seconds();
+    const int64_t update = state_.update + 1;
+    model().train();
+    manual_seed(s_.seed, dropout_stream(update));  // dropout depends on the update, not on the past
+    const Losses losses = forward_backward(batch);
+    norm_ = optim::clip_grad_norm(model().parameters(), s_.clip_norm);
+    const double loss = losses.smoothed / static_cast<double>(batch.target_out.size());
+    // Ten times worse than to guess with closed eyes: it will not come back.
+    if (!(loss < 10 * std::log(run_.vocabulary.size())) || !std::isfinite(norm_)) throw astray(update, loss);
+    optimizer_.set_lr(schedule_(update));
+    optimizer_.step();
+    optimizer_.zero_grad();
+
+    state_.update = update;
+    state_.loss += losses.smoothed, state_.nll += losses.nll;
+    state_.targets += static_cast<int64_t>(batch.target_out.size());
+    tokens_ += batch.tokens, busy_ += seconds() - began;
+    char status[64];
+    std::snprintf(status, sizeof status, "loss %.3f", loss);
+    progress.update(update, status);
+  }
+
+  void report_training(int64_t epoch) {
+    const double targets = static_cast<double>(state_.targets), rate = static_cast<double>(tokens_) / busy_;
+    const double loss = state_.loss / targets, perplexity = std::exp(state_.nll / targets);
+    report("epoch %ld  update %ld  loss %.4f  perplexity %.2f  %.0f tokens/s  lr %.2e  gradient norm %.2f\n", epoch,
+           state_.update, loss, perplexity, rate, optimizer_.lr(), norm_);
+    log_.line("train,%ld,%ld,%.6f,%.4f,%.0f,%.8f,%.6f,,,%.1f", epoch, state_.update, loss, perplexity, rate,
+              optimizer_.lr(), norm_, seconds() - start_);
+    state_.loss = state_.nll = 0, state_.targets = tokens_ = 0, busy_ = 0;
+  }
+
+  void validate_and_keep_best(int64_t epoch) {
+    const Validation v = validate();
+    report("epoch %ld  update %ld  VALID  loss %.4f  perplexity %.3f  BLEU %.2f  exact match %.1f%%  after %.0f s\n",
+           epoch, state_.update, v.loss, std::exp(v.loss), v.bleu.score, v.exact, seconds() - start_);
+    for (size_t i = 0; i < v.samples.size(); ++i) print_translation(valid_pairs_[i], v.samples[i]);
+    log_.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f", epoch, state_.update, v.loss, std::exp(v.loss), v.bleu.score,
+              v.exact, seconds() - start_);
+    lambda_log_.line("%ld%s", state_.update, v.lambdas.c_str());
+    draw_loss();
+    const double score = s_.best_by == "bleu" ? -v.bleu.score : v.loss;
+    ++state_.since_best;
+    if (score < state_.best) {
+      state_.best = score, state_.since_best = 0;
+      save_run_file(folder_ + "/model.safetensors", {model().state_dict(), {}, {}}, run_.vocabulary);
+    }
   }
 
   // Leaves the gradient of the mean loss per target token of the whole batch.
@@ -359,6 +360,7 @@ class Trainer {
         lambdas[i].second += traces[i].lambda.numel();
       }
     }
+    if (!std::isfinite(nll)) throw astray(state_.update, nll / static_cast<double>(targets));
     std::string means;
     for (size_t i = 0; i < attentions.size(); ++i) {
       attentions[i].second->trace = nullptr;
@@ -436,10 +438,15 @@ class Trainer {
   std::vector<Example> train_, valid_;
   std::vector<Pair> valid_pairs_;
   Translator run_;
+  const int64_t updates_per_epoch_, total_;
+  const optim::Schedule schedule_;
   optim::AdamW optimizer_;
   const Checkpoints checkpoints_;
   TrainingState state_;
-  std::vector<Point> train_points_, valid_points_;
+  TrainLog log_, lambda_log_;
+  double start_ = 0, norm_ = 0;  // when training began; the gradient norm of the last update
+  double busy_ = 0;              // seconds in updates, and tokens seen in them, since the last line of the log
+  int64_t tokens_ = 0;
 };
 
 }  // namespace

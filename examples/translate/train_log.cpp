@@ -37,7 +37,7 @@ TrainLog::TrainLog(const std::string& path, const std::string& header, int64_t u
       std::vector<std::string> values = fields(line);
       if (values.size() != columns.size() || std::atoll(values[update_column].c_str()) > update) continue;
       kept += line + "\n";
-      earlier_.push_back(std::move(values));
+      lines_.push_back(std::move(values));
     }
   }
   write_file(path, kept);
@@ -46,11 +46,16 @@ TrainLog::TrainLog(const std::string& path, const std::string& header, int64_t u
 }
 
 void TrainLog::line(const char* format, ...) {
-  va_list arguments;
+  va_list arguments, again;
   va_start(arguments, format);
-  const bool ok = std::vfprintf(file_.get(), format, arguments) >= 0 && std::fflush(file_.get()) == 0;
+  va_copy(again, arguments);
+  std::string text(static_cast<size_t>(std::vsnprintf(nullptr, 0, format, again)), '\0');
+  std::vsnprintf(text.data(), text.size() + 1, format, arguments);
+  va_end(again);
   va_end(arguments);
-  if (!ok) throw std::runtime_error(path_ + ": cannot write: " + std::strerror(errno));
+  if (std::fprintf(file_.get(), "%s\n", text.c_str()) < 0 || std::fflush(file_.get()) != 0)
+    throw std::runtime_error(path_ + ": cannot write: " + std::strerror(errno));
+  lines_.push_back(fields(text));
 }
 
 }  // namespace translate

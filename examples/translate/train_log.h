@@ -18,12 +18,12 @@ class TrainLog {
   /// Adds a line, and sees to it that it is written. Throws std::runtime_error if it cannot be.
   __attribute__((format(printf, 2, 3))) void line(const char* format, ...);
 
-  /// The lines that were there, cut into fields.
-  const std::vector<std::vector<std::string>>& earlier() const { return earlier_; }
+  /// All lines but the header, cut into fields.
+  const std::vector<std::vector<std::string>>& lines() const { return lines_; }
 
  private:
   std::string path_;
-  std::vector<std::vector<std::string>> earlier_;
+  std::vector<std::vector<std::string>> lines_;
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file_{nullptr, std::fclose};
 };
 
