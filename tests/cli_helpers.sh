@@ -19,6 +19,13 @@ refuses() {
   else fail "$* -> exit $status, wanted 2 and \"$part\"; stderr:"; cat err >&2; fi
 }
 
+# Waits until the command succeeds, but not for ever.
+await() {
+  local tries
+  for ((tries = 0; tries < 3000; ++tries)); do eval "$1" && return; sleep 0.02; done
+  fail "in a minute there was no: $1"
+}
+
 # The last line of a test.
 report() {
   echo "$passed passed, $failed failed"

@@ -54,7 +54,7 @@ check "killed at 20 random moments, the same bits" "same_run straight killed"
 for signal in INT TERM; do
   status=$((128 + $(kill -l $signal)))
   $translate train --run stopped_$signal $long --threads 1 >out 2>/dev/null &
-  until grep -qs 'update 50 ' out; do sleep 0.01; done
+  await "grep -qs 'update 50 ' out"
   kill -$signal $!
   wait $!
   check "SIG$signal: exit code" "[ $? = $status ]"
@@ -100,11 +100,11 @@ refuses_after 'full/train_log.csv: cannot write: No space left' $translate train
 
 cp -r half locked
 flock locked/lock sleep 60 & holder=$!
-until ! flock -n locked/lock true; do sleep 0.01; done
+await '! flock -n locked/lock true'
 refuses "locked: another training is at work" $translate train --run locked $more
 kill $holder; wait $holder 2>/dev/null
 $translate train --run together $small --max-updates 100000 >/dev/null 2>&1 & first=$!
-until [ -e together/config.json ]; do sleep 0.01; done
+await '[ -e together/config.json ]'
 refuses "together: another training is at work" $translate train --run together --resume
 kill -KILL $first; wait $first 2>/dev/null
 
