@@ -26,7 +26,10 @@ class Decoding {
   }
   // log softmax over the next word for every row, after `tokens` were added to the rows.
   Tensor next(const std::vector<int32_t>& tokens) {
-    return log_softmax(model_.logits(model_.step(tokens, position_++, memory_, caches_)));
+    const Tensor log_p = log_softmax(model_.logits(model_.step(tokens, position_++, memory_, caches_)));
+    require(std::all_of(log_p.data(), log_p.data() + log_p.numel(), [](Scalar x) { return std::isfinite(x); }),
+            "decode", "the model's scores are not finite: its parameters are damaged, or its training went astray");
+    return log_p;
   }
   // Goes on with these rows. Rows of one sentence share its encoder keys and values, which are never copied.
   void select(const std::vector<int32_t>& rows) {

@@ -132,6 +132,7 @@ class Transformer : public nn::Module {
 
   const TransformerConfig config;
   /// To look into its layers, as for their attention maps.
+  const TransformerStack& encoder() const { return encoder_; }
   const TransformerStack& decoder() const { return decoder_; }
 
  private:

@@ -8,6 +8,7 @@
 
 #include "core/ops.h"
 #include "core/safetensors.h"
+#include "optim/average.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
@@ -273,4 +274,25 @@ TEST_CASE("set_lr takes effect, in proportion in each group") {
   CHECK(optimizer.lr() == 0.25);
   CHECK(a.item() == Scalar(-0.25));
   CHECK(b.item() == Scalar(-0.125));
+}
+
+TEST_CASE("parameters are averaged") {
+  ParameterAverage average;
+  CHECK_THROWS_AS(average.mean(), std::invalid_argument);
+  average.add({{"a", tensor({1, 2}, {2})}, {"b", tensor({-1}, {1})}});
+  CHECK(average.mean().at("a").values() == std::vector<Scalar>{1, 2});
+  average.add({{"a", tensor({2, 4}, {2})}, {"b", tensor({4}, {1})}});
+  average.add({{"a", tensor({6, 0}, {2})}, {"b", tensor({0}, {1})}});
+  CHECK(average.mean().at("a").values() == std::vector<Scalar>{3, 2});
+  CHECK(average.mean().at("b").values() == std::vector<Scalar>{1});
+  CHECK_THROWS_AS(average.add({{"a", zeros({2})}}), std::invalid_argument);
+  CHECK_THROWS_AS(average.add({{"a", zeros({3})}, {"b", zeros({1})}}), std::invalid_argument);
+  CHECK_THROWS_AS(average.add({{"a", zeros({2})}, {"c", zeros({1})}}), std::invalid_argument);
+  CHECK(average.mean().at("a").values() == std::vector<Scalar>{3, 2});
+
+  // In double: in float, the small ones would be lost beside the large one.
+  ParameterAverage many;
+  many.add({{"w", full({1}, Scalar(1 << 24))}});
+  for (int i = 0; i < 7; ++i) many.add({{"w", ones({1})}});
+  CHECK(many.mean().at("w").item() == Scalar(((1 << 24) + 7) / 8.0));
 }

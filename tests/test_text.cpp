@@ -14,8 +14,11 @@
 #include "examples/translate/bleu.h"
 #include "examples/translate/charts.h"
 #include "examples/translate/corpus.h"
+#include "examples/translate/data.h"
 #include "examples/translate/progress.h"
+#include "examples/translate/settings.h"
 #include "examples/translate/tasks.h"
+#include "examples/translate/train_log.h"
 #include "examples/translate/vocabulary.h"
 
 namespace {
@@ -450,6 +453,78 @@ TEST_CASE("batches follow the seed; without one they are sorted") {
     sorted.insert(sorted.end(), batch.examples.begin(), batch.examples.end());
   const auto key = [&](size_t i) { return std::tuple(examples[i].source.size(), examples[i].target.size(), i); };
   CHECK(std::is_sorted(sorted.begin(), sorted.end(), [&](size_t a, size_t b) { return key(a) < key(b); }));
+}
+
+TEST_CASE("shuffles and dropout never draw the same numbers") {
+  std::set<uint64_t> drawn;
+  for (int64_t n = 1; n <= 1000; ++n)
+    for (const uint64_t stream : {static_cast<uint64_t>(n), shuffle_stream(n), dropout_stream(n)})
+      CHECK(drawn.insert(Random(1, stream).bits()).second);
+}
+
+TEST_CASE("a sentence that is too long is named by its file, line and side") {
+  const TemporaryDirectory directory;
+  const std::vector<Pair> pairs = {{"a b", "b a", 7}, {"a b", "b a b a b a b a", 9}};
+  const Vocabulary vocabulary = Vocabulary::train({"a b", "b a"}, 10);
+  const auto message = [&](const std::vector<Pair>& some, int64_t limit) {
+    return input_error(directory, [&] { encode(some, vocabulary, limit, {"x.en", "x.de"}); });
+  };
+  const size_t longest = vocabulary.encode(pairs[1].target).size() + 1;
+  CHECK(message(pairs, 2).starts_with("x.en:7: the source has "));
+  CHECK(message(pairs, static_cast<int64_t>(longest) - 1) == "x.de:9: the target has " + std::to_string(longest) +
+                                                                 " tokens, more than --max-length " +
+                                                                 std::to_string(longest - 1));
+  CHECK(message(pairs, static_cast<int64_t>(longest)) == "no error");
+}
+
+// --- Settings and logs --------------------------------------------------------------------------------------------
+
+TEST_CASE("settings default to what they are for") {
+  Settings task, files, updates;
+  files.train = "pairs.tsv";
+  updates.max_updates = 7;
+  for (Settings* s : {&task, &files, &updates}) s->resolve();
+  CHECK(task.task == "numbers");
+  CHECK(task.preset == "toy");
+  CHECK(task.max_epochs == 2);
+  CHECK(files.task == "");
+  CHECK(files.preset == "tiny");
+  CHECK(files.dropout == 0.1);
+  CHECK(files.d_model == 128);
+  CHECK(files.heads == 2);
+  CHECK(updates.max_epochs == 0);
+
+  // Resolved settings stay what they are, also on their way through a file.
+  const nlohmann::json once = files;
+  const TemporaryDirectory directory;
+  Settings read = Settings::read(directory.write("config.json", once.dump()));
+  read.resolve();
+  CHECK(nlohmann::json(read) == once);
+
+  read.change({{"preset", "small"}, {"layers", 5}}, "flags");
+  read.resolve();
+  CHECK(read.d_model == 256);
+  CHECK(read.layers == 5);
+  read.change({{"attention", "softmax"}}, "flags");
+  read.resolve();
+  CHECK(read.d_model == 256);
+  CHECK(read.heads == 8);
+}
+
+TEST_CASE("a log is cut back to where a training goes on") {
+  const TemporaryDirectory directory;
+  const std::string path = directory.write("log.csv", "old header\nx,1,a\ny,2,\ntoo,3\nx,4,b\nx,2,c\nx,2,torn");
+  {
+    TrainLog log(path, "kind,update,text", 3);
+    CHECK(log.lines() == std::vector<std::vector<std::string>>{{"x", "1", "a"}, {"y", "2", ""}, {"x", "2", "c"}});
+    log.line("z,%d,%s", 3, std::string(1000, 'd').c_str());
+    CHECK(log.lines().back()[2].size() == 1000);
+  }
+  CHECK(read_file(path) == "kind,update,text\nx,1,a\ny,2,\nx,2,c\nz,3," + std::string(1000, 'd') + "\n");
+  TrainLog fresh(directory.path("new.csv"), "update", 0);
+  CHECK(fresh.lines().empty());
+  CHECK_THROWS_WITH_AS(TrainLog("none/log.csv", "update", 0), "none/log.csv: cannot write: No such file or directory",
+                       std::runtime_error);
 }
 
 // --- What is shown ------------------------------------------------------------------------------------------------

@@ -11,13 +11,13 @@ namespace translate {
 namespace {
 
 struct Arguments {
-  std::string run, source, target;
+  std::string run, model = "best", source, target;
   int beam = 1;
   bool tokenized = false, lowercase = false;
 };
 
 void test(const Arguments& a) {
-  const Translator translator = Translator::load(a.run);
+  const Translator translator = Translator::load(a.run, a.model);
   if (a.source.empty() != a.target.empty()) throw InputError("--src and --tgt go together");
   if (a.source.empty() && translator.settings.task.empty())
     throw InputError(a.run + ": was trained on files, which have no test set: name one with --src and --tgt");
@@ -46,7 +46,7 @@ void test(const Arguments& a) {
 void add_test_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("test", "translate held-out sentences and score the translations");
-  add_decoding_options(*command, a->run, a->beam);
+  add_decoding_options(*command, a->run, a->model, a->beam);
   command->add_option("--src", a->source, "source sentences [a task has its own]");
   command->add_option("--tgt", a->target, "their references");
   command->add_flag("--tokenized", a->tokenized, "the text is tokenised already: tok:none");

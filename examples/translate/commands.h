@@ -19,9 +19,17 @@ inline void add_threads_option(CLI::App& command) {
       ->check(CLI::Range(1, 1024));
 }
 
-/// --run and --beam, for the subcommands that translate.
-inline void add_decoding_options(CLI::App& command, std::string& run, int& beam) {
+/// --run and --model: which parameters of which run.
+inline void add_run_options(CLI::App& command, std::string& run, std::string& model) {
   command.add_option("--run", run, "the run folder")->required();
+  command.add_option("--model", model, "its best, last or average parameters")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"best", "last", "average"}));
+}
+
+/// --run, --model and --beam, for the subcommands that translate.
+inline void add_decoding_options(CLI::App& command, std::string& run, std::string& model, int& beam) {
+  add_run_options(command, run, model);
   command.add_option("--beam", beam, "hypotheses kept; 1: greedy")->capture_default_str()->check(CLI::Range(1, 100));
 }
 

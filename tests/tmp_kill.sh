@@ -1,0 +1,222 @@
+#!/usr/bin/env bash
+# translate train from outside: checkpoints, interruptions and resumption, settings, and every kind of bad input.
+# usage: tests/test_train_cli.sh BUILD_DIR
+. "$(dirname "$0")"/cli_helpers.sh
+export OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive
+
+small="--d-model 16 --ff 16 --layers 1 --task reverse --pairs 300"
+run() { $translate train "$@" >out 2>err; }
+# The same training from its beginning to its end, whatever happened in between? The log's times may differ.
+untimed() { cut -d, -f1-5,7-10 "$1"/train_log.csv; }
+same_run() {
+  local file
+  for file in config.json spm.model model.safetensors last.safetensors lambda.csv loss.svg \
+    $(cd "$1" && ls average.safetensors checkpoints/* 2>/dev/null); do
+    cmp "$1/$file" "$2/$file" || return 1
+  done
+  diff <(cd "$1" && find . | sort) <(cd "$2" && find . | sort) && diff <(untimed "$1") <(untimed "$2")
+}
+
+# --- Checkpoints and their average -------------------------------------------------------------------------------
+long="--d-model 16 --ff 16 --layers 1 --task reverse --pairs 3000 --max-updates 400 --save-every 7 --average 3 --log-every 10 --dropout 0.1 --label-smoothing 0.1 --lr 0.01"
+run --run straight $long || fail "training: $(cat err)"
+check "the last three checkpoints" "[ \"\$(ls straight/checkpoints | tr '\n' ' ')\" = \
+  'update-0000392.safetensors update-0000399.safetensors update-0000400.safetensors ' ]"
+check "the average is told" "grep -qE '^average of the last 3 checkpoints  VALID  loss [0-9.]+ ' out"
+check "lambda of three attentions" "head -1 straight/lambda.csv | \
+  grep -qx 'update,encoder.layers.0.self_attn,decoder.layers.0.self_attn,decoder.layers.0.cross_attn'"
+check "at every validation" "[ \$(wc -l <straight/lambda.csv) = \$((1 + \$(grep -c ^valid, straight/train_log.csv))) ]"
+for model in best last average; do
+  echo 'a b c d e' | $translate translate --run straight --model $model >$model 2>/dev/null || fail "--model $model"
+done
+check "three models" "! cmp -s straight/model.safetensors straight/average.safetensors"
+refuses "--model" $translate translate --run straight --model worst
+cp -r straight nameless; rm nameless/average.safetensors
+refuses "nameless/average.safetensors: no such file" $translate translate --run nameless --model average
+
+# --- Killed and resumed, a training ends with the same bits ------------------------------------------------------
+kills=0
+while [ $kills -lt 20 ]; do
+  if [ -e killed/config.json ]; then arguments="--resume"; else rm -rf killed; arguments=$long; fi
+  $translate train --run killed $arguments >/dev/null 2>&1 &
+  sleep 0.$((RANDOM % 4))$((RANDOM % 10))
+  kill -KILL $! 2>/dev/null
+  wait $! 2>/dev/null
+  case $? in
+    137) kills=$((kills + 1)); tail -1 killed/train_log.csv | cut -d, -f3 >&2 ;;
+    0) ;;  # it came to its end first
+    *) fail "resuming after $kills kills"; break ;;
+  esac
+done
+run --run killed --resume || fail "resuming after kills: $(cat err)"
+check "killed at 20 random moments, the same bits" "same_run straight killed"
+
+for signal in INT TERM; do
+  status=$((128 + $(kill -l $signal)))
+  $translate train --run stopped_$signal $long --threads 1 >out 2>/dev/null &
+  until grep -qs 'update 50 ' out; do sleep 0.01; done
+  kill -$signal $!
+  wait $!
+  check "SIG$signal: exit code" "[ $? = $status ]"
+  check "SIG$signal: says how to go on" \
+    "tail -1 out | grep -qE '^stopped by SIG$signal after update [0-9]+; go on with: translate train --run stopped_$signal --resume$'"
+  run --run stopped_$signal --resume || fail "resuming after SIG$signal: $(cat err)"
+  check "SIG$signal: the same bits" "same_run straight stopped_$signal"
+done
+
+# A torn last line and lines past the checkpoint are written again.
+cp -r stopped_INT torn
+printf 'train,99,9999,1,1,1,1,1,,,1\ntrain,99,99' >>torn/train_log.csv
+run --run torn --resume
+check "the log goes on without a gap or double line" "same_run straight torn"
+
+# --- A full disk, limits, other hands ----------------------------------------------------------------------------
+run --run half $small --max-updates 40 --schedule inverse-sqrt --warmup 5
+cp -r half full
+ln -s /dev/full full/last.safetensors.tmp
+refuses_after() {  # as refuses, but it may have reported progress
+  local part=$1; shift
+  "$@" >out 2>err; local status=$?
+  sed -i '/^OpenBLAS chose/d' err
+  if [ $status = 2 ] && [ "$(wc -l <err)" = 1 ] && grep -qE -- "$part" err; then ok
+  else fail "$* -> exit $status, wanted 2 and \"$part\"; stderr:"; cat err >&2; fi
+}
+more="--resume --max-updates 60"
+refuses_after 'cannot write full/last.safetensors: No space left' $translate train --run full $more
+check "the earlier checkpoint survives a full disk" "cmp -s half/last.safetensors full/last.safetensors"
+run --run full --resume || fail "after a full disk: $(cat err)"
+cp -r half limited
+refuses_after 'cannot write limited/last.safetensors: File too large' \
+  bash -c "ulimit -f $(($(stat -c %s half/model.safetensors) / 1024 + 8)); exec $translate train --run limited $more"
+check "and a limit" "cmp -s half/last.safetensors limited/last.safetensors"
+run --run limited --resume || fail "after a limit: $(cat err)"
+run --run more $small --max-updates 60 --schedule inverse-sqrt --warmup 5
+for run in full limited; do
+  check "$run: goes on with the same bits" \
+    "cmp $run/last.safetensors more/last.safetensors && cmp $run/config.json more/config.json"
+done
+ln -sf /dev/full full/train_log.csv.tmp
+refuses_after 'full/train_log.csv: cannot write: No space left' $translate train --run full --resume
+
+cp -r half locked
+flock locked/lock sleep 60 & holder=$!
+until ! flock -n locked/lock true; do sleep 0.01; done
+refuses "locked: another training is at work" $translate train --run locked $more
+kill $holder; wait $holder 2>/dev/null
+$translate train --run together $small --max-updates 100000 >/dev/null 2>&1 & first=$!
+until [ -e together/config.json ]; do sleep 0.01; done
+refuses "together: another training is at work" $translate train --run together --resume
+kill -KILL $first; wait $first 2>/dev/null
+
+# Nobody but root may write there; root may always.
+cp -r half readonly; chmod a-w readonly readonly/*
+chmod 755 "$dir"
+as_user=; [ "$(id -u)" = 0 ] && as_user="setpriv --reuid 65534 --regid 65534 --clear-groups"
+cp "$translate" ./translate_copy
+refuses "readonly: cannot write into this folder: Permission denied" $as_user ./translate_copy train --run readonly $more
+refuses "readonly/new: cannot make this folder" $as_user ./translate_copy train --run readonly/new $small
+
+refuses "stdout: is closed" bash -c "$translate train --run closed $small --max-updates 1 >&-"
+for command in "train --run filled $small --max-updates 1" "test --run half" "train --help"; do
+  bash -c "$translate $command >/dev/full" 2>err
+  check "a full stdout: $command" "[ $? = 2 ] && grep -q 'stdout: cannot write: No space left' err"
+done
+
+# --- Checkpoints that do not fit ---------------------------------------------------------------------------------
+refuses "nowhere: holds no run to resume" $translate train --run nowhere --resume
+mkdir nothing
+refuses "nothing: holds no run to resume" $translate train --run nothing --resume
+cp -r half wide; sed -i 's/"d_model": 16/"d_model": 32/' wide/config.json
+refuses "wide/last.safetensors: does not fit wide/config.json" $translate train --run wide --resume
+cp -r half words; sed -i 's/"task": "reverse"/"task": "numbers"/' words/config.json
+refuses "words/last.safetensors: the training data are no longer those" $translate train --run words --resume
+run --run german --task numbers --pairs 300 --d-model 16 --ff 16 --layers 1 --max-updates 1
+cp -r half mixed; cp german/spm.model mixed/
+refuses "mixed/last.safetensors: belongs to another vocabulary than spm.model" $translate train --run mixed --resume
+refuses "mixed/model.safetensors: belongs to another vocabulary than spm.model" $translate translate --run mixed
+cp -r half cut; head -c 3000 half/last.safetensors >cut/last.safetensors
+refuses "cut/last.safetensors" $translate train --run cut --resume
+refuses "--resume cannot change lr from 0.003 to 0.5, seed from 1 to 2" \
+  $translate train --run half --resume --lr 0.5 --seed 2 --log-every 1
+run --run wave $small --max-updates 5
+refuses "--resume cannot change max_updates from 5 to 9" $translate train --run wave --resume --max-updates 9
+refuses "half: the run has made 40 updates already, more than 30" $translate train --run half --resume --max-updates 30
+refuses "--config" $translate train --run half --resume --config half/config.json
+mkdir busy; touch busy/notes
+refuses "busy: is not empty" $translate train --run busy $small
+check "resumed at its end, a run stays as it is" \
+  "cp -r half whole && run --run whole --resume && cmp half/last.safetensors whole/last.safetensors"
+
+# --- Training that goes astray, stops early, or learns one batch -------------------------------------------------
+refuses_after '^translate: update [0-9]+: loss [-0-9.naif]+, gradient norm [-0-9.naif]+: training has gone astray' \
+  $translate train --run astray $small --lr 1e20 --weight-decay 0 --warmup 1
+check "and keeps the last checkpoint" "run --run astray --resume --log-every 1; grep -q 'going on after update' out"
+cp -r half broken
+printf '\xff%.0s' {1..64} | dd of=broken/model.safetensors bs=1 conv=notrunc status=none \
+  seek=$(($(stat -c %s broken/model.safetensors) - 64))
+echo 'a b c' >input
+check "a model of NaN" "! $translate translate --run broken <input >out 2>err && [ ! -s out ] && \
+  grep -q 'the model.s scores are not finite' err"
+
+run --run patient $small --lr 1e-9 --best-by bleu --patience 2 --max-epochs 20
+check "patience" "grep -q '^no better for 2 validations: training ends before update' out && \
+  [ \$(grep -c ^valid, patient/train_log.csv) = 3 ]"
+cp -r patient again; run --run again --resume
+check "stays over" "cmp patient/last.safetensors again/last.safetensors"
+run --run again --resume --patience 4
+check "unless there is more" "[ \$(grep -c ^valid, again/train_log.csv) = 5 ]"
+run --run one --overfit-one-batch --task reverse --pairs 500 --batch-tokens 128 --d-model 32 --ff 64 --layers 1 \
+  --max-epochs 4 --warmup 20 --lr 0.01
+check "one batch is learned by heart" "grep VALID out | tail -1 | grep -q 'exact match 100.0%'"
+
+# --- Settings ----------------------------------------------------------------------------------------------------
+cat >settings.json <<<'{"task": "reverse", "pairs": 300, "d_model": 16, "ff": 16, "layers": 1, "lr": 0.002, "max_updates": 2}'
+run --run configured --config settings.json --lr 0.004 --seed 3 || fail "--config: $(cat err)"
+check "file and flags, flags winning" "grep -q '\"lr\": 0.004,' configured/config.json && \
+  grep -q '\"pairs\": 300,' configured/config.json && grep -q '\"beta2\": 0.98,' configured/config.json"
+run --run repeated --config configured/config.json
+check "a run's config repeats it" "cmp configured/last.safetensors repeated/last.safetensors"
+run --run other --config configured/config.json --preset toy --attention softmax --layers 1
+check "a preset's flag brings its sizes" "grep -q '\"d_model\": 128,' other/config.json && grep -q '\"heads\": 4,' other/config.json"
+for bad in '{"lr": "fast"}|"lr" must be a number, not "fast"' '{"warmup": 2.5}|"warmup" must be a whole number, not 2.5' \
+  '{"seed": -1}|"seed" must be a whole number, not negative, not -1' '{"speed": 1}|"speed" is no setting' \
+  '{"vocab_size": 5000000000}|"vocab_size": 5000000000 is too large' '[1]|not a JSON object' '{"lr":|not a JSON object'; do
+  echo "${bad%%|*}" >bad.json
+  refuses "bad.json: ${bad#*|}" $translate train --run new --config bad.json
+done
+cp -r half damaged; sed -i 's/"heads": 2/"heads": "two"/' damaged/config.json
+refuses 'damaged/config.json: "heads" must be a whole number, not "two"' $translate translate --run damaged
+
+printf 'one\teins\ntwo\tzwei\nthree\tdrei\nfour\tvier\n' >pairs.tsv
+cut -f1 pairs.tsv >src; cut -f2 pairs.tsv >tgt
+train="$translate train --run new --max-updates 1"
+refuses "--task and files to train on" $train --train pairs.tsv --task numbers
+refuses "--train and --train-src" $train --train pairs.tsv --train-tgt tgt
+refuses "--valid and --valid-src" $train --train pairs.tsv --valid pairs.tsv --valid-src src
+refuses "files to validate on need files to train on" $train --valid pairs.tsv
+refuses "files to validate on need files to train on" $train --task numbers --valid-src src --valid-tgt tgt
+for bad in "--label-smoothing 1" "--label-smoothing -0.5" "--dropout nan" "--beta1 1" "--beta2 -0.1"; do
+  refuses "must be in [0, 1)" $train $bad
+done
+for bad in "--lr inf" "--lr nan" "--lr 0" "--clip-norm inf" "--eps 0"; do
+  refuses "must be positive and finite" $train $bad
+done
+refuses "--weight-decay -1: must be" $train --weight-decay -1
+refuses "--vocab-size -5: must be at least 1" $train --vocab-size -5
+refuses "--patience -1: must be at least 0" $train --patience -1
+refuses "--d-model -16: must be at least 0" $train --d-model -16
+refuses "--best-by luck" $train --best-by luck
+refuses "--seed" $train --seed -1
+
+# A sentence that is too long is named by its own line, though pairs were held out before it, and its own file.
+for i in $(seq 300); do echo "word $i"; done >long.src
+cp long.src long.tgt; sed -i '250s/$/ and this is far too long/' long.tgt
+refuses "long.tgt:250: the target has" $train --train-src long.src --train-tgt long.tgt --max-length 8
+paste long.tgt long.src >long.tsv
+refuses "long.tsv:250: the source has" $train --train long.tsv --max-length 8
+cp long.src short.src
+refuses "long.tgt:250: the target has" \
+  $train --train-src long.src --train-tgt long.src --valid-src long.src --valid-tgt long.tgt --max-length 8
+check "nothing was written" "[ ! -e new ]"
+
+report
