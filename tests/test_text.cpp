@@ -8,14 +8,17 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <string_view>
 #include <tuple>
 
 #include "examples/translate/batches.h"
 #include "examples/translate/bleu.h"
 #include "examples/translate/charts.h"
+#include "examples/translate/chrf.h"
 #include "examples/translate/corpus.h"
 #include "examples/translate/progress.h"
 #include "examples/translate/tasks.h"
+#include "examples/translate/unicode.h"
 #include "examples/translate/vocabulary.h"
 
 namespace {
@@ -377,6 +380,71 @@ TEST_CASE("BLEU is sacreBLEU's") {
     const std::string line = corpus_bleu(row.hypotheses, row.references, row.options).format();
     CHECK(line.substr(line.find(" = ") + 3) == row.expected);
   }
+}
+
+TEST_CASE("chrF is sacreBLEU's") {
+  struct Row {
+    const char *hypothesis, *reference, *score;
+  };
+  for (const Row& row : std::vector<Row>{{"the the the", "the cat is", "15.45"},
+                                         {"die Katzen", "die Katze", "96.17"},
+                                         {"日本 語", "日本語です", "53.35"},
+                                         {"e\u0301té", "été", "36.01"},
+                                         {"a", "abcdefgh", "15.15"},
+                                         {"ab", "ab", "100.00"},
+                                         {"abc", "xyz", "0.00"},
+                                         {"", "a b", "0.00"},
+                                         {"a b", "", "0.00"},
+                                         {"", "", "0.00"}})
+    CHECK(corpus_chrf({row.hypothesis}, {row.reference}).format() ==
+          std::string("chrF2|nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:difftensor = ") + row.score);
+  CHECK_THROWS_AS(corpus_chrf({"a"}, {}), std::invalid_argument);
+  CHECK(corpus_chrf({}, {}).score == 0);
+}
+
+TEST_CASE("a test set's lines are those of sacrebleu --confidence") {
+  const std::vector<std::string> hypotheses = {"Ein Mann fährt Rad.",
+                                               "Zwei Hunde spielen im Schnee.",
+                                               "",
+                                               "Das kostet 3,50 €, oder?",
+                                               "Eine Frau, die liest",
+                                               "ΟΔΟΣ „quer“ 5-3",
+                                               "Kinder spielen am Strand."},
+                                 references = {"Ein Mann fährt auf einem Rad.",
+                                               "Zwei Hunde spielen im tiefen Schnee.",
+                                               "Nichts.",
+                                               "Das kostet 3.50 €, nicht wahr?",
+                                               "Eine Frau liest.",
+                                               "οδος „quer“ 5-4",
+                                               "Kinder spielen am Strand."};
+  const auto bleu = [&](bool lowercase, bool tokenize) {
+    return corpus_bleu(hypotheses, references, {lowercase, tokenize, /*confidence=*/true}).format();
+  };
+  CHECK(bleu(false, true) ==
+        "BLEU|nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|version:difftensor = 36.44 "
+        "(μ = 35.47 ± 22.84) 81.8/59.3/33.3/20.0 (BP = 0.859 ratio = 0.868 hyp_len = 33 ref_len = 38)");
+  CHECK(bleu(true, true) ==
+        "BLEU|nrefs:1|bs:1000|seed:12345|case:lc|eff:no|tok:13a|smooth:exp|version:difftensor = 41.48 "
+        "(μ = 40.67 ± 24.28) 84.8/63.0/38.1/26.7 (BP = 0.859 ratio = 0.868 hyp_len = 33 ref_len = 38)");
+  CHECK(bleu(false, false) ==
+        "BLEU|nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:none|smooth:exp|version:difftensor = 37.49 "
+        "(μ = 36.63 ± 25.83) 72.0/47.4/38.5/28.6 (BP = 0.852 ratio = 0.862 hyp_len = 25 ref_len = 29)");
+  CHECK(corpus_chrf(hypotheses, references, {false, true}).format() ==
+        "chrF2|nrefs:1|bs:1000|seed:12345|case:mixed|eff:yes|nc:6|nw:0|space:no|version:difftensor = 63.67 "
+        "(μ = 63.06 ± 15.95)");
+  CHECK(corpus_chrf(hypotheses, references, {true, true}).format() ==
+        "chrF2|nrefs:1|bs:1000|seed:12345|case:lc|eff:yes|nc:6|nw:0|space:no|version:difftensor = 67.20 "
+        "(μ = 66.79 ± 16.27)");
+}
+
+TEST_CASE("whitespace and case are Python's") {
+  using Words = std::vector<std::string_view>;
+  CHECK(split("") == Words{});
+  CHECK(split(" \t\u00a0") == Words{});
+  CHECK(split(" ein\u3000Haus\x1c""am  See ") == Words{"ein", "Haus", "am", "See"});
+  CHECK(split("null\u200bbreit") == Words{"null\u200bbreit"});
+  CHECK(to_lower("ÄẞǅⒶ İ ΟΔΟΣ, Σ. ΣΑΣ'") == "äßǆⓐ i\u0307 οδος, σ. σας'");
+  CHECK(to_lower(std::string("A\0B", 3)) == std::string("a\0b", 3));
 }
 
 // --- Batches ------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 #include <memory>
 
 #include "examples/translate/bleu.h"
+#include "examples/translate/chrf.h"
 #include "examples/translate/commands.h"
 #include "examples/translate/data.h"
 #include "examples/translate/run.h"
@@ -11,7 +12,7 @@ namespace translate {
 namespace {
 
 struct Arguments {
-  std::string run, source, target;
+  std::string run, source, target, out;
   int beam = 1;
   bool tokenized = false, lowercase = false;
 };
@@ -32,9 +33,15 @@ void test(const Arguments& a) {
   const std::vector<std::string> found = translator.translate(sources, a.beam, a.source.empty() ? "test" : a.source);
   size_t exact = 0;
   for (size_t i = 0; i < pairs.size(); ++i) exact += found[i] == references[i];
+  if (!a.out.empty()) {
+    std::string lines;
+    for (const std::string& translation : found) lines += translation + '\n';
+    write_file(a.out, lines);
+  }
   for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i) print_translation(pairs[i], found[i]);
-  const Bleu bleu = corpus_bleu(found, references, {a.lowercase, !a.tokenized});
-  std::printf("%s\n", bleu.format().c_str());
+  const Bleu bleu = corpus_bleu(found, references, {a.lowercase, !a.tokenized, /*confidence=*/true});
+  const Chrf chrf = corpus_chrf(found, references, {a.lowercase, /*confidence=*/true});
+  std::printf("%s\n%s\n", bleu.format().c_str(), chrf.format().c_str());
   if (bleu.sys_len == static_cast<int64_t>(pairs.size()))
     std::printf("(BLEU compares runs of up to four words; these translations are of one word each)\n");
   std::printf("exact match: %zu of %zu (%.1f%%)\n", exact, pairs.size(),
@@ -49,6 +56,7 @@ void add_test_command(CLI::App& app) {
   add_decoding_options(*command, a->run, a->beam);
   command->add_option("--src", a->source, "source sentences [a task has its own]");
   command->add_option("--tgt", a->target, "their references");
+  command->add_option("--out", a->out, "write the translations into this file");
   command->add_flag("--tokenized", a->tokenized, "the text is tokenised already: tok:none");
   command->add_flag("--lowercase", a->lowercase, "case:lc");
   add_threads_option(*command);
