@@ -12,16 +12,16 @@ namespace translate {
 namespace {
 
 struct Arguments {
-  std::string run, source, target, out;
-  int beam = 1;
+  DecodingArguments decoding;
+  std::string source, target, out;
   bool tokenized = false, lowercase = false;
 };
 
 void test(const Arguments& a) {
-  const Translator translator = Translator::load(a.run);
+  const Translator translator = Translator::load(a.decoding.run);
   if (a.source.empty() != a.target.empty()) throw InputError("--src and --tgt go together");
   if (a.source.empty() && translator.settings.task.empty())
-    throw InputError(a.run + ": was trained on files, which have no test set: name one with --src and --tgt");
+    throw InputError(a.decoding.run + ": was trained on files, which have no test set: name one with --src and --tgt");
   Settings drawn = translator.settings;
   drawn.pairs = 1;  // the held-out pairs are the same however many are drawn for training
   const std::vector<Pair> pairs = a.source.empty() ? load_pairs(drawn).test : read_parallel(a.source, a.target);
@@ -30,7 +30,8 @@ void test(const Arguments& a) {
     sources.push_back(pair.source);
     references.push_back(pair.target);
   }
-  const std::vector<std::string> found = translator.translate(sources, a.beam, a.source.empty() ? "test" : a.source);
+  const std::vector<std::string> found =
+      translator.translate(sources, a.decoding.options, a.source.empty() ? "test" : a.source);
   size_t exact = 0;
   for (size_t i = 0; i < pairs.size(); ++i) exact += found[i] == references[i];
   if (!a.out.empty()) {
@@ -53,7 +54,7 @@ void test(const Arguments& a) {
 void add_test_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("test", "translate held-out sentences and score the translations");
-  add_decoding_options(*command, a->run, a->beam);
+  add_decoding_options(*command, a->decoding);
   command->add_option("--src", a->source, "source sentences [a task has its own]");
   command->add_option("--tgt", a->target, "their references");
   command->add_option("--out", a->out, "write the translations into this file");

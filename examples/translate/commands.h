@@ -5,6 +5,8 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "models/decode.h"
+
 namespace translate {
 
 void add_train_command(CLI::App& app);      // command_train.cpp
@@ -19,10 +21,25 @@ inline void add_threads_option(CLI::App& command) {
       ->check(CLI::Range(1, 1024));
 }
 
-/// --run and --beam, for the subcommands that translate.
-inline void add_decoding_options(CLI::App& command, std::string& run, int& beam) {
-  command.add_option("--run", run, "the run folder")->required();
-  command.add_option("--beam", beam, "hypotheses kept; 1: greedy")->capture_default_str()->check(CLI::Range(1, 100));
+/// What the subcommands that translate have in common.
+struct DecodingArguments {
+  std::string run;
+  difftensor::models::DecodeOptions options;
+};
+
+/// --run, --beam, --length-penalty and --batch-size.
+inline void add_decoding_options(CLI::App& command, DecodingArguments& a) {
+  command.add_option("--run", a.run, "the run folder")->required();
+  command.add_option("--beam", a.options.beam, "hypotheses kept open; 1: greedy search")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 100));
+  command
+      .add_option("--length-penalty", a.options.length_penalty,
+                  "alpha: beam search looks for the largest log P / length^alpha; more makes longer translations")
+      ->capture_default_str();
+  command.add_option("--batch-size", a.options.batch_size, "sentences translated together")
+      ->capture_default_str()
+      ->check(CLI::Range(1, 10000));
 }
 
 }  // namespace translate

@@ -205,7 +205,7 @@ class Trainer {
       sources.push_back(valid_pairs_[i].source);
       references.push_back(valid_pairs_[i].target);
     }
-    std::vector<std::string> found = run_.translate(sources, 1, "validation");
+    std::vector<std::string> found = run_.translate(sources, {}, "validation");
     const Bleu bleu = corpus_bleu(found, references);
     double exact = 0;
     for (size_t i = 0; i < found.size(); ++i) exact += found[i] == references[i];
