@@ -76,6 +76,7 @@ test: deps
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
+	tests/test_eval_cli.sh $(BUILD)
 
 FILES ?= $(wildcard tests/golden/*.safetensors)
 golden: $(BUILD)/golden_f64 $(BUILD)/golden_f32
@@ -88,6 +89,7 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
+	tests/test_eval_cli.sh $(BUILD)
 
 # --- Setting up ---------------------------------------------------------------------------------------------------
 PACKAGES = g++ pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev

@@ -1,25 +1,7 @@
 #!/usr/bin/env bash
 # The translate program from outside: a whole small run, and every kind of bad input.
 # usage: tests/test_cli.sh BUILD_DIR
-set -u
-translate=$(realpath "$1")/translate
-dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
-cd "$dir"
-passed=0 failed=0
-
-ok() { passed=$((passed + 1)); }
-fail() { failed=$((failed + 1)); echo "FAILED: $*" >&2; }
-check() { if eval "$2"; then ok; else fail "$1"; fi; }
-
-# refuses "a part of the message" command...: exit code 2, one line on stderr that has the part, and nothing on stdout.
-refuses() {
-  local part=$1 status; shift
-  "$@" >out 2>err </dev/null; status=$?
-  sed -i '/^OpenBLAS chose/d' err
-  if [ $status = 2 ] && [ "$(wc -l <err)" = 1 ] && [ ! -s out ] && grep -qF -- "$part" err; then ok
-  else fail "$* -> exit $status, wanted 2 and \"$part\"; stderr:"; cat err >&2; fi
-}
+source "$(dirname "$0")/cli.sh"
 
 small="--d-model 16 --ff 16 --layers 1 --log-every 5"
 
@@ -101,5 +83,4 @@ refuses "have no test set" $translate test --run files
 yes 'a b c d' | head -200 | tr '\n' ' ' >long
 check "an over-long sentence on stdin" "! $translate translate --run run <long >out 2>err && grep -q 'stdin:1: a sentence of' err && [ ! -s out ]"
 
-echo "$passed passed, $failed failed"
-[ $failed = 0 ]
+report

@@ -55,13 +55,17 @@ void add_test_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("test", "translate held-out sentences and score the translations");
   add_decoding_options(*command, a->decoding);
-  command->add_option("--src", a->source, "source sentences [a task has its own]");
-  command->add_option("--tgt", a->target, "their references");
+  command->add_option("--src", a->source, "sentences to translate, one a line [a task has its own]");
+  command->add_option("--tgt", a->target, "their references, line for line");
   command->add_option("--out", a->out, "write the translations into this file");
-  command->add_flag("--tokenized", a->tokenized, "the text is tokenised already: tok:none");
-  command->add_flag("--lowercase", a->lowercase, "case:lc");
+  command->add_flag("--tokenized", a->tokenized, "the text has spaces between its tokens already: tok:none");
+  command->add_flag("--lowercase", a->lowercase, "compare without case: case:lc");
   add_threads_option(*command);
   command->callback([a] { test(*a); });
+  command->footer(
+      "BLEU and chrF2 are sacreBLEU's, with 95% intervals from 1,000 resamples of the test set. Examples:\n"
+      "  translate test --run runs/numbers\n"
+      "  translate test --run runs/mine --beam 5 --src test.en --tgt test.de --out test.translated");
 }
 
 }  // namespace translate

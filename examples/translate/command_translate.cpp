@@ -59,7 +59,7 @@ void add_translate_command(CLI::App& app) {
   command
       ->add_option("--n-best", a->n_best,
                    "print so many translations of each line: its number, text and score, with ||| between")
-      ->check(CLI::Range(1, 100));
+      ->check(range(1, 100));
   add_threads_option(*command);
   command->callback([a] { translate_stdin(*a); });
   command->footer(

@@ -13,12 +13,15 @@ void add_train_command(CLI::App& app);      // command_train.cpp
 void add_translate_command(CLI::App& app);  // command_translate.cpp
 void add_test_command(CLI::App& app);       // command_test.cpp
 
+/// Whole numbers in this range; the help does not repeat it.
+inline CLI::Validator range(int least, int most) { return CLI::Range(least, most).description(""); }
+
 /// --threads, which every subcommand that computes has.
 inline void add_threads_option(CLI::App& command) {
   command
       .add_option_function<int>("--threads", omp_set_num_threads,
                                 "[all cores]; the results have the same bits with any number")
-      ->check(CLI::Range(1, 1024));
+      ->check(range(1, 1024));
 }
 
 /// What the subcommands that translate have in common.
@@ -32,14 +35,14 @@ inline void add_decoding_options(CLI::App& command, DecodingArguments& a) {
   command.add_option("--run", a.run, "the run folder")->required();
   command.add_option("--beam", a.options.beam, "hypotheses kept open; 1: greedy search")
       ->capture_default_str()
-      ->check(CLI::Range(1, 100));
+      ->check(range(1, 100));
   command
       .add_option("--length-penalty", a.options.length_penalty,
                   "alpha: beam search looks for the largest log P / length^alpha; more makes longer translations")
       ->capture_default_str();
   command.add_option("--batch-size", a.options.batch_size, "sentences translated together")
       ->capture_default_str()
-      ->check(CLI::Range(1, 10000));
+      ->check(range(1, 10000));
 }
 
 }  // namespace translate

@@ -1,0 +1,24 @@
+# What the tests of the command line share: the program, a folder of their own, and how to check. Source it with the build
+# folder as $1.
+set -u
+translate=$(realpath "$1")/translate
+dir=$(mktemp -d)
+trap 'rm -rf "$dir"' EXIT
+cd "$dir"
+passed=0 failed=0
+
+ok() { passed=$((passed + 1)); }
+fail() { failed=$((failed + 1)); echo "FAILED: $*" >&2; }
+check() { if eval "$2"; then ok; else fail "$1"; fi; }
+
+# refuses "a part of the message" command...: exit code 2, one line on stderr that has the part, and nothing on stdout.
+refuses() {
+  local part=$1 status; shift
+  "$@" >out 2>err </dev/null; status=$?
+  sed -i '/^OpenBLAS chose/d' err
+  if [ $status = 2 ] && [ "$(wc -l <err)" = 1 ] && [ ! -s out ] && grep -qF -- "$part" err; then ok
+  else fail "$* -> exit $status, wanted 2 and \"$part\"; stderr:"; cat err >&2; fi
+}
+
+# Says how it went; fails if a check did.
+report() { echo "$passed passed, $failed failed"; [ $failed = 0 ]; }

@@ -1,0 +1,76 @@
+#!/usr/bin/env bash
+# What happens around a trained model, from outside: decoding, scores, help.
+# usage: tests/test_eval_cli.sh BUILD_DIR
+source "$(dirname "$0")/cli.sh"
+
+$translate train --run run --task reverse --pairs 400 --max-updates 20 --d-model 16 --ff 16 --layers 1 --threads 2 \
+  >/dev/null 2>&1 || fail "training"
+run="translate --run run --threads 2"
+
+# --- Decoding -----------------------------------------------------------------------------------------------------
+printf 'a b c\n \t\n\nx y z w\nd e f\n' >input
+$translate $run --beam 4 --n-best 3 <input >best 2>/dev/null
+check "n-best lines" "! grep -qvE '^[0-4] \|\|\| .* \|\|\| -?[0-9]+\.[0-9]{4}$' best"
+check "a blank line has one empty translation" "[ \"\$(grep '^[12] ' best)\" = $'1 |||  ||| 0.0000\n2 |||  ||| 0.0000' ]"
+check "the best first" "awk -F' [|][|][|] ' '\$1 == line && \$3 > score { exit 1 } { line = \$1; score = \$3 }' best"
+$translate $run --beam 4 <input >plain 2>/dev/null
+check "plain output is the best of them" \
+  "cmp -s plain <(awk -F' [|][|][|] ' '\$1 != line { print \$2 } { line = \$1 }' line=-1 best)"
+for size in 1 2; do
+  $translate $run --beam 4 --n-best 3 --batch-size $size <input 2>/dev/null | cut -d'|' -f1-4 >batched
+  check "the same in batches of $size" "cmp -s batched <(cut -d'|' -f1-4 best)"
+done
+$translate $run --beam 4 --n-best 1 --length-penalty 0 <input 2>/dev/null >sums
+check "alpha = 0 scores log P, which is lower" "paste -d'|' sums <(awk '!seen[\$1]++' best) | awk -F'|' '\$7 > \$14 { exit 1 }'"
+refuses "--n-best 3 needs a --beam" $translate $run --n-best 3
+refuses "length penalty nan" $translate $run --beam 2 --length-penalty nan
+refuses "length penalty -1" $translate $run --beam 2 --length-penalty -1
+refuses "--batch-size" $translate $run --batch-size 0
+
+# A terminal: each line is answered before the next is typed, and a bad one does not end the session.
+mkfifo keys
+TERM=dumb script -qefc "$translate $run 2>&1" typed <keys >/dev/null 2>&1 &
+session=$!
+exec 3>keys
+answered() { for _ in $(seq 200); do [ "$(tr -d '\r' <typed 2>/dev/null | grep -cxF -- "$1")" -ge "$2" ] && return; sleep 0.1; done; false; }
+echo 'a b c' >&3
+check "answered at once" "answered \"$($translate $run <<<'a b c' 2>/dev/null)\" 1"
+printf 'a \377 b\n' >&3
+check "told what is wrong" "answered 'translate: stdin:2: this is not valid UTF-8' 1"
+echo 'x y z w' >&3
+check "and it goes on" "answered \"$($translate $run <<<'x y z w' 2>/dev/null)\" 1"
+printf '\004' >&3
+exec 3>&-
+wait $session
+check "ended by ^D with exit code 0" "[ $? = 0 ]"
+
+# --- Scores -------------------------------------------------------------------------------------------------------
+test="$translate test --run run --threads 2"
+$test --out translations >scores 2>/dev/null
+check "--out has a line for each" "[ \$(wc -l <translations) = 1000 ]"
+check "chrF line" "grep -qE '^chrF2\|nrefs:1\|bs:1000\|seed:12345\|case:mixed\|eff:yes\|nc:6\|nw:0\|space:no\|version:\S+ = [0-9.]+ \(μ = [0-9.]+ ± [0-9.]+\)$' scores"
+head -3 input | tr ' \t' 'xx' | sed 's/^$/y/' >src; cp src tgt
+check "signatures follow the options" "$test --src src --tgt tgt --tokenized --lowercase 2>/dev/null | grep -c 'case:lc.*tok:none\|chrF2.*case:lc' | grep -qx 2"
+head -2 src >shorter
+refuses "src has 3 lines, but shorter has 2" $test --src src --tgt shorter
+refuses "missing: cannot open" $test --src missing --tgt tgt
+refuses "--src and --tgt go together" $test --src src
+refuses "none/out" $test --src src --tgt tgt --out none/out
+
+# --- Help, mistakes, and output that cannot be written ------------------------------------------------------------
+refuses "--atention: unknown; did you mean --attention?" $translate train --run new --atention diff
+refuses "--batch_tokens: unknown; did you mean --batch-tokens?" $translate train --run new --batch_tokens=512
+refuses "--bea: unknown; did you mean --beam?" $translate $run --bea 4
+refuses "trian: unknown; did you mean train?" $translate trian --run new
+refuses "--zzzzzz: unknown (translate test --help" $test --zzzzzz
+for command in train translate test; do
+  check "$command --help" "$translate $command --help | grep -q -- '--run'"
+done
+if [ -e /dev/full ]; then
+  $translate $run <input >/dev/full 2>err; check "full disk: exit 2" "[ $? = 2 ]"
+  check "full disk: said so" "grep -q 'standard output: cannot write: No space left on device' err"
+  $translate --help >/dev/full 2>/dev/null; check "full disk, help: exit 2" "[ $? = 2 ]"
+fi
+$translate $run <input >&- 2>err; check "closed output: exit 2" "[ $? = 2 ] && grep -q 'standard output is closed' err"
+
+report
