@@ -57,6 +57,22 @@ refuses "missing: cannot open" $test --src missing --tgt tgt
 refuses "--src and --tgt go together" $test --src src
 refuses "none/out" $test --src src --tgt tgt --out none/out
 
+# --- Runs side by side --------------------------------------------------------------------------------------------
+$translate train --run soft --task reverse --pairs 400 --max-updates 10 --d-model 16 --ff 16 --layers 1 --threads 2 \
+  --attention softmax >/dev/null 2>&1 || fail "training"
+$translate compare run soft >table 2>/dev/null
+check "a row for each run" "grep -qE '^run +diff +[0-9]+ +20 +[0-9.]+ +[0-9.]+ +[0-9]+$' table && grep -qE '^soft +softmax +[0-9]+ +10 ' table"
+check "its perplexity is the log's best" \
+  "grep -q \" \$(awk -F, '\$1 == \"valid\" { printf \"%.3f\\n\", \$5 }' run/train_log.csv | sort -g | head -1) \" table"
+check "compare.svg" "grep -q '>soft [0-9.]*</text>' compare.svg"
+check "a picture of its own" "$translate compare run --svg other.svg 2>/dev/null | grep -q other.svg && [ -s other.svg ]"
+mkdir half && cp run/config.json half && head -1 run/train_log.csv >half/train_log.csv
+check "a run that has just begun" "$translate compare half 2>/dev/null | grep -qE '^half +diff( +-){5}$'"
+refuses "nowhere: no such run folder" $translate compare run nowhere
+refuses "half/train_log.csv:2" eval 'echo train,1 >>half/train_log.csv; '"$translate compare half"
+refuses "none/x.svg" $translate compare run --svg none/x.svg
+refuses "runs is required" $translate compare
+
 # --- Help, mistakes, and output that cannot be written ------------------------------------------------------------
 refuses "--atention: unknown; did you mean --attention?" $translate train --run new --atention diff
 refuses "--batch_tokens: unknown; did you mean --batch-tokens?" $translate train --run new --batch_tokens=512

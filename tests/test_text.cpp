@@ -16,6 +16,7 @@
 #include "examples/translate/charts.h"
 #include "examples/translate/chrf.h"
 #include "examples/translate/corpus.h"
+#include "examples/translate/history.h"
 #include "examples/translate/progress.h"
 #include "examples/translate/tasks.h"
 #include "examples/translate/unicode.h"
@@ -441,7 +442,8 @@ TEST_CASE("whitespace and case are Python's") {
   using Words = std::vector<std::string_view>;
   CHECK(split("") == Words{});
   CHECK(split(" \t\u00a0") == Words{});
-  CHECK(split(" ein\u3000Haus\x1c""am  See ") == Words{"ein", "Haus", "am", "See"});
+  CHECK(split(" ein\u3000Haus\x1c"
+              "am  See ") == Words{"ein", "Haus", "am", "See"});
   CHECK(split("null\u200bbreit") == Words{"null\u200bbreit"});
   CHECK(to_lower("ÄẞǅⒶ İ ΟΔΟΣ, Σ. ΣΑΣ'") == "äßǆⓐ i\u0307 οδος, σ. σας'");
   CHECK(to_lower(std::string("A\0B", 3)) == std::string("a\0b", 3));
@@ -523,15 +525,29 @@ TEST_CASE("batches follow the seed; without one they are sorted") {
 // --- What is shown ------------------------------------------------------------------------------------------------
 
 TEST_CASE("charts are well formed whatever they show") {
-  std::vector<Point> train;
-  for (int i = 0; i < 100'000; ++i) train.push_back({i + 1.0, i % 1000 ? 10.0 / (1 + i) : NAN});
-  const std::string chart = loss_chart("a < b & \"c\"", train, {{5, 2}, {10, INFINITY}});
+  TrainingHistory history;
+  for (int i = 0; i < 100'000; ++i) history.train_loss.push_back({i + 1.0, i % 1000 ? 10.0 / (1 + i) : NAN});
+  history.valid_loss = {{5, 2}, {10, INFINITY}};
+  history.lambda = {
+      {"decoder.layers.0.cross_attn", {{5, 0.2}}}, {"decoder.layers.11.cross_attn", {{5, 0.3}}}, {"x", {{5, 9}}}};
+  const std::string chart = training_chart("a < b & \"c\"", history);
   CHECK(contains(chart, "a &lt; b &amp; &quot;c&quot;"));
+  CHECK(contains(chart, "loss per target token (logarithmic)"));  // 10 to 0.0001
+  CHECK(contains(chart, ">decoder cross<"));
+  CHECK(contains(chart, ">12<"));
+  CHECK(!contains(chart, "gradient norm"));
   CHECK(!contains(chart, "nan"));
   CHECK(!contains(chart, "inf"));
   CHECK(chart.size() < 50'000);
-  CHECK(loss_chart("empty", {}, {}).ends_with("</svg>\n"));
-  CHECK(loss_chart("one point", {{1, 3}}, {}).ends_with("</svg>\n"));
+  const std::string empty = training_chart("empty", {});
+  CHECK(contains(empty, "gradient norm"));
+  CHECK(!contains(empty, "nan"));
+  CHECK(!contains(empty, "inf"));
+  const std::string runs = comparison_chart({{"<a>", {{1, 3}}}, {"b", {{1, 3}, {2, 2.9}}}, {"none", {}}});
+  CHECK(contains(runs, "&lt;a&gt; 3.00"));
+  CHECK(contains(runs, "b 2.90"));
+  CHECK(!contains(runs, "logarithmic"));
+  CHECK(!contains(runs, "nan"));
 
   AttentionFigure figure{"head 1", {"▁a", "<b>"}, {"x", "y", "\x01"}, {1, 0, 0, .5f, .5f, NAN}, {}, {}, 0.5f};
   figure.a2 = figure.difference = figure.a1;
@@ -542,6 +558,51 @@ TEST_CASE("charts are well formed whatever they show") {
   CHECK(!contains(map, "nan"));
   figure.a2.pop_back();
   CHECK_THROWS_AS(attention_chart(figure), std::invalid_argument);
+}
+
+TEST_CASE("labels of curves that end together do not overlap") {
+  std::vector<Series> runs;
+  for (int i = 0; i < 8; ++i) runs.push_back({"run" + std::to_string(i), {{1, 3}, {9, 2 + i * 1e-6}}});
+  const std::string chart = comparison_chart(runs);
+  std::vector<double> heights;
+  for (size_t at = 0; (at = chart.find(">run", at + 1)) != std::string::npos;)
+    heights.push_back(std::stod(chart.substr(chart.rfind(" y=\"", at) + 4)));
+  REQUIRE(heights.size() == 8);
+  std::sort(heights.begin(), heights.end());
+  for (size_t i = 1; i < heights.size(); ++i) CHECK(heights[i] - heights[i - 1] > 11.5);
+}
+
+TEST_CASE("the history of a run is read from its files") {
+  const TemporaryDirectory directory;
+  const std::string header =
+      "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds\n";
+  directory.write("train_log.csv",
+                  header + "train,1,50,8.15,10,1165,0.00075,0.5,,,1.5\n" + "valid,1,60,3.98,100,,,,11.25,1.0,2.5\n");
+  TrainingHistory h = read_history(directory.path(""));
+  REQUIRE(h.train_loss.size() == 1);
+  CHECK(h.train_loss[0].x == 50);
+  CHECK(h.train_loss[0].y == doctest::Approx(std::log(10)));  // not smoothed
+  CHECK(h.valid_loss.at(0).y == doctest::Approx(std::log(100)));
+  CHECK(h.learning_rate.at(0).y == 0.00075);
+  CHECK(h.tokens_per_second.at(0).y == 1165);
+  CHECK(h.bleu.at(0).x == 60);
+  CHECK(h.bleu.at(0).y == 11.25);
+  CHECK(h.lambda.empty());
+  directory.write("lambda.csv", "update,a,b\n60,0.2,0.3\n");
+  h = read_history(directory.path(""));
+  REQUIRE(h.lambda.size() == 2);
+  CHECK(h.lambda[1].label == "b");
+  CHECK(h.lambda[1].points.at(0).y == 0.3);
+
+  const auto fault = [&](const std::string& row) {
+    directory.write("train_log.csv", header + row);
+    return input_error(directory, [&] { read_history(directory.path("")); });
+  };
+  CHECK(contains(fault("train,1,50\n"), "train_log.csv:2: 3 fields under 11 columns"));
+  CHECK(contains(fault("train,1,50,8.15,ten,1165,0.00075,0.5,,,1.5\n"), "\"ten\" is no number"));
+  CHECK(contains(fault("train,1,,8.15,10,1165,0.00075,0.5,,,1.5\n"), "a row without kind or update"));
+  CHECK(contains(input_error(directory, [&] { read_history(directory.path("none")); }),
+                 "none/train_log.csv: cannot open"));
 }
 
 TEST_CASE("the progress bar fits its line") {

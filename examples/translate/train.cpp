@@ -11,6 +11,7 @@
 #include "examples/translate/bleu.h"
 #include "examples/translate/charts.h"
 #include "examples/translate/data.h"
+#include "examples/translate/history.h"
 #include "examples/translate/progress.h"
 #include "examples/translate/run.h"
 #include "optim/clip.h"
@@ -87,7 +88,6 @@ class Trainer {
 
         loss += batch_loss.smoothed, nll += batch_loss.nll;
         targets += static_cast<int64_t>(batch.target_out.size()), tokens += batch.tokens;
-        train_points_.push_back({static_cast<double>(update), batch_loss.nll / n});
         char status[64];
         std::snprintf(status, sizeof status, "loss %.3f", batch_loss.smoothed / n);
         progress.update(update, status);
@@ -111,13 +111,11 @@ class Trainer {
       std::fflush(stdout);
       log.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f\n", epoch, update, v.loss, std::exp(v.loss), v.bleu.score,
                v.exact, seconds() - start);
-      valid_points_.push_back({static_cast<double>(update), v.loss});
       if (v.loss < best_) {
         best_ = v.loss;
         save_model(folder_, model());
       }
-      write_file(folder_ + "/loss.svg",
-                 loss_chart("Loss per target token (not smoothed)", train_points_, valid_points_));
+      write_file(folder_ + "/loss.svg", training_chart(folder_, read_history(folder_)));
     }
     draw_attention();
     std::printf("trained for %.1f s, validation and its translations included; the run is in %s\n", seconds() - start,
@@ -270,7 +268,6 @@ class Trainer {
   std::vector<Pair> valid_pairs_;
   Translator run_;
   double best_ = std::numeric_limits<double>::infinity();
-  std::vector<Point> train_points_, valid_points_;
 };
 
 }  // namespace
