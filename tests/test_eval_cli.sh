@@ -73,6 +73,48 @@ refuses "half/train_log.csv:2" eval 'echo train,1 >>half/train_log.csv; '"$trans
 refuses "none/x.svg" $translate compare run --svg none/x.svg
 refuses "runs is required" $translate compare
 
+# --- A corpus looked over -----------------------------------------------------------------------------------------
+# found "a kind" "count: places" : that line of the report
+found() { check "data: $1" "grep -qE '^ +$2$' report || { cat report >&2; false; }"; }
+printf 'one dog\teins\nHello Bob\tHello Bob\none dog\teins\none dog\tein Hund\nno tab\na\tb\tc\n\tnull\nbad\t\377\n \t \n%s\tlang\n' \
+  "$(yes wort | head -40 | tr '\n' ' ')" >faulty.tsv
+$translate data --train faulty.tsv --max-length 40 >report 2>err; check "faulty.tsv: exit 2" "[ $? = 2 ]"
+check "data says why" "grep -qF 'faulty.tsv: cannot be trained on: lines without exactly one tab: 2; lines of invalid UTF-8: 1; empty sentences: 2; pairs over --max-length 40, in words: 1' err"
+found "tabs" "2  lines without exactly one tab: faulty.tsv:5, faulty.tsv:6"
+found "UTF-8" "1  lines of invalid UTF-8: faulty.tsv:8"
+found "empty sentences" "2  empty sentences: faulty.tsv:7, faulty.tsv:9"
+found "too long" "1  pairs over --max-length 40, in words: faulty.tsv:10"
+found "repeated" "1  pairs that repeat an earlier one: faulty.tsv:3"
+found "sources again" "1  sources again, with another target: faulty.tsv:4"
+found "untranslated" "1  source and target the same: faulty.tsv:2"
+found "lengths" "1  lengths that do not fit: .*: faulty.tsv:10"
+check "lines and words" "grep -qE '^lines +10 +10$' report && grep -qE '^words +48 \(9.6 a line, at most 40\) +7 ' report"
+check "histogram" "grep -qE '^ +[0-9]+-[0-9]+  █+ 4$' report"
+check "longest pairs" "grep -qx '  faulty.tsv:10  40 and 1 words' report"
+
+paste <(seq 1 30) <(seq 101 130) >good.tsv
+check "good.tsv: exit 0" "$translate data --train good.tsv >report 2>/dev/null && grep -q '^30 pairs can be trained on; to be sure' report"
+check "subwords of a run" "$translate data --train good.tsv --vocab run >report 2>/dev/null && grep -q '^of [0-9]* in the vocabulary' report"
+found "unknown" "30  pairs with characters that the vocabulary lacks: good.tsv:1, good.tsv:2, good.tsv:3, ..."
+check "subwords of its own" "$translate data --train good.tsv --vocab-size 40 >report 2>/dev/null && grep -q '^of 40 in the vocabulary' report"
+found "none unknown" "0  pairs with characters that the vocabulary lacks"
+
+# `data` and `train` agree on what can be trained on.
+printf 'a\tb\n' >one.tsv; : >nothing.tsv; printf 'a b\tc\r\nd\te\r\n\r\n' >gap.tsv
+{ cat good.tsv; printf '%s\tb\n' "$(yes 1 | head -300 | tr '\n' ' ')"; } >long.tsv
+for corpus in faulty good one nothing gap long; do
+  $translate data --train $corpus.tsv --vocab-size 20 >/dev/null 2>&1; says=$?
+  rm -rf new; $translate train --run new --train $corpus.tsv --vocab-size 20 --d-model 16 --ff 16 --layers 1 --max-updates 1 \
+    --threads 2 >/dev/null 2>&1
+  check "data and train agree on $corpus.tsv" "[ $? = $says ]"
+done
+seq 1 30 >src; seq 1 29 >tgt
+$translate data --train-src src --train-tgt tgt >report 2>err; check "files of different lengths: exit 2" "[ $? = 2 ]"
+found "different lengths" "1  files of different lengths: tgt ends first"
+refuses "missing: cannot open" $translate data --train missing
+refuses "give --train, or" $translate data
+refuses "--train-src and --train-tgt go together" $translate data --train-src src
+
 # --- Help, mistakes, and output that cannot be written ------------------------------------------------------------
 refuses "--atention: unknown; did you mean --attention?" $translate train --run new --atention diff
 refuses "--batch_tokens: unknown; did you mean --batch-tokens?" $translate train --run new --batch_tokens=512

@@ -74,6 +74,7 @@ int main(int argc, char** argv) {
   translate::add_train_command(app);
   translate::add_translate_command(app);
   translate::add_test_command(app);
+  translate::add_data_command(app);
   translate::add_compare_command(app);
   try {
     app.parse(argc, argv);
