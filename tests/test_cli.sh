@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The translate program from outside: a whole small run, and every kind of bad input.
 # usage: tests/test_cli.sh BUILD_DIR
-source "$(dirname "$0")/cli.sh"
+. "$(dirname "$0")"/cli_helpers.sh
 
 small="--d-model 16 --ff 16 --layers 1 --log-every 5"
 

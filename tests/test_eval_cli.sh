@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # What happens around a trained model, from outside: decoding, scores, help.
 # usage: tests/test_eval_cli.sh BUILD_DIR
-source "$(dirname "$0")/cli.sh"
+. "$(dirname "$0")"/cli_helpers.sh
 
 $translate train --run run --task reverse --pairs 400 --max-updates 20 --d-model 16 --ff 16 --layers 1 --threads 2 \
   >/dev/null 2>&1 || fail "training"
@@ -126,9 +126,9 @@ for command in train translate test; do
 done
 if [ -e /dev/full ]; then
   $translate $run <input >/dev/full 2>err; check "full disk: exit 2" "[ $? = 2 ]"
-  check "full disk: said so" "grep -q 'standard output: cannot write: No space left on device' err"
+  check "full disk: said so" "grep -q 'stdout: cannot write: No space left on device' err"
   $translate --help >/dev/full 2>/dev/null; check "full disk, help: exit 2" "[ $? = 2 ]"
 fi
-$translate $run <input >&- 2>err; check "closed output: exit 2" "[ $? = 2 ] && grep -q 'standard output is closed' err"
+$translate $run <input >&- 2>err; check "closed output: exit 2" "[ $? = 2 ] && grep -q 'stdout: is closed' err"
 
 report

@@ -3,12 +3,15 @@
 //   translate train --run runs/numbers                      the built-in task: number words, English to German
 //   translate train --train pairs.tsv --run runs/mine       any parallel text
 //   echo "seven hundred" | translate translate --run runs/numbers
-//   translate test --run runs/numbers                       BLEU and exact matches on held-out text
+//   translate test --run runs/numbers                       BLEU, chrF and exact matches on held-out text
+//   translate data --train pairs.tsv                        what is in a corpus, and what is wrong with it
+//   translate compare runs/a runs/b                         a table and a picture
 #include <fcntl.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <numeric>
@@ -57,17 +60,23 @@ std::string explain(const CLI::App& app, const CLI::ParseError& error) {
   return error.what();
 }
 
+// A standard stream that is closed would give its number to the next file that is opened, and what is printed would end
+// up in there: /dev/null takes its place. Returns whether there is a stdout.
+bool open_standard_streams() {
+  const bool has_stdout = fcntl(STDOUT_FILENO, F_GETFD) != -1;
+  int file;
+  do file = open("/dev/null", O_RDWR);
+  while (file != -1 && file <= STDERR_FILENO);
+  if (file != -1) close(file);
+  return has_stdout;
+}
+
 int fail(const std::string& message) {
   std::fprintf(stderr, "translate: %s\n", message.c_str());
   return 2;
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  ensure_fast_blas(argv);
-  // Else the first file we open would become standard output.
-  if (fcntl(STDOUT_FILENO, F_GETFD) < 0) return fail("standard output is closed");
+int run(int argc, char** argv) {
   CLI::App app("Trains a Differential Transformer to translate, and translates with it.", "translate");
   app.require_subcommand(1);
   app.footer("Each subcommand has its own help: translate train --help");
@@ -79,16 +88,25 @@ int main(int argc, char** argv) {
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() != 0) {
-      const auto chosen = app.get_subcommands();
-      return fail(explain(app, e) + " (translate " + (chosen.empty() ? "" : chosen[0]->get_name() + " ") +
-                  "--help lists the options)");
-    }
-    app.exit(e);  // --help
+    if (e.get_exit_code() == 0) return app.exit(e);  // --help
+    const auto chosen = app.get_subcommands();
+    return fail(explain(app, e) + " (translate " + (chosen.empty() ? "" : chosen[0]->get_name() + " ") +
+                "--help lists the options)");
   } catch (const std::exception& e) {
     return fail(e.what());
   }
-  if (std::fflush(stdout) != 0 || std::ferror(stdout))
-    return fail(std::string("standard output: cannot write: ") + std::strerror(errno));
   return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (!open_standard_streams()) return fail("stdout: is closed");
+  // Past a limit on the size of files, writing is to fail with a message as on a full disk, not to kill.
+  std::signal(SIGXFSZ, SIG_IGN);
+  ensure_fast_blas(argv);
+  const int status = run(argc, argv);
+  if (status == 0 && (std::fflush(stdout) != 0 || std::ferror(stdout)))
+    return fail(std::string("stdout: cannot write: ") + std::strerror(errno));
+  return status;
 }

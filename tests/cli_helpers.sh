@@ -1,5 +1,4 @@
-# What the tests of the command line share: the program, a folder of their own, and how to check. Source it with the build
-# folder as $1.
+# Sourced by the tests of the translate program: usage TEST BUILD_DIR. Goes to a directory for the test's files.
 set -u
 translate=$(realpath "$1")/translate
 dir=$(mktemp -d)
@@ -20,5 +19,8 @@ refuses() {
   else fail "$* -> exit $status, wanted 2 and \"$part\"; stderr:"; cat err >&2; fi
 }
 
-# Says how it went; fails if a check did.
-report() { echo "$passed passed, $failed failed"; [ $failed = 0 ]; }
+# The last line of a test.
+report() {
+  echo "$passed passed, $failed failed"
+  [ $failed = 0 ]
+}
