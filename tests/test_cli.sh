@@ -52,7 +52,7 @@ refuses "bytes.tsv:2" $train --train bytes.tsv
 printf 'one\teins\ntwo zwei\n' >notab.tsv
 refuses "notab.tsv:2" $train --train notab.tsv
 { cat pairs.tsv; printf '%s\tlang\n' "$(yes one. | head -300 | tr '\n' ' ')"; } >long.tsv
-refuses "long.tsv:7: a sentence of" $train --train long.tsv --valid pairs.tsv
+refuses "long.tsv:7: the source has" $train --train long.tsv --valid pairs.tsv
 refuses "--train-src and --train-tgt go together" $train --train-src src
 refuses "10 does not divide by 3 heads of two maps" $translate train --run new --d-model 10 --heads 3
 refuses "head width" $translate train --run new --d-model 12 --heads 2
@@ -62,7 +62,7 @@ refuses "--preset huge" $train --preset huge
 refuses "--task chess" $train --task chess
 refuses "--lr" $train --lr fast
 refuses "--max-updates" $translate train --run new --max-updates -1
-refuses "Dropout: probability 1.5" $train --dropout 1.5
+refuses "--dropout 1.5: must be in [0, 1)" $train --dropout 1.5
 check "nothing was written" "[ ! -e new ]"
 refuses "run: holds a run already" $translate train --run run $small
 refuses "--run is required" $translate train

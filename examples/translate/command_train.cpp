@@ -1,4 +1,5 @@
 // translate train: trains a model into a run folder.
+#include <algorithm>
 #include <memory>
 
 #include "examples/translate/commands.h"
@@ -8,8 +9,8 @@ namespace translate {
 namespace {
 
 void add_options(CLI::App& app, Settings& s, std::string& run) {
-  app.add_option("--run", run, "the run folder to make")->required();
-  app.add_option("--task", s.task, "a built-in task: numbers or reverse")->group("Data")->capture_default_str();
+  app.add_option("--run", run, "the run folder to make, or to resume")->required();
+  app.add_option("--task", s.task, "a built-in task: numbers or reverse [numbers, without files]")->group("Data");
   app.add_option("--pairs", s.pairs, "pairs to draw for a task")->group("Data")->capture_default_str();
   app.add_option("--train", s.train, "pairs to train on: a TSV of source and target")->group("Data");
   app.add_option("--valid", s.valid, "pairs to validate on: a TSV")->group("Data");
@@ -36,11 +37,39 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
   app.add_option("--warmup", s.warmup, "updates to reach it")->group("Training")->capture_default_str();
   app.add_option("--label-smoothing", s.label_smoothing, "[0 for a task, 0.1 for files]")->group("Training");
   app.add_option("--weight-decay", s.weight_decay, "")->group("Training")->capture_default_str();
+  app.add_option("--beta1", s.beta1, "AdamW's: how long it remembers gradients")
+      ->group("Training")
+      ->capture_default_str();
+  app.add_option("--beta2", s.beta2, "and their squares")->group("Training")->capture_default_str();
+  app.add_option("--eps", s.eps, "")->group("Training")->capture_default_str();
   app.add_option("--clip-norm", s.clip_norm, "longest gradient")->group("Training")->capture_default_str();
-  app.add_option("--max-epochs", s.max_epochs, "[2 for a task, 10 for files]")->group("Training");
+  app.add_option("--max-epochs", s.max_epochs, "[2 for a task, 10 for files; no limit with --max-updates]")
+      ->group("Training");
   app.add_option("--max-updates", s.max_updates, "stop there")->group("Training");
   app.add_option("--seed", s.seed, "fixes everything that is random")->group("Training")->capture_default_str();
+  app.add_flag("--overfit-one-batch", s.overfit_one_batch, "train and validate on one batch: can the model learn?")
+      ->group("Training");
+  app.add_option("--best-by", s.best_by, "what makes the best model: validation loss or bleu")
+      ->group("Training")
+      ->capture_default_str();
+  app.add_option("--patience", s.patience, "end after so many validations that were no better [never]")
+      ->group("Training");
+  app.add_option("--average", s.average, "keep the last so many checkpoints, and average them at the end [none]")
+      ->group("Training");
+  app.add_option("--save-every", s.save_every, "updates between checkpoints [an epoch]")->group("Training");
   app.add_option("--log-every", s.log_every, "updates between reports")->group("Training")->capture_default_str();
+}
+
+// The settings that were given on the command line: every option of a setting's name that occurs.
+nlohmann::json given_settings(const CLI::App& command, const Settings& parsed) {
+  const nlohmann::json all = parsed;
+  nlohmann::json given = nlohmann::json::object();
+  for (const CLI::Option* option : command.get_options()) {
+    std::string key = option->get_single_name();
+    std::replace(key.begin(), key.end(), '-', '_');
+    if (option->count() > 0 && all.contains(key)) given[key] = all[key];
+  }
+  return given;
 }
 
 }  // namespace
@@ -48,13 +77,22 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
 void add_train_command(CLI::App& app) {
   struct Arguments {
     Settings settings;
-    std::string run;
+    std::string run, config;
+    bool resume = false;
   };
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("train", "train a model");
   add_options(*command, a->settings, a->run);
+  CLI::Option* config = command->add_option("--config", a->config, "settings from a JSON file; flags win over it");
+  command->add_flag("--resume", a->resume, "go on with a run that was interrupted")->excludes(config);
   add_threads_option(*command);
-  command->callback([a] { train(a->settings, a->run); });
+  command->callback([a, command] {
+    const nlohmann::json given = given_settings(*command, a->settings);
+    if (a->resume) return resume(given, a->run);
+    Settings settings = a->config.empty() ? Settings() : Settings::read(a->config);
+    settings.change(given, "the command line");
+    train(settings, a->run);
+  });
 }
 
 }  // namespace translate

@@ -43,7 +43,7 @@ void answer_terminal(const Translator& translator, const Arguments& a) {
 void translate_stdin(const Arguments& a) {
   if (a.n_best > a.decoding.options.beam)
     throw InputError("--n-best " + std::to_string(a.n_best) + " needs a --beam as wide or wider");
-  const Translator translator = Translator::load(a.decoding.run);
+  const Translator translator = Translator::load(a.decoding.run, a.decoding.model);
   if (isatty(STDIN_FILENO)) return answer_terminal(translator, a);
   // Files and pipes are read whole, so that sentences of like length are translated together.
   const auto found = translator.n_best(read_lines(std::cin, "stdin"), a.decoding.options, "stdin");

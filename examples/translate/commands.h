@@ -26,15 +26,23 @@ inline void add_threads_option(CLI::App& command) {
       ->check(range(1, 1024));
 }
 
+/// --run and --model: which parameters of which run.
+inline void add_run_options(CLI::App& command, std::string& run, std::string& model) {
+  command.add_option("--run", run, "the run folder")->required();
+  command.add_option("--model", model, "its best, last or average parameters")
+      ->capture_default_str()
+      ->check(CLI::IsMember({"best", "last", "average"}).description(""));
+}
+
 /// What the subcommands that translate have in common.
 struct DecodingArguments {
-  std::string run;
+  std::string run, model = "best";
   difftensor::models::DecodeOptions options;
 };
 
-/// --run, --beam, --length-penalty and --batch-size.
+/// --run, --model, --beam, --length-penalty and --batch-size.
 inline void add_decoding_options(CLI::App& command, DecodingArguments& a) {
-  command.add_option("--run", a.run, "the run folder")->required();
+  add_run_options(command, a.run, a.model);
   command.add_option("--beam", a.options.beam, "hypotheses kept open; 1: greedy search")
       ->capture_default_str()
       ->check(range(1, 100));

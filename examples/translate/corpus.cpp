@@ -1,5 +1,7 @@
 #include "examples/translate/corpus.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
@@ -63,7 +65,7 @@ std::vector<Pair> read_parallel(const std::string& source_path, const std::strin
   for (size_t i = 0; i < source.size(); ++i) {
     require_words(source[i], source_path, i, "the line");
     require_words(target[i], target_path, i, "the line");
-    pairs.push_back({std::move(source[i]), std::move(target[i])});
+    pairs.push_back({std::move(source[i]), std::move(target[i]), i + 1});
   }
   return pairs;
 }
@@ -77,7 +79,7 @@ std::vector<Pair> read_tsv(const std::string& path) {
       throw InputError(at_line(path, index) + "expected source, one tab, target; found " + std::to_string(tabs) +
                        " tabs");
     const size_t tab = line.find('\t');
-    pairs.push_back({line.substr(0, tab), line.substr(tab + 1)});
+    pairs.push_back({line.substr(0, tab), line.substr(tab + 1), index + 1});
     require_words(pairs.back().source, path, index, "the source");
     require_words(pairs.back().target, path, index, "the target");
   }
@@ -94,10 +96,14 @@ std::string read_file(const std::string& path) {
 
 void write_file(const std::string& path, const std::string& bytes) {
   const std::string beside = path + ".tmp";
-  std::ofstream out(beside, std::ios::binary);
-  out << bytes;
-  out.close();
-  if (out && std::rename(beside.c_str(), path.c_str()) == 0) return;
+  std::FILE* out = std::fopen(beside.c_str(), "wb");
+  // On disk before it gets its name: or a power failure could leave the name with no content.
+  bool ok = out && std::fwrite(bytes.data(), 1, bytes.size(), out) == bytes.size() && std::fflush(out) == 0 &&
+            fsync(fileno(out)) == 0;
+  const int reason = errno;
+  if (out) std::fclose(out);
+  if (ok && std::rename(beside.c_str(), path.c_str()) == 0) return;
+  if (!ok) errno = reason;
   const std::string message = cannot("write", path);
   std::remove(beside.c_str());
   throw std::runtime_error(message);

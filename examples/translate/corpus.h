@@ -10,6 +10,7 @@ namespace translate {
 /// A sentence and its translation.
 struct Pair {
   std::string source, target;
+  size_t line = 0;  ///< in its file, from 1
 };
 
 /// Something is wrong with what the user gave us. The message is one line: "train.en:17: ...".

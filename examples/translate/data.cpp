@@ -26,18 +26,31 @@ Splits load_pairs(const Settings& s) {
   return splits;
 }
 
+PairFiles train_files(const Settings& s) {
+  if (!s.task.empty()) return {s.task, s.task};
+  return s.train.empty() ? PairFiles{s.train_src, s.train_tgt} : PairFiles{s.train, s.train};
+}
+
+PairFiles valid_files(const Settings& s) {
+  if (!s.valid.empty()) return {s.valid, s.valid};
+  return s.valid_src.empty() ? train_files(s) : PairFiles{s.valid_src, s.valid_tgt};
+}
+
 std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
-                            const std::string& where) {
+                            const PairFiles& files) {
+  const auto check = [&](size_t tokens, const std::string& file, size_t line, const char* side) {
+    if (static_cast<int64_t>(tokens) > max_length)
+      throw InputError(file + (line ? ":" + std::to_string(line) : "") + ": the " + side + " has " +
+                       std::to_string(tokens) + " tokens, more than --max-length " + std::to_string(max_length));
+  };
   std::vector<Example> examples;
-  for (size_t i = 0; i < pairs.size(); ++i) {
-    Example e{vocabulary.encode(pairs[i].source), vocabulary.encode(pairs[i].target)};
+  for (const Pair& pair : pairs) {
+    Example e{vocabulary.encode(pair.source), vocabulary.encode(pair.target)};
     e.source.push_back(Vocabulary::eos);
-    e.target.insert(e.target.begin(), Vocabulary::bos);
     e.target.push_back(Vocabulary::eos);
-    const size_t longer = std::max(e.source.size(), e.target.size());
-    if (static_cast<int64_t>(longer) > max_length)
-      throw InputError(where + ":" + std::to_string(i + 1) + ": a sentence of " + std::to_string(longer) +
-                       " tokens, more than --max-length " + std::to_string(max_length));
+    check(e.source.size(), files.source, pair.line, "source");
+    check(e.target.size(), files.target, pair.line, "target");
+    e.target.insert(e.target.begin(), Vocabulary::bos);
     examples.push_back(std::move(e));
   }
   return examples;

@@ -18,6 +18,7 @@
 
 #include "examples/fast_blas.h"
 #include "examples/translate/commands.h"
+#include "examples/translate/train.h"
 
 namespace {
 
@@ -92,6 +93,8 @@ int run(int argc, char** argv) {
     const auto chosen = app.get_subcommands();
     return fail(explain(app, e) + " (translate " + (chosen.empty() ? "" : chosen[0]->get_name() + " ") +
                 "--help lists the options)");
+  } catch (const translate::Interrupted& e) {
+    return 128 + e.signal;
   } catch (const std::exception& e) {
     return fail(e.what());
   }

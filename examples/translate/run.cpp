@@ -1,9 +1,11 @@
 #include "examples/translate/run.h"
 
-#include <cstdio>
+#include <sys/file.h>
+
+#include <cerrno>
+#include <cstring>
 #include <filesystem>
 
-#include "core/safetensors.h"
 #include "examples/translate/progress.h"
 #include "examples/translate/unicode.h"
 
@@ -17,31 +19,59 @@ void print_translation(const Pair& pair, const std::string& translation) {
               translation == pair.target ? "  (exact)" : "", pair.target.c_str());
 }
 
-void create_run_folder(const std::string& folder) {
+RunLock lock_run_folder(const std::string& folder) {
+  RunLock lock(std::fopen((folder + "/lock").c_str(), "ae"), std::fclose);
+  if (!lock) throw InputError(folder + ": cannot write into this folder: " + std::strerror(errno));
+  if (flock(fileno(lock.get()), LOCK_EX | LOCK_NB) != 0)
+    throw InputError(folder + ": another training is at work in this folder");
+  return lock;
+}
+
+RunLock create_run_folder(const std::string& folder) {
   std::error_code error;
-  if (fs::exists(fs::path(folder) / "config.json"))
-    throw InputError(folder + ": holds a run already; name another folder with --run, or remove this one");
   fs::create_directories(folder, error);
   if (error) throw InputError(folder + ": cannot make this folder: " + error.message());
+  const bool empty = fs::is_empty(folder, error);
+  if (error) throw InputError(folder + ": cannot read this folder: " + error.message());
+  if (!empty)
+    throw InputError(folder + (fs::exists(fs::path(folder) / "config.json")
+                                   ? ": holds a run already; go on with it by --resume, or name another folder"
+                                   : ": is not empty; name another folder"));
+  return lock_run_folder(folder);
 }
 
-void save_model(const std::string& folder, const models::Transformer& model) {
-  difftensor::SafeTensors file;
-  file.tensors = model.state_dict();
-  difftensor::save_safetensors(folder + "/model.safetensors", file);
+const std::map<std::string, std::string> model_files{
+    {"best", "model.safetensors"}, {"last", "last.safetensors"}, {"average", "average.safetensors"}};
+
+std::string fingerprint(std::string_view bytes) {
+  uint64_t hash = 0xcbf29ce484222325;
+  for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+  char text[17];
+  std::snprintf(text, sizeof text, "%016lx", hash);
+  return text;
 }
 
-Translator Translator::load(const std::string& folder) {
+difftensor::SafeTensors load_run_file(const std::string& path, const Vocabulary& vocabulary) {
+  if (!fs::exists(path)) throw InputError(path + ": no such file");
+  difftensor::SafeTensors file = difftensor::load_safetensors(path);
+  if (file.metadata["vocabulary"] != fingerprint(vocabulary.model()))
+    throw InputError(path + ": belongs to another vocabulary than spm.model");
+  return file;
+}
+
+void save_run_file(const std::string& path, difftensor::SafeTensors content, const Vocabulary& vocabulary) {
+  content.metadata["vocabulary"] = fingerprint(vocabulary.model());
+  difftensor::save_safetensors(path, content);
+}
+
+Translator Translator::load(const std::string& folder, const std::string& which) {
   if (!fs::is_directory(folder)) throw InputError(folder + ": no such run folder");
-  const std::string config_path = folder + "/config.json", model_path = folder + "/model.safetensors";
-  Settings settings;
-  try {
-    settings = nlohmann::json::parse(read_file(config_path)).get<Settings>();
-  } catch (const nlohmann::json::exception& e) {
-    throw InputError(config_path + ": not the settings of a run: " + e.what());
-  }
+  const std::string config_path = folder + "/config.json", model_path = folder + "/" + model_files.at(which);
+  Settings settings = Settings::read(config_path);
+  settings.resolve();
   Vocabulary vocabulary = Vocabulary::load(folder + "/spm.model");
-  const difftensor::SafeTensors file = difftensor::load_safetensors(model_path);
+  difftensor::SafeTensors file = load_run_file(model_path, vocabulary);
+  std::erase_if(file.tensors, [](const auto& entry) { return entry.first.starts_with("optimizer."); });
   difftensor::Random random;
   std::unique_ptr<models::Transformer> model;
   try {

@@ -5,9 +5,19 @@
 
 namespace translate {
 
-/// Trains a model and leaves it in the run folder (see run.h), which must not hold a run yet. Reports on stdout. Throws
-/// InputError on data or settings that cannot be, before anything is written; std::runtime_error if the loss is no
-/// longer finite.
+/// SIGINT or SIGTERM came, and the training was saved.
+struct Interrupted {
+  int signal;
+};
+
+/// Trains a model and leaves it in the run folder (see run.h), which must be empty or not exist. Reports on stdout. The
+/// first SIGINT or SIGTERM makes it save and throw Interrupted. Throws InputError on data or settings that cannot be,
+/// before anything is written; std::runtime_error if the loss is no longer finite, or a file cannot be written.
 void train(Settings settings, const std::string& folder);
+
+/// Goes on where the last checkpoint of a run left it: the training ends with the same bits as one that was never
+/// interrupted. `given` are settings to change, as JSON: those that an uninterrupted training could have had from its
+/// beginning to come to the same checkpoint. Throws InputError naming any others, and as train().
+void resume(const nlohmann::json& given, const std::string& folder);
 
 }  // namespace translate
