@@ -106,6 +106,8 @@ void draw_panel(Svg& svg, const Frame& frame, const std::string& title, std::vec
   double low = ordinate == Ordinate::from_zero ? 0 : INFINITY, high = -INFINITY;
   for (Curve& curve : curves) {
     curve.points = thin(curve.points, 300);
+    if (ordinate == Ordinate::loss)  // no loss is 0 but by rounding
+      std::erase_if(curve.points, [](const Point& p) { return p.y <= 0; });
     for (const auto& [x, y] : curve.points) low = std::min(low, y), high = std::max(high, y);
   }
   const bool logarithmic = ordinate == Ordinate::loss && low > 0 && high / low > 30;
@@ -174,7 +176,7 @@ std::string shade(const std::vector<std::array<int, 3>>& ends, double at) {
 // A hue for each stack of attentions, darker with depth; a curve's label is its layer, from 1.
 void draw_lambda(Svg& svg, const Frame& frame, const std::vector<Series>& lambda) {
   static const std::vector<std::vector<std::array<int, 3>>> hues = {
-      {{120, 170, 225}, {20, 60, 130}}, {{130, 200, 150}, {10, 95, 55}}, {{245, 170, 110}, {165, 70, 5}}};
+      {{90, 145, 210}, {20, 60, 130}}, {{85, 170, 115}, {10, 95, 55}}, {{232, 145, 75}, {165, 70, 5}}};
   std::map<std::string, int> deepest;
   std::vector<std::string> stacks;
   for (const Series& series : lambda) {

@@ -67,11 +67,13 @@ TrainingHistory read_history(const std::string& folder) {
       if (const auto field = row.find(column); field != row.end())
         points.push_back({number(row.at("update"), log), number(field->second, log)});
     };
-    // The loss column of training is smoothed: perplexity is not, in either.
-    std::vector<Point>& loss = train ? history.train_loss : history.valid_loss;
-    const size_t before = loss.size();
-    add("perplexity", loss);
-    if (loss.size() > before) loss.back().y = std::log(loss.back().y);
+    if (train) {  // its loss column is smoothed; its perplexity is not
+      const size_t before = history.train_loss.size();
+      add("perplexity", history.train_loss);
+      if (history.train_loss.size() > before) history.train_loss.back().y = std::log(history.train_loss.back().y);
+    } else {
+      add("loss", history.valid_loss);
+    }
     add("lr", history.learning_rate);
     add("gradient_norm", history.gradient_norm);
     add("tokens_per_second", history.tokens_per_second);
