@@ -63,7 +63,7 @@ $translate train --run soft --task reverse --pairs 400 --max-updates 10 --d-mode
 $translate compare run soft >table 2>/dev/null
 check "a row for each run" "grep -qE '^run +diff +[0-9]+ +20 +[0-9.]+ +[0-9.]+ +[0-9]+$' table && grep -qE '^soft +softmax +[0-9]+ +10 ' table"
 check "its perplexity is the log's best" \
-  "grep -q \" \$(awk -F, '\$1 == \"valid\" { printf \"%.3f\\n\", \$5 }' run/train_log.csv | sort -g | head -1) \" table"
+  "grep -q \" \$(awk -F, '\$1 == \"valid\" { printf \"%.3f\\n\", exp(\$4) }' run/train_log.csv | sort -g | head -1) \" table"
 check "compare.svg" "grep -q '>soft [0-9.]*</text>' compare.svg"
 check "a picture of its own" "$translate compare run --svg other.svg 2>/dev/null | grep -q other.svg && [ -s other.svg ]"
 mkdir half && cp run/config.json half && head -1 run/train_log.csv >half/train_log.csv
