@@ -81,6 +81,7 @@ test: deps
 	tests/test_cli.sh $(BUILD)
 	tests/test_install.sh $(BUILD)
 	tests/test_train_cli.sh $(BUILD)
+	tests/test_eval_cli.sh $(BUILD)
 
 FILES ?= $(wildcard tests/golden/*.safetensors)
 golden: deps
@@ -97,6 +98,7 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
 	tests/test_train_cli.sh $(BUILD)
+	tests/test_eval_cli.sh $(BUILD)
 
 # --- Setting up ---------------------------------------------------------------------------------------------------
 PACKAGES = g++ pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev

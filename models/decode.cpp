@@ -150,6 +150,8 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
                                             const std::function<void(int64_t)>& finished) {
   require(options.beam >= 1 && options.batch_size >= 1, "decode", "beam ", options.beam, " and batch size ",
           options.batch_size, " must be at least 1");
+  require(options.length_penalty >= 0 && std::isfinite(options.length_penalty), "decode", "length penalty ",
+          options.length_penalty, " must be finite and not negative");
   require(!model.training(), "decode", "the model is in training mode: call eval() first");
   NoGrad no_grad;
   std::vector<size_t> order(sources.size());

@@ -6,7 +6,7 @@ namespace difftensor::inline DT_PRECISION::models {
 
 struct DecodeOptions {
   int beam = 1;               ///< hypotheses kept open per sentence; 1 is greedy search
-  double length_penalty = 1;  ///< alpha: a hypothesis scores log P / length^alpha, EOS counted
+  double length_penalty = 1;  ///< alpha: a hypothesis scores log P / length^alpha, EOS counted; alpha >= 0
   int64_t batch_size = 64;    ///< sentences decoded together, those of about one length
   int32_t bos = 1, eos = 2;
   /// At most max_length_factor * (source length) + max_length_extra tokens, EOS counted.

@@ -28,7 +28,7 @@ check "an empty line stays empty" "[ -z \"\$(sed -n 2p from_file)\" ]"
 check "file and pipe alike" "cmp -s from_file from_pipe"
 check "beam search" "$translate translate --run run --beam 4 <input 2>/dev/null | wc -l | grep -qx 3"
 $translate test --run run >scores 2>/dev/null
-check "BLEU line" "grep -qE '^BLEU\|nrefs:1\|case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:\S+ = [0-9.]+ ([0-9.]+/){3}[0-9.]+ \(BP = ' scores"
+check "BLEU line" "grep -qE '^BLEU\|nrefs:1\|bs:1000\|seed:12345\|case:mixed\|eff:no\|tok:13a\|smooth:exp\|version:\S+ = [0-9.]+ (\(μ = [0-9.]+ ± [0-9.]+\) )?([0-9.]+/){3}[0-9.]+ \(BP = ' scores"
 
 paste <(sed 's/$/./' <<<$'one\ntwo\nthree\nfour\nfive\nsix') <(printf 'eins\nzwei\ndrei\nvier\nfünf\nsechs\n') >pairs.tsv
 $translate train --run tsv $small --train pairs.tsv --attention diff-v2 --style vaswani --max-updates 3 >/dev/null 2>err ||

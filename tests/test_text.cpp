@@ -8,17 +8,21 @@
 #include <map>
 #include <set>
 #include <sstream>
+#include <string_view>
 #include <tuple>
 
 #include "examples/translate/batches.h"
 #include "examples/translate/bleu.h"
 #include "examples/translate/charts.h"
+#include "examples/translate/chrf.h"
 #include "examples/translate/corpus.h"
 #include "examples/translate/data.h"
+#include "examples/translate/history.h"
 #include "examples/translate/progress.h"
 #include "examples/translate/settings.h"
 #include "examples/translate/tasks.h"
 #include "examples/translate/train_log.h"
+#include "examples/translate/unicode.h"
 #include "examples/translate/vocabulary.h"
 
 namespace {
@@ -382,6 +386,72 @@ TEST_CASE("BLEU is sacreBLEU's") {
   }
 }
 
+TEST_CASE("chrF is sacreBLEU's") {
+  struct Row {
+    const char *hypothesis, *reference, *score;
+  };
+  for (const Row& row : std::vector<Row>{{"the the the", "the cat is", "15.45"},
+                                         {"die Katzen", "die Katze", "96.17"},
+                                         {"日本 語", "日本語です", "53.35"},
+                                         {"e\u0301té", "été", "36.01"},
+                                         {"a", "abcdefgh", "15.15"},
+                                         {"ab", "ab", "100.00"},
+                                         {"abc", "xyz", "0.00"},
+                                         {"", "a b", "0.00"},
+                                         {"a b", "", "0.00"},
+                                         {"", "", "0.00"}})
+    CHECK(corpus_chrf({row.hypothesis}, {row.reference}).format() ==
+          std::string("chrF2|nrefs:1|case:mixed|eff:yes|nc:6|nw:0|space:no|version:difftensor = ") + row.score);
+  CHECK_THROWS_AS(corpus_chrf({"a"}, {}), std::invalid_argument);
+  CHECK(corpus_chrf({}, {}).score == 0);
+}
+
+TEST_CASE("a test set's lines are those of sacrebleu --confidence") {
+  const std::vector<std::string> hypotheses = {"Ein Mann fährt Rad.",
+                                               "Zwei Hunde spielen im Schnee.",
+                                               "",
+                                               "Das kostet 3,50 €, oder?",
+                                               "Eine Frau, die liest",
+                                               "ΟΔΟΣ „quer“ 5-3",
+                                               "Kinder spielen am Strand."},
+                                 references = {"Ein Mann fährt auf einem Rad.",
+                                               "Zwei Hunde spielen im tiefen Schnee.",
+                                               "Nichts.",
+                                               "Das kostet 3.50 €, nicht wahr?",
+                                               "Eine Frau liest.",
+                                               "οδος „quer“ 5-4",
+                                               "Kinder spielen am Strand."};
+  const auto bleu = [&](bool lowercase, bool tokenize) {
+    return corpus_bleu(hypotheses, references, {lowercase, tokenize, /*confidence=*/true}).format();
+  };
+  CHECK(bleu(false, true) ==
+        "BLEU|nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:13a|smooth:exp|version:difftensor = 36.44 "
+        "(μ = 35.47 ± 22.84) 81.8/59.3/33.3/20.0 (BP = 0.859 ratio = 0.868 hyp_len = 33 ref_len = 38)");
+  CHECK(bleu(true, true) ==
+        "BLEU|nrefs:1|bs:1000|seed:12345|case:lc|eff:no|tok:13a|smooth:exp|version:difftensor = 41.48 "
+        "(μ = 40.67 ± 24.28) 84.8/63.0/38.1/26.7 (BP = 0.859 ratio = 0.868 hyp_len = 33 ref_len = 38)");
+  CHECK(bleu(false, false) ==
+        "BLEU|nrefs:1|bs:1000|seed:12345|case:mixed|eff:no|tok:none|smooth:exp|version:difftensor = 37.49 "
+        "(μ = 36.63 ± 25.83) 72.0/47.4/38.5/28.6 (BP = 0.852 ratio = 0.862 hyp_len = 25 ref_len = 29)");
+  CHECK(corpus_chrf(hypotheses, references, {false, true}).format() ==
+        "chrF2|nrefs:1|bs:1000|seed:12345|case:mixed|eff:yes|nc:6|nw:0|space:no|version:difftensor = 63.67 "
+        "(μ = 63.06 ± 15.95)");
+  CHECK(corpus_chrf(hypotheses, references, {true, true}).format() ==
+        "chrF2|nrefs:1|bs:1000|seed:12345|case:lc|eff:yes|nc:6|nw:0|space:no|version:difftensor = 67.20 "
+        "(μ = 66.79 ± 16.27)");
+}
+
+TEST_CASE("whitespace and case are Python's") {
+  using Words = std::vector<std::string_view>;
+  CHECK(split("") == Words{});
+  CHECK(split(" \t\u00a0") == Words{});
+  CHECK(split(" ein\u3000Haus\x1c"
+              "am  See ") == Words{"ein", "Haus", "am", "See"});
+  CHECK(split("null\u200bbreit") == Words{"null\u200bbreit"});
+  CHECK(to_lower("ÄẞǅⒶ İ ΟΔΟΣ, Σ. ΣΑΣ'") == "äßǆⓐ i\u0307 οδος, σ. σας'");
+  CHECK(to_lower(std::string("A\0B", 3)) == std::string("a\0b", 3));
+}
+
 // --- Batches ------------------------------------------------------------------------------------------------------
 
 namespace {
@@ -458,7 +528,8 @@ TEST_CASE("batches follow the seed; without one they are sorted") {
 TEST_CASE("shuffles and dropout never draw the same numbers") {
   std::set<uint64_t> drawn;
   for (int64_t n = 1; n <= 1000; ++n)
-    for (const uint64_t stream : {static_cast<uint64_t>(n), shuffle_stream(n), dropout_stream(n)})
+    for (const uint64_t stream :
+         {static_cast<uint64_t>(n), shuffle_stream(n), dropout_stream(n, 0), dropout_stream(n, 1)})
       CHECK(drawn.insert(Random(1, stream).bits()).second);
 }
 
@@ -530,15 +601,30 @@ TEST_CASE("a log is cut back to where a training goes on") {
 // --- What is shown ------------------------------------------------------------------------------------------------
 
 TEST_CASE("charts are well formed whatever they show") {
-  std::vector<Point> train;
-  for (int i = 0; i < 100'000; ++i) train.push_back({i + 1.0, i % 1000 ? 10.0 / (1 + i) : NAN});
-  const std::string chart = loss_chart("a < b & \"c\"", train, {{5, 2}, {10, INFINITY}});
+  TrainingHistory history;
+  for (int i = 0; i < 100'000; ++i) history.train_loss.push_back({i + 1.0, i % 1000 ? 10.0 / (1 + i) : NAN});
+  history.valid_loss = {{5, 2}, {10, INFINITY}};
+  history.lambda = {
+      {"decoder.layers.0.cross_attn", {{5, 0.2}}}, {"decoder.layers.11.cross_attn", {{5, 0.3}}}, {"x", {{5, 9}}}};
+  const std::string chart = training_chart("a < b & \"c\"", history);
   CHECK(contains(chart, "a &lt; b &amp; &quot;c&quot;"));
+  CHECK(contains(chart, "loss per target token (logarithmic)"));  // 10 to 0.0001
+  CHECK(contains(chart, ">decoder cross<"));
+  CHECK(contains(chart, ">12<"));
+  CHECK(!contains(chart, "gradient norm"));
   CHECK(!contains(chart, "nan"));
   CHECK(!contains(chart, "inf"));
   CHECK(chart.size() < 50'000);
-  CHECK(loss_chart("empty", {}, {}).ends_with("</svg>\n"));
-  CHECK(loss_chart("one point", {{1, 3}}, {}).ends_with("</svg>\n"));
+  const std::string empty = training_chart("empty", {});
+  CHECK(contains(empty, "gradient norm"));
+  CHECK(!contains(empty, "nan"));
+  CHECK(!contains(empty, "inf"));
+  const std::string runs = comparison_chart({{"<a>", {{1, 3}}}, {"b", {{1, 3}, {2, 2.9}}}, {"none", {}}});
+  CHECK(contains(runs, "&lt;a&gt; 3.00"));
+  CHECK(contains(runs, "b 2.90"));
+  CHECK(contains(comparison_chart({{"a", {{1, 3}, {2, 0.01}, {3, 0}}}}), "logarithmic"));  // 0 has no logarithm
+  CHECK(!contains(runs, "logarithmic"));
+  CHECK(!contains(runs, "nan"));
 
   AttentionFigure figure{"head 1", {"▁a", "<b>"}, {"x", "y", "\x01"}, {1, 0, 0, .5f, .5f, NAN}, {}, {}, 0.5f};
   figure.a2 = figure.difference = figure.a1;
@@ -549,6 +635,51 @@ TEST_CASE("charts are well formed whatever they show") {
   CHECK(!contains(map, "nan"));
   figure.a2.pop_back();
   CHECK_THROWS_AS(attention_chart(figure), std::invalid_argument);
+}
+
+TEST_CASE("labels of curves that end together do not overlap") {
+  std::vector<Series> runs;
+  for (int i = 0; i < 8; ++i) runs.push_back({"run" + std::to_string(i), {{1, 3}, {9, 2 + i * 1e-6}}});
+  const std::string chart = comparison_chart(runs);
+  std::vector<double> heights;
+  for (size_t at = 0; (at = chart.find(">run", at + 1)) != std::string::npos;)
+    heights.push_back(std::stod(chart.substr(chart.rfind(" y=\"", at) + 4)));
+  REQUIRE(heights.size() == 8);
+  std::sort(heights.begin(), heights.end());
+  for (size_t i = 1; i < heights.size(); ++i) CHECK(heights[i] - heights[i - 1] > 11.5);
+}
+
+TEST_CASE("the history of a run is read from its files") {
+  const TemporaryDirectory directory;
+  const std::string header =
+      "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds\n";
+  directory.write("train_log.csv",
+                  header + "train,1,50,8.15,10,1165,0.00075,0.5,,,1.5\n" + "valid,1,60,3.98,100,,,,11.25,1.0,2.5\n");
+  TrainingHistory h = read_history(directory.path(""));
+  REQUIRE(h.train_loss.size() == 1);
+  CHECK(h.train_loss[0].x == 50);
+  CHECK(h.train_loss[0].y == doctest::Approx(std::log(10)));  // not smoothed
+  CHECK(h.valid_loss.at(0).y == 3.98);
+  CHECK(h.learning_rate.at(0).y == 0.00075);
+  CHECK(h.tokens_per_second.at(0).y == 1165);
+  CHECK(h.bleu.at(0).x == 60);
+  CHECK(h.bleu.at(0).y == 11.25);
+  CHECK(h.lambda.empty());
+  directory.write("lambda.csv", "update,a,b\n60,0.2,0.3\n");
+  h = read_history(directory.path(""));
+  REQUIRE(h.lambda.size() == 2);
+  CHECK(h.lambda[1].label == "b");
+  CHECK(h.lambda[1].points.at(0).y == 0.3);
+
+  const auto fault = [&](const std::string& row) {
+    directory.write("train_log.csv", header + row);
+    return input_error(directory, [&] { read_history(directory.path("")); });
+  };
+  CHECK(contains(fault("train,1,50\n"), "train_log.csv:2: 3 fields under 11 columns"));
+  CHECK(contains(fault("train,1,50,8.15,ten,1165,0.00075,0.5,,,1.5\n"), "\"ten\" is no number"));
+  CHECK(contains(fault("train,1,,8.15,10,1165,0.00075,0.5,,,1.5\n"), "a row without kind or update"));
+  CHECK(contains(input_error(directory, [&] { read_history(directory.path("none")); }),
+                 "none/train_log.csv: cannot open"));
 }
 
 TEST_CASE("the progress bar fits its line") {

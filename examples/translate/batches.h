@@ -24,7 +24,9 @@ struct Batch {
 
 /// Streams of random numbers: no two uses of the same seed may share one. (Streams 0 and 1 draw tasks and weights.)
 inline uint64_t shuffle_stream(int64_t epoch) { return uint64_t{1} << 32 | static_cast<uint64_t>(epoch); }
-inline uint64_t dropout_stream(int64_t update) { return uint64_t{2} << 32 | static_cast<uint64_t>(update); }
+inline uint64_t dropout_stream(int64_t update, int64_t micro_batch) {
+  return static_cast<uint64_t>(2 + micro_batch) << 32 | static_cast<uint64_t>(update);
+}
 
 /// Every example once, in batches of which (longest side of any sentence) x (sentences) is at most `budget`, unless a
 /// sentence alone is longer. A batch has sentences of similar length, so that it takes similar time whatever the

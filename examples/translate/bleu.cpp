@@ -1,16 +1,14 @@
 #include "examples/translate/bleu.h"
 
 #include <algorithm>
-#include <climits>
-#include <clocale>
 #include <cmath>
 #include <cstdio>
-#include <cwchar>
-#include <cwctype>
 #include <functional>
 #include <stdexcept>
 #include <string_view>
 #include <unordered_map>
+
+#include "examples/translate/unicode.h"
 
 namespace translate {
 namespace {
@@ -61,60 +59,11 @@ std::string tokenize_13a(std::string line) {
   return space_pairs(text, "", is_digit, is_dash, " ");
 }
 
-// The length in bytes of the whitespace character that `text` begins with, 0 if it is another. Python's notion of it,
-// which includes the no-break space.
-size_t leading_space(std::string_view text) {
-  const char c = text.front();
-  if (c == ' ' || (c >= '\t' && c <= '\r') || (c >= '\x1c' && c <= '\x1f')) return 1;
-  for (std::string_view space :
-       {"\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006", "\u2007",
-        "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"})
-    if (text.starts_with(space)) return space.size();
-  return 0;
-}
-
-std::vector<std::string> split(const std::string& text) {
-  std::vector<std::string> words;
-  bool inside = false;
-  for (size_t i = 0; i < text.size();) {
-    if (const size_t space = leading_space(std::string_view(text).substr(i))) {
-      inside = false;
-      i += space;
-    } else {
-      if (!inside) words.emplace_back();
-      inside = true;
-      words.back() += text[i++];
-    }
-  }
-  return words;
-}
-
-// Needs no locale of the user's: C.UTF-8 is part of glibc.
-std::string to_lower(const std::string& text) {
-  static const locale_t utf8 = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
-  if (!utf8) throw std::runtime_error("lowercase BLEU needs the locale C.UTF-8");
-  const locale_t before = uselocale(utf8);
-  std::string lower;
-  std::mbstate_t in{}, out{};
-  for (size_t i = 0; i < text.size();) {
-    wchar_t wide;
-    char bytes[MB_LEN_MAX];
-    size_t length = std::mbrtowc(&wide, &text[i], text.size() - i, &in);
-    if (length == 0 || length > text.size() - i) {  // a null byte, or not UTF-8: kept
-      in = {};
-      lower += text[i++];
-      continue;
-    }
-    lower.append(bytes, std::wcrtomb(bytes, std::towlower(wide), &out));
-    i += length;
-  }
-  uselocale(before);
-  return lower;
-}
-
 std::vector<std::string> tokens_of(const std::string& sentence, const BleuOptions& options) {
-  const std::string text = options.lowercase ? to_lower(sentence) : sentence;
-  return split(options.tokenize ? tokenize_13a(text) : text);
+  std::string text = options.lowercase ? to_lower(sentence) : sentence;
+  if (options.tokenize) text = tokenize_13a(text);
+  const auto words = split(text);
+  return {words.begin(), words.end()};
 }
 
 using Counts = std::unordered_map<std::string, int64_t>;
@@ -129,6 +78,50 @@ Counts count_ngrams(const std::vector<std::string>& tokens, size_t order) {
   return counts;
 }
 
+// All that BLEU looks at: these add up from segments to a corpus.
+struct Statistics {
+  std::array<int64_t, 4> correct{}, total{};  // n-grams of the hypothesis, for n from 1: those in the reference, all
+  int64_t sys_len = 0, ref_len = 0;
+
+  void operator+=(const Statistics& s) {
+    for (size_t n = 0; n < 4; ++n) correct[n] += s.correct[n], total[n] += s.total[n];
+    sys_len += s.sys_len, ref_len += s.ref_len;
+  }
+};
+
+Statistics compare(const std::vector<std::string>& hypothesis, const std::vector<std::string>& reference) {
+  Statistics s;
+  s.sys_len = static_cast<int64_t>(hypothesis.size());
+  s.ref_len = static_cast<int64_t>(reference.size());
+  for (size_t n = 0; n < 4; ++n) {
+    const Counts allowed = count_ngrams(reference, n + 1);
+    for (const auto& [ngram, count] : count_ngrams(hypothesis, n + 1)) {
+      s.total[n] += count;
+      if (const auto found = allowed.find(ngram); found != allowed.end())
+        s.correct[n] += std::min(count, found->second);
+    }
+  }
+  return s;
+}
+
+Bleu bleu_of(const Statistics& s) {
+  Bleu bleu;
+  bleu.sys_len = s.sys_len, bleu.ref_len = s.ref_len;
+  if (s.sys_len < s.ref_len)
+    bleu.brevity_penalty = s.sys_len ? std::exp(1 - static_cast<double>(s.ref_len) / s.sys_len) : 0;
+  if (s.correct == std::array<int64_t, 4>{}) return bleu;
+
+  double smoothing = 1, log_sum = 0;
+  for (size_t n = 0; n < 4; ++n) {
+    if (s.total[n] == 0) return bleu;  // no hypothesis is that long: score 0
+    const double matches = s.correct[n] ? static_cast<double>(s.correct[n]) : 1 / (smoothing *= 2);
+    bleu.precisions[n] = 100 * matches / s.total[n];
+    log_sum += std::log(bleu.precisions[n]);
+  }
+  bleu.score = bleu.brevity_penalty * std::exp(log_sum / 4);
+  return bleu;
+}
+
 }  // namespace
 
 Bleu corpus_bleu(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references,
@@ -136,47 +129,33 @@ Bleu corpus_bleu(const std::vector<std::string>& hypotheses, const std::vector<s
   if (hypotheses.size() != references.size())
     throw std::invalid_argument("corpus_bleu: " + std::to_string(hypotheses.size()) + " hypotheses, but " +
                                 std::to_string(references.size()) + " references");
-  Bleu bleu;
-  bleu.options = options;
-  std::array<int64_t, 4> correct{}, total{};
+  std::vector<Statistics> segments;
+  Statistics corpus;
   for (size_t i = 0; i < hypotheses.size(); ++i) {
-    const auto hypothesis = tokens_of(hypotheses[i], options), reference = tokens_of(references[i], options);
-    bleu.sys_len += static_cast<int64_t>(hypothesis.size());
-    bleu.ref_len += static_cast<int64_t>(reference.size());
-    for (size_t n = 0; n < 4; ++n) {
-      const Counts allowed = count_ngrams(reference, n + 1);
-      for (const auto& [ngram, count] : count_ngrams(hypothesis, n + 1)) {
-        total[n] += count;
-        if (const auto found = allowed.find(ngram); found != allowed.end())
-          correct[n] += std::min(count, found->second);
-      }
-    }
+    segments.push_back(compare(tokens_of(hypotheses[i], options), tokens_of(references[i], options)));
+    corpus += segments.back();
   }
-  if (bleu.sys_len < bleu.ref_len)
-    bleu.brevity_penalty = bleu.sys_len ? std::exp(1 - static_cast<double>(bleu.ref_len) / bleu.sys_len) : 0;
-  if (correct == std::array<int64_t, 4>{}) return bleu;
-
-  double smoothing = 1, log_sum = 0;
-  for (size_t n = 0; n < 4; ++n) {
-    if (total[n] == 0) return bleu;  // no hypothesis is that long: score 0
-    const double matches = correct[n] ? static_cast<double>(correct[n]) : 1 / (smoothing *= 2);
-    bleu.precisions[n] = 100 * matches / total[n];
-    log_sum += std::log(bleu.precisions[n]);
-  }
-  bleu.score = bleu.brevity_penalty * std::exp(log_sum / 4);
+  Bleu bleu = bleu_of(corpus);
+  bleu.options = options;
+  if (options.confidence)
+    bleu.interval = bootstrap(segments.size(), [&](const std::vector<uint32_t>& draw) {
+      Statistics sum;
+      for (const uint32_t i : draw) sum += segments[i];
+      return bleu_of(sum).score;
+    });
   return bleu;
 }
 
 std::string Bleu::format() const {
-  char line[256];
-  std::snprintf(line, sizeof line,
-                "BLEU|nrefs:1|case:%s|eff:no|tok:%s|smooth:exp|version:difftensor = %.2f %.1f/%.1f/%.1f/%.1f "
-                "(BP = %.3f ratio = %.3f hyp_len = %lld ref_len = %lld)",
-                options.lowercase ? "lc" : "mixed", options.tokenize ? "13a" : "none", score, precisions[0],
-                precisions[1], precisions[2], precisions[3], brevity_penalty,
+  char score_text[32], details[160];
+  std::snprintf(score_text, sizeof score_text, "%.2f", score);
+  std::snprintf(details, sizeof details, " %.1f/%.1f/%.1f/%.1f (BP = %.3f ratio = %.3f hyp_len = %lld ref_len = %lld)",
+                precisions[0], precisions[1], precisions[2], precisions[3], brevity_penalty,
                 ref_len ? static_cast<double>(sys_len) / ref_len : 0.0, static_cast<long long>(sys_len),
                 static_cast<long long>(ref_len));
-  return line;
+  return "BLEU|nrefs:1|" + bootstrap_signature(options.confidence) + "case:" + (options.lowercase ? "lc" : "mixed") +
+         "|eff:no|tok:" + (options.tokenize ? "13a" : "none") + "|smooth:exp|version:difftensor = " + score_text +
+         interval.format() + details;
 }
 
 }  // namespace translate

@@ -5,11 +5,14 @@
 #include <string>
 #include <vector>
 
+#include "examples/translate/bootstrap.h"
+
 namespace translate {
 
 struct BleuOptions {
-  bool lowercase = false;  ///< case:lc rather than case:mixed, character by character
-  bool tokenize = true;    ///< tok:13a, for plain text; otherwise tok:none, for text with spaces between its tokens
+  bool lowercase = false;   ///< case:lc rather than case:mixed, character by character
+  bool tokenize = true;     ///< tok:13a, for plain text; otherwise tok:none, for text with spaces between its tokens
+  bool confidence = false;  ///< also the interval
 };
 
 struct Bleu {
@@ -18,9 +21,11 @@ struct Bleu {
   std::array<double, 4> precisions{};
   double brevity_penalty = 1;
   int64_t sys_len = 0, ref_len = 0;  ///< in tokens
+  Interval interval;
   BleuOptions options;
 
-  /// sacreBLEU's line: "BLEU|nrefs:1|case:mixed|... = 41.47 72.1/48.0/34.4/25.0 (BP = 1.000 ratio = ...)".
+  /// sacreBLEU's line: "BLEU|nrefs:1|bs:1000|seed:12345|case:mixed|... = 41.47 (μ = 41.41 ± 1.83) 72.1/48.0/34.4/25.0
+  /// (BP = 1.000 ratio = ...)".
   std::string format() const;
 };
 

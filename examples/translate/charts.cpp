@@ -2,93 +2,15 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
 #include <cmath>
-#include <cstdint>
 #include <cstdio>
-#include <sstream>
-#include <stdexcept>
+#include <map>
+
+#include "examples/translate/svg.h"
 
 namespace translate {
 namespace {
-
-// Blue for what is measured and large, orange for its counterpart: told apart also by the colour-blind.
-constexpr const char *ink = "#1f2937", *muted = "#6b7280", *grid = "#e5e7eb", *blue = "#2563b0", *pale_blue = "#a9c7ea",
-                     *orange = "#e0752d";
-
-std::string escape(const std::string& text) {
-  std::string safe;
-  for (const char c : text) switch (c) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      case '\t':
-        safe += "⇥";
-        break;
-      // XML has no control characters.
-      default:
-        safe += static_cast<unsigned char>(c) < ' ' ? "�" : std::string(1, c);
-    }
-  return safe;
-}
-
-std::string format(const char* pattern, double value) {
-  char text[64];
-  std::snprintf(text, sizeof text, pattern, value);
-  return text;
-}
-
-// SVG elements in the order they are drawn, on a white card: readable on a light page as on a dark one.
-class Svg {
- public:
-  Svg(double width, double height) {
-    out_.precision(7);
-    out_ << "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"" << width << "\" height=\"" << height
-         << "\" viewBox=\"0 0 " << width << ' ' << height
-         << "\" font-family=\"'Helvetica Neue', Helvetica, Arial, 'DejaVu Sans', sans-serif\">\n"
-         << "<rect x=\"0.5\" y=\"0.5\" width=\"" << width - 1 << "\" height=\"" << height - 1
-         << "\" rx=\"8\" fill=\"#ffffff\" stroke=\"" << grid << "\"/>\n";
-  }
-  void text(double x, double y, int size, const char* colour, const std::string& words, const std::string& more = {}) {
-    out_ << "<text x=\"" << x << "\" y=\"" << y << "\" font-size=\"" << size << "\" fill=\"" << colour << "\" " << more
-         << '>' << escape(words) << "</text>\n";
-  }
-  void rect(double x, double y, double width, double height, const std::string& fill, const std::string& more = {}) {
-    out_ << "<rect x=\"" << x << "\" y=\"" << y << "\" width=\"" << width << "\" height=\"" << height << "\" fill=\""
-         << fill << "\" " << more << "/>\n";
-  }
-  void line(const std::vector<Point>& points, const char* colour, double width) {
-    out_ << "<polyline fill=\"none\" stroke=\"" << colour << "\" stroke-width=\"" << width
-         << "\" stroke-linejoin=\"round\" stroke-linecap=\"round\" points=\"";
-    out_.precision(5);
-    for (const auto& [x, y] : points) out_ << x << ',' << y << ' ';
-    out_.precision(7);
-    out_ << "\"/>\n";
-  }
-  void dot(Point at, const char* colour) {
-    out_ << "<circle cx=\"" << at.x << "\" cy=\"" << at.y << "\" r=\"3.5\" fill=\"" << colour
-         << "\" stroke=\"#ffffff\"/>\n";
-  }
-  std::string finish() {
-    out_ << "</svg>\n";
-    return out_.str();
-  }
-
- private:
-  std::ostringstream out_;
-};
-
-constexpr const char *right = "text-anchor=\"end\"", *centred = "text-anchor=\"middle\"", *bold = "font-weight=\"600\"";
-
-// --- The loss chart -----------------------------------------------------------------------------------------------
 
 // At most `count` points, each the mean of as many neighbours: no screen shows more, and the file stays small.
 std::vector<Point> thin(const std::vector<Point>& points, size_t count) {
@@ -105,22 +27,41 @@ std::vector<Point> thin(const std::vector<Point>& points, size_t count) {
   return means;
 }
 
-// The mean over a centred window, which shrinks towards the ends so that the curve keeps its place.
-std::vector<Point> smooth(std::vector<Point> points, size_t reach) {
-  const std::vector<Point> raw = points;
-  for (size_t i = 0; i < raw.size(); ++i) {
-    const size_t r = std::min({reach, i, raw.size() - 1 - i});
-    double sum = 0;
-    for (size_t k = i - r; k <= i + r; ++k) sum += raw[k].y;
-    points[i].y = sum / (2 * r + 1);
-  }
-  return points;
+// --- Scales -------------------------------------------------------------------------------------------------------
+
+// The largest 1, 2 or 5 times a power of ten that cuts `range` into at least `parts`.
+double nice_step(double range, int parts) {
+  const double power = std::pow(10, std::floor(std::log10(range / parts))), lead = range / parts / power;
+  return power * (lead >= 5 ? 5 : lead >= 2 ? 2 : 1);
 }
 
-// The largest 1, 2 or 5 times a power of ten that cuts `range` into at least 4 parts.
-double nice_step(double range) {
-  const double power = std::pow(10, std::floor(std::log10(range / 4))), lead = range / 4 / power;
-  return power * (lead >= 5 ? 5 : lead >= 2 ? 2 : 1);
+// Maps values to [0, 1], and says where the ticks are.
+struct Scale {
+  double low, high;  // logarithms if so
+  bool logarithmic;
+  std::vector<double> ticks;
+
+  double operator()(double value) const { return ((logarithmic ? std::log10(value) : value) - low) / (high - low); }
+};
+
+Scale linear_scale(double low, double high) {
+  if (low > high || (low == 0 && high == 0)) low = 0, high = 1;                           // nothing to show
+  if (low == high) low -= std::abs(low) / 10 + 1e-9, high += std::abs(high) / 10 + 1e-9;  // a single value
+  const double step = nice_step(high - low, 3);
+  Scale scale{step * std::floor(low / step + 1e-9), step * std::ceil(high / step - 1e-9), false, {}};
+  for (double k = std::round(scale.low / step); k * step < scale.high + step / 2; ++k) scale.ticks.push_back(k * step);
+  return scale;
+}
+
+// Ticks at powers of ten, for up to two of them also at 2 and 5 times these.
+Scale log_scale(double low, double high) {
+  Scale scale{std::floor(std::log10(low)), std::ceil(std::log10(high)), true, {}};
+  const double decades = scale.high - scale.low, step = std::ceil(decades / 6);
+  for (double k = scale.low; k <= scale.high; k += step)
+    for (const double lead : {1, 2, 5})
+      if ((lead == 1 || decades <= 2) && std::log10(lead) + k <= scale.high)
+        scale.ticks.push_back(lead * std::pow(10, k));
+  return scale;
 }
 
 std::string thousands(double value) {
@@ -129,151 +70,194 @@ std::string thousands(double value) {
   return digits;
 }
 
-// --- The attention figure -----------------------------------------------------------------------------------------
+// --- A panel ------------------------------------------------------------------------------------------------------
 
-using Colour = std::array<double, 3>;
-const std::vector<Colour> sequential = {
-    {246, 248, 251}, {201, 221, 240}, {113, 168, 216}, {43, 108, 180}, {12, 52, 106}};
-const std::vector<Colour> diverging = {{158, 61, 8},    {226, 120, 48}, {249, 196, 150}, {246, 248, 251},
-                                       {160, 200, 232}, {52, 118, 188}, {12, 52, 106}};
+struct Curve {
+  std::string label;  // at its right end, in its colour
+  std::vector<Point> points;
+  std::string colour;
+  bool dots = false;
+};
 
-// The colour at `at` in [0, 1] between the ramp's; what is not a number is at 0.
-std::string colour_at(const std::vector<Colour>& ramp, double at) {
-  const double place = (at > 0 ? std::min(at, 1.0) : 0) * (ramp.size() - 1);
-  const size_t i = std::min(static_cast<size_t>(place), ramp.size() - 2);
-  const auto mix = [&](int c) { return std::lround(ramp[i][c] + (place - i) * (ramp[i + 1][c] - ramp[i][c])); };
-  char text[64];
-  std::snprintf(text, sizeof text, "#%02lx%02lx%02lx", mix(0), mix(1), mix(2));
+enum class Ordinate { from_zero, free, loss };  // loss: logarithmic if the values span a factor of 30
+
+struct Frame {
+  double x, y, width, height;
+  double updates;  // the end of the abscissa
+  double labels;   // the width left for them
+};
+
+// Labels want to be at these heights. Moves them apart, by as little as may be, within [top, bottom].
+std::vector<double> spread(const std::vector<double>& wanted, double gap, double top, double bottom) {
+  std::vector<size_t> order(wanted.size());
+  for (size_t i = 0; i < order.size(); ++i) order[i] = i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return wanted[a] < wanted[b]; });
+  gap = order.size() > 1 ? std::min(gap, (bottom - top) / static_cast<double>(order.size() - 1)) : gap;
+  std::vector<double> at = wanted;
+  for (size_t k = 0; k < order.size(); ++k) at[order[k]] = std::max(at[order[k]], k ? at[order[k - 1]] + gap : top);
+  for (size_t k = order.size(); k-- > 0;)
+    at[order[k]] = std::min(at[order[k]], k + 1 < order.size() ? at[order[k + 1]] - gap : bottom);
+  return at;
+}
+
+// Curves over updates within `frame`, their title above and labels at their right.
+void draw_panel(Svg& svg, const Frame& frame, const std::string& title, std::vector<Curve> curves, Ordinate ordinate) {
+  const double x_max = std::max(frame.updates, 1.0);
+  double low = ordinate == Ordinate::from_zero ? 0 : INFINITY, high = -INFINITY;
+  for (Curve& curve : curves) {
+    curve.points = thin(curve.points, 300);
+    if (ordinate == Ordinate::loss)  // no loss is 0 but by rounding
+      std::erase_if(curve.points, [](const Point& p) { return p.y <= 0; });
+    for (const auto& [x, y] : curve.points) low = std::min(low, y), high = std::max(high, y);
+  }
+  const bool logarithmic = ordinate == Ordinate::loss && low > 0 && high / low > 30;
+  const Scale scale = logarithmic ? log_scale(low, high) : linear_scale(low, high);
+  const double left = frame.x + 56, top = frame.y + 30, width = frame.width - 68 - frame.labels,
+               height = frame.height - 62;
+  const auto place = [&](Point p) { return Point{left + width * p.x / x_max, top + height * (1 - scale(p.y))}; };
+
+  svg.text(frame.x + 12, frame.y + 14, 13, ink, title + (logarithmic ? " (logarithmic)" : ""), bold);
+  for (const double y : scale.ticks) {
+    const double at = top + height * (1 - scale(y));
+    svg.line({{left, at}, {left + width, at}}, grid, 1);
+    svg.text(left - 8, at + 4, 11, muted, format("%.4g", y), right);
+  }
+  const double x_step = std::max(nice_step(x_max, width < 400 ? 2 : 4), 1.0);
+  for (double x = 0; x < x_max * (1 + 1e-9); x += x_step) {
+    const double at = left + width * x / x_max;
+    svg.line({{at, top + height}, {at, top + height + 4}}, muted, 1);
+    svg.text(at, top + height + 18, 11, muted, thousands(x), centred);
+  }
+  svg.line({{left, top + height}, {left + width, top + height}}, muted, 1);
+
+  std::vector<double> heights;
+  for (Curve& curve : curves) {
+    for (Point& p : curve.points) p = place(p);
+    heights.push_back(curve.points.empty() ? top : curve.points.back().y);
+    svg.line(curve.points, curve.colour, 1.8);
+    if (curve.dots || curve.points.size() == 1)
+      for (const Point& p : curve.points) svg.dot(p, curve.colour, 3);
+  }
+  heights = spread(heights, 12, top, top + height);
+  for (size_t i = 0; i < curves.size(); ++i) {
+    if (curves[i].points.empty()) continue;
+    const Point end = curves[i].points.back();
+    // A thin line leads from where the curve ends to its label, which may have had to move.
+    if (!curves[i].label.empty())
+      svg.line({{end.x + 4, end.y}, {left + width + 10, heights[i]}}, curves[i].colour, 0.4);
+    svg.text(left + width + 13, heights[i] + 4, 11, curves[i].colour, curves[i].label);
+  }
+}
+
+// --- Lambda -------------------------------------------------------------------------------------------------------
+
+// "decoder.layers.0.cross_attn" -> "decoder cross" and 0.
+std::pair<std::string, int> stack_and_layer(const std::string& name) {
+  const size_t digits = name.find_first_of("0123456789"), layers = name.find(".layers.");
+  if (layers == std::string::npos || layers + 8 != digits) return {name, 0};
+  size_t end = digits;
+  while (end < name.size() && std::isdigit(static_cast<unsigned char>(name[end]))) ++end;
+  std::string kind = name.substr(std::min(end + 1, name.size()));
+  if (kind.ends_with("_attn")) kind.resize(kind.size() - 5);
+  return {name.substr(0, layers) + " " + kind, std::stoi(name.substr(digits, std::min<size_t>(end - digits, 6)))};
+}
+
+// The first colour for the first layer, the last for the last.
+std::string shade(const std::vector<std::array<int, 3>>& ends, double at) {
+  std::string text = "#";
+  for (int c = 0; c < 3; ++c) {
+    char hex[8];
+    std::snprintf(hex, sizeof hex, "%02x", static_cast<int>(std::lround(ends[0][c] + at * (ends[1][c] - ends[0][c]))));
+    text += hex;
+  }
   return text;
 }
 
-// The largest magnitude.
-double largest(const std::vector<float>& values) {
-  double most = 1e-6;  // a map of zeros has a scale, too
-  for (const float v : values)
-    if (std::isfinite(v)) most = std::max(most, std::abs(static_cast<double>(v)));
-  return most;
+// A hue for each stack of attentions, darker with depth; a curve's label is its layer, from 1.
+void draw_lambda(Svg& svg, const Frame& frame, const std::vector<Series>& lambda) {
+  static const std::vector<std::vector<std::array<int, 3>>> hues = {
+      {{90, 145, 210}, {20, 60, 130}}, {{85, 170, 115}, {10, 95, 55}}, {{232, 145, 75}, {165, 70, 5}}};
+  std::map<std::string, int> deepest;
+  std::vector<std::string> stacks;
+  for (const Series& series : lambda) {
+    const auto [stack, layer] = stack_and_layer(series.label);
+    if (!deepest.count(stack)) stacks.push_back(stack);
+    deepest[stack] = std::max(deepest[stack], layer);
+  }
+  std::vector<Curve> curves;
+  for (const Series& series : lambda) {
+    const auto [stack, layer] = stack_and_layer(series.label);
+    const size_t hue = std::find(stacks.begin(), stacks.end(), stack) - stacks.begin();
+    const double depth = deepest[stack] ? static_cast<double>(layer) / deepest[stack] : 1;
+    curves.push_back({std::to_string(layer + 1), series.points, shade(hues[hue % hues.size()], depth)});
+  }
+  draw_panel(svg, frame, "λ by layer", curves, Ordinate::free);
+  double x = frame.x + 96;
+  for (size_t i = 0; i < stacks.size(); ++i) {
+    const std::string colour = shade(hues[i % hues.size()], 0.6);
+    svg.dot({x, frame.y + 10}, colour, 4);
+    svg.text(x + 8, frame.y + 14, 11, colour, stacks[i]);
+    x += 22 + text_width(stacks[i], 10);
+  }
 }
 
-// A token as a label: SentencePiece's "▁" for a space is a heavy block in most fonts.
-std::string label_of(const std::string& piece) { return piece.starts_with("▁") ? "·" + piece.substr(3) : piece; }
+// The last update of any of them.
+double last_update(const std::vector<std::vector<Point>>& all) {
+  double last = 0;
+  for (const auto& points : all)
+    for (const Point& p : points) last = std::isfinite(p.x) ? std::max(last, p.x) : last;
+  return last;
+}
 
-// A guess at the width of the widest label: half an em and a bit for each character.
-double label_width(const std::vector<std::string>& labels, double size) {
-  const auto begins_character = [](char c) { return (c & 0xC0) != 0x80; };
-  int64_t most = 0;
-  for (const std::string& label : labels)
-    most = std::max<int64_t>(most, std::count_if(label.begin(), label.end(), begins_character));
-  return 0.62 * size * most;
+// A label that says where its curve ends.
+std::string with_last(const std::string& name, const std::vector<Point>& points, const char* pattern) {
+  const auto last = std::find_if(points.rbegin(), points.rend(), [](const Point& p) { return std::isfinite(p.y); });
+  return last == points.rend() ? name : name + " " + format(pattern, last->y);
 }
 
 }  // namespace
 
-std::string loss_chart(const std::string& title, const std::vector<Point>& train, const std::vector<Point>& valid) {
-  constexpr double width = 760, height = 420, left = 64, top = 72, plot_width = 632, plot_height = 288;
-  const std::vector<Point> faint = thin(train, 600), strong = smooth(faint, 12), marks = thin(valid, 200);
-  double x_max = 1, y_low = INFINITY, y_high = -INFINITY;
-  for (const auto* series : {&faint, &marks})
-    for (const auto& [x, y] : *series)
-      x_max = std::max(x_max, x), y_low = std::min(y_low, y), y_high = std::max(y_high, y);
-  if (y_low > y_high) y_low = 0, y_high = 1;     // nothing to show
-  if (y_low == y_high) y_low -= 1, y_high += 1;  // a single value
-  const double x_step = std::max(nice_step(x_max), 1.0), y_step = nice_step(y_high - y_low);
-  y_low = y_step * std::floor(y_low / y_step);
-  y_high = y_step * std::ceil(y_high / y_step);
-  const auto place = [&](Point p) {
-    return Point{left + plot_width * p.x / x_max, top + plot_height * (y_high - p.y) / (y_high - y_low)};
-  };
-  const auto placed = [&](std::vector<Point> points) {
-    for (Point& p : points) p = place(p);
-    return points;
-  };
-
+std::string training_chart(const std::string& title, const TrainingHistory& h) {
+  constexpr double width = 800, height = 580, panel_width = 392, panel_height = 258;
   Svg svg(width, height);
-  svg.text(24, 34, 16, ink, title, bold);
-  svg.text(left - 10, top - 14, 12, muted, "loss", right);
-  for (double y = y_low; y < y_high + y_step / 2; y += y_step) {
-    const double at = place({0, y}).y;
-    svg.line({{left, at}, {left + plot_width, at}}, grid, 1);
-    svg.text(left - 10, at + 4, 12, muted, format("%.4g", std::abs(y) < y_step / 2 ? 0 : y), right);
-  }
-  for (double x = 0; x < x_max * (1 + 1e-9); x += x_step) {
-    const double at = place({x, 0}).x;
-    svg.line({{at, top + plot_height}, {at, top + plot_height + 5}}, muted, 1);
-    svg.text(at, top + plot_height + 21, 12, muted, thousands(x), centred);
-  }
-  svg.line({{left, top + plot_height}, {left + plot_width, top + plot_height}}, muted, 1);
-  svg.text(left + plot_width / 2, height - 14, 12, muted, "update", centred);
-
-  svg.line(placed(faint), pale_blue, 1);
-  svg.line(placed(strong), blue, 2);
-  svg.line(placed(marks), orange, 1.5);
-  for (const Point& p : marks) svg.dot(place(p), orange);
-  if (!marks.empty())
-    svg.text(left + plot_width + 9, place(marks.back()).y + 4, 12, orange, format("%.2f", marks.back().y), bold);
-
-  double legend = left + plot_width - 176;
-  svg.line({{legend, 54}, {legend + 22, 54}}, blue, 2);
-  svg.text(legend + 29, 58, 12, ink, "training");
-  legend += 92;
-  svg.line({{legend, 54}, {legend + 22, 54}}, orange, 1.5);
-  svg.dot({legend + 11, 54}, orange);
-  svg.text(legend + 29, 58, 12, ink, "validation");
+  svg.text(20, 30, 16, ink, title, bold);
+  const double updates = last_update({h.train_loss, h.valid_loss});
+  const auto frame = [&](int column, int row) {
+    return Frame{8 + column * panel_width,  46 + row * (panel_height + 6), panel_width, panel_height, updates,
+                 column == 0 ? 106.0 : 16.0};
+  };
+  draw_panel(svg, frame(0, 0), "loss per target token",
+             {{with_last("training", h.train_loss, "%#.3g"), h.train_loss, blue},
+              {with_last("validation", h.valid_loss, "%#.3g"), h.valid_loss, orange, true}},
+             Ordinate::loss);
+  draw_panel(svg, frame(1, 0), "learning rate", {{"", h.learning_rate, blue}}, Ordinate::from_zero);
+  draw_panel(svg, frame(0, 1), "validation, %",
+             {{with_last("BLEU", h.bleu, "%.1f"), h.bleu, blue, true},
+              {with_last("exact match", h.exact, "%.1f"), h.exact, orange, true}},
+             Ordinate::from_zero);
+  if (h.lambda.empty())
+    draw_panel(svg, frame(1, 1), "gradient norm", {{"", h.gradient_norm, blue}}, Ordinate::from_zero);
+  else
+    draw_lambda(svg, frame(1, 1), h.lambda);
+  svg.text(width / 2, height - 12, 12, muted, "update", centred);
   return svg.finish();
 }
 
-std::string attention_chart(const AttentionFigure& figure) {
-  const size_t rows = figure.queries.size(), columns = figure.keys.size();
-  for (const auto* map : {&figure.a1, &figure.a2, &figure.difference})
-    if (rows * columns == 0 || map->size() != rows * columns)
-      throw std::invalid_argument("attention_chart: a map of " + std::to_string(map->size()) + " elements for " +
-                                  std::to_string(rows) + " queries and " + std::to_string(columns) + " keys");
-
-  // Long sentences get smaller cells; their labels shrink with them.
-  const double cell = std::clamp(std::floor(420.0 / std::max(rows, columns)), 10.0, 26.0);
-  const int label = static_cast<int>(std::clamp(cell * 0.75, 8.0, 12.0));
-  // Column labels lean 60 degrees to the right, so the last one leans out of its panel.
-  const double lean = label_width(figure.keys, label), map_width = cell * columns, map_height = cell * rows;
-  const double left = 32 + label_width(figure.queries, label), top = 108 + 0.87 * lean, scale_width = 144;
-  const double pitch = std::max(map_width, scale_width) + std::max(32.0, 0.5 * lean);  // from panel to panel
-  const double width = std::max(left + 3 * pitch, 48 + label_width({figure.title}, 17));
-  const double attention_scale = std::max(largest(figure.a1), largest(figure.a2));
-  const double difference_scale = largest(figure.difference);
-
-  Svg svg(width, top + map_height + 62);
-  svg.text(24, 34, 16, ink, figure.title, bold);
-  svg.text(24, 56, 12, muted, "each row attends to the columns; λ = " + format("%.3f", figure.lambda));
-
-  const auto panel = [&](int index, const std::string& name, const std::vector<float>& map, double low, double high,
-                         const std::vector<Colour>& ramp) {
-    const double x = left + index * pitch;
-    const auto colour = [&](double value) { return colour_at(ramp, (value - low) / (high - low)); };
-    svg.text(x, 88, 14, ink, name, bold);
-    for (size_t j = 0; j < columns; ++j) {
-      const double at = x + (j + 0.5) * cell + 0.3 * label;
-      svg.text(at, top - 6, label, ink, label_of(figure.keys[j]),
-               "transform=\"rotate(-60 " + format("%.1f", at) + format(" %.1f)\"", top - 6));
-    }
-    svg.rect(x, top, map_width, map_height, grid);
-    for (size_t i = 0; i < rows; ++i) {
-      if (index == 0)
-        svg.text(x - 8, top + (i + 0.5) * cell + 0.36 * label, label, ink, label_of(figure.queries[i]), right);
-      for (size_t j = 0; j < columns; ++j)
-        svg.rect(x + j * cell + 0.5, top + i * cell + 0.5, cell - 1, cell - 1, colour(map[i * columns + j]));
-    }
-    // The scale, in the cells' own colours.
-    constexpr int bars = 48;
-    const double bar = scale_width / bars, below = top + map_height + 16;
-    for (int b = 0; b < bars; ++b)
-      svg.rect(x + b * bar, below, bar + 0.3, 8, colour(low + (high - low) * b / (bars - 1)),
-               "shape-rendering=\"crispEdges\"");
-    svg.text(x, below + 23, 11, muted, format(low < 0 ? "−%.2f" : "%.0f", std::abs(low)));
-    if (low < 0) svg.text(x + scale_width / 2, below + 23, 11, muted, "0", centred);
-    svg.text(x + scale_width, below + 23, 11, muted, format("%.2f", high), right);
-  };
-  panel(0, "A₁", figure.a1, 0, attention_scale, sequential);
-  panel(1, "A₂", figure.a2, 0, attention_scale, sequential);
-  panel(2, "A₁ − λ A₂", figure.difference, -difference_scale, difference_scale, diverging);
+std::string comparison_chart(const std::vector<Series>& runs) {
+  static const std::vector<std::string> colours = {blue,      orange,    "#1a8a5a", "#8a4fa8",
+                                                   "#b8860b", "#c2385a", "#0f8b9d", "#5b5f66"};
+  constexpr double width = 800, height = 440;
+  Svg svg(width, height);
+  std::vector<Curve> curves;
+  Frame frame{8, 16, width - 16, height - 34, 0, 0};
+  for (size_t i = 0; i < runs.size(); ++i) {
+    curves.push_back(
+        {with_last(runs[i].label, runs[i].points, "%#.3g"), runs[i].points, colours[i % colours.size()], true});
+    frame.updates = std::max(frame.updates, last_update({runs[i].points}));
+    frame.labels = std::max(frame.labels, text_width(curves.back().label, 11));
+  }
+  draw_panel(svg, frame, "validation loss per target token", curves, Ordinate::loss);
+  svg.text(width / 2, height - 12, 12, muted, "update", centred);
   return svg.finish();
 }
 

@@ -9,9 +9,26 @@ struct Point {
   double x, y;
 };
 
-/// The loss over updates: every training loss (drawn faintly, and smoothed) and the validation losses. Values that
-/// are not finite are left out.
-std::string loss_chart(const std::string& title, const std::vector<Point>& train, const std::vector<Point>& valid);
+struct Series {
+  std::string label;
+  std::vector<Point> points;
+};
+
+/// What a training leaves behind, over its updates.
+struct TrainingHistory {
+  std::vector<Point> train_loss, valid_loss;  ///< per target token, not smoothed
+  std::vector<Point> learning_rate, gradient_norm, tokens_per_second;
+  std::vector<Point> bleu, exact;  ///< of the validations, in per cent
+  std::vector<Series> lambda;      ///< of each attention, under a name such as "decoder.layers.0.cross_attn"
+};
+
+/// Four panels over the updates: loss; learning rate; BLEU and exact matches; lambda of each attention, or, for softmax
+/// attention, the gradient norm. Losses that span orders of magnitude have a logarithmic scale. Values that are not
+/// finite are left out.
+std::string training_chart(const std::string& title, const TrainingHistory& history);
+
+/// The validation losses of several runs, each labelled with its name.
+std::string comparison_chart(const std::vector<Series>& runs);
 
 /// What a head of differential attention sees in one sentence: maps of (queries, keys), row by row.
 struct AttentionFigure {

@@ -1,24 +1,53 @@
 // translate translate: translates stdin, a line for each line.
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstdio>
 #include <iostream>
 #include <memory>
 
 #include "examples/translate/commands.h"
 #include "examples/translate/run.h"
+#include "examples/translate/unicode.h"
 
 namespace translate {
 namespace {
 
 struct Arguments {
-  std::string run, model = "best";
-  int beam = 1;
+  DecodingArguments decoding;
+  int n_best = 0;
 };
 
-// Reads stdin whole, so that sentences of like length are translated together.
+// The translation alone; or the n best as Marian and fairseq print them, with the number of their line, from 0.
+void print(const std::vector<Translation>& found, size_t line, int n_best) {
+  if (n_best == 0) std::printf("%s\n", found.at(0).text.c_str());
+  for (size_t i = 0; i < std::min<size_t>(n_best, found.size()); ++i)
+    std::printf("%zu ||| %s ||| %.4f\n", line, found[i].text.c_str(), found[i].score);
+}
+
+// Somebody types: every line is answered at once, and one that cannot be translated does not end the session.
+void answer_terminal(const Translator& translator, const Arguments& a) {
+  size_t number = 0;
+  for (std::string line; std::getline(std::cin, line); ++number) {
+    try {
+      const std::string name = "stdin:" + std::to_string(number + 1);
+      if (find_invalid_utf8(line) != std::string::npos) throw InputError(name + ": this is not valid UTF-8");
+      print(translator.n_best({line}, a.decoding.options, "stdin", number + 1)[0], number, a.n_best);
+    } catch (const InputError& e) {
+      std::fprintf(stderr, "translate: %s\n", e.what());
+    }
+    std::fflush(stdout);
+  }
+}
+
 void translate_stdin(const Arguments& a) {
-  const Translator translator = Translator::load(a.run, a.model);
-  for (const std::string& line : translator.translate(read_lines(std::cin, "stdin"), a.beam, "stdin"))
-    std::printf("%s\n", line.c_str());
+  if (a.n_best > a.decoding.options.beam)
+    throw InputError("--n-best " + std::to_string(a.n_best) + " needs a --beam as wide or wider");
+  const Translator translator = Translator::load(a.decoding.run, a.decoding.model);
+  if (isatty(STDIN_FILENO)) return answer_terminal(translator, a);
+  // Files and pipes are read whole, so that sentences of like length are translated together.
+  const auto found = translator.n_best(read_lines(std::cin, "stdin"), a.decoding.options, "stdin");
+  for (size_t i = 0; i < found.size(); ++i) print(found[i], i, a.n_best);
 }
 
 }  // namespace
@@ -26,9 +55,17 @@ void translate_stdin(const Arguments& a) {
 void add_translate_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("translate", "translate stdin, a line for each line");
-  add_decoding_options(*command, a->run, a->model, a->beam);
+  add_decoding_options(*command, a->decoding);
+  command
+      ->add_option("--n-best", a->n_best,
+                   "print so many translations of each line: its number, text and score, with ||| between")
+      ->check(range(1, 100));
   add_threads_option(*command);
   command->callback([a] { translate_stdin(*a); });
+  command->footer(
+      "Lines that are typed are answered at once; files and pipes are read whole first. Examples:\n"
+      "  echo \"seven hundred forty-one\" | translate translate --run runs/numbers\n"
+      "  translate translate --run runs/mine --beam 5 --n-best 3 < source.txt > translations.txt");
 }
 
 }  // namespace translate

@@ -8,29 +8,11 @@
 #include <cstring>
 #include <fstream>
 #include <istream>
-#include <string_view>
+
+#include "examples/translate/unicode.h"
 
 namespace translate {
 namespace {
-
-// Where the first byte sequence begins that is not UTF-8 as RFC 3629 has it (so no overlong forms, no surrogates,
-// nothing past U+10FFFF); npos if there is none.
-size_t find_invalid_utf8(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };
-  for (size_t i = 0; i < text.size();) {
-    const int lead = byte(i);
-    const size_t length = lead < 0x80 ? 1 : lead < 0xC2 ? 0 : lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : lead < 0xF5 ? 4 : 0;
-    if (length == 0) return i;
-    // Only the second byte's range depends on the first.
-    const int low = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
-    const int high = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
-    if (length > 1 && (byte(i + 1) < low || byte(i + 1) > high)) return i;
-    for (size_t k = 2; k < length; ++k)
-      if ((byte(i + k) & 0xC0) != 0x80) return i;
-    i += length;
-  }
-  return std::string_view::npos;
-}
 
 std::string at_line(const std::string& name, size_t index) { return name + ":" + std::to_string(index + 1) + ": "; }
 

@@ -3,20 +3,63 @@
 //   translate train --run runs/numbers                      the built-in task: number words, English to German
 //   translate train --train pairs.tsv --run runs/mine       any parallel text
 //   echo "seven hundred" | translate translate --run runs/numbers
-//   translate test --run runs/numbers                       BLEU and exact matches on held-out text
+//   translate test --run runs/numbers                       BLEU, chrF and exact matches on held-out text
+//   translate data --train pairs.tsv                        what is in a corpus, and what is wrong with it
+//   translate compare runs/a runs/b                         a table and a picture
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <numeric>
 
 #include "examples/fast_blas.h"
 #include "examples/translate/commands.h"
 #include "examples/translate/train.h"
 
 namespace {
+
+// How many letters must be added, dropped or changed to make one word of the other (Levenshtein).
+size_t edit_distance(const std::string& a, const std::string& b) {
+  std::vector<size_t> row(b.size() + 1);  // the distances of the first i letters of a to the first j of b
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 1; i <= a.size(); ++i) {
+    size_t diagonal = std::exchange(row[0], i);
+    for (size_t j = 1; j <= b.size(); ++j)
+      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])}));
+  }
+  return row.back();
+}
+
+// "--atention: unknown; did you mean --attention?", if one of `known` is near or begins like that.
+std::string unknown(const std::string& word, const std::vector<std::string>& known) {
+  std::string nearest;
+  size_t least = word.size() / 3 + 2;  // one letter wrong in three, and one more
+  for (const std::string& name : known)
+    if (const size_t distance = name.starts_with(word) ? 1 : edit_distance(word, name); distance < least)
+      nearest = name, least = distance;
+  return word + ": unknown" + (nearest.empty() ? "" : "; did you mean " + nearest + "?");
+}
+
+// What is wrong with a command line: first of all what we do not know in it, for that may be why something else lacks.
+std::string explain(const CLI::App& app, const CLI::ParseError& error) {
+  const bool chosen = !app.get_subcommands().empty();
+  const CLI::App& command = chosen ? *app.get_subcommands()[0] : app;
+  const std::vector<std::string> rest = command.remaining();
+  std::vector<std::string> names;
+  if (!chosen && !rest.empty() && !rest[0].starts_with('-')) {
+    for (const CLI::App* subcommand : app.get_subcommands({})) names.push_back(subcommand->get_name());
+    return unknown(rest[0], names);
+  }
+  for (const CLI::Option* option : command.get_options())
+    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
+  for (const std::string& word : rest)
+    if (word.starts_with('-')) return unknown(word.substr(0, word.find('=')), names);
+  return error.what();
+}
 
 // A standard stream that is closed would give its number to the next file that is opened, and what is printed would end
 // up in there: /dev/null takes its place. Returns whether there is a stdout.
@@ -29,23 +72,31 @@ bool open_standard_streams() {
   return has_stdout;
 }
 
+int fail(const std::string& message) {
+  std::fprintf(stderr, "translate: %s\n", message.c_str());
+  return 2;
+}
+
 int run(int argc, char** argv) {
   CLI::App app("Trains a Differential Transformer to translate, and translates with it.", "translate");
   app.require_subcommand(1);
+  app.footer("Each subcommand has its own help: translate train --help");
   translate::add_train_command(app);
   translate::add_translate_command(app);
   translate::add_test_command(app);
+  translate::add_data_command(app);
+  translate::add_compare_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    std::fprintf(stderr, "translate: %s (translate --help lists the options)\n", e.what());
-    return 2;
+    const auto chosen = app.get_subcommands();
+    return fail(explain(app, e) + " (translate " + (chosen.empty() ? "" : chosen[0]->get_name() + " ") +
+                "--help lists the options)");
   } catch (const translate::Interrupted& e) {
     return 128 + e.signal;
   } catch (const std::exception& e) {
-    std::fprintf(stderr, "translate: %s\n", e.what());
-    return 2;
+    return fail(e.what());
   }
   return 0;
 }
@@ -53,17 +104,12 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (!open_standard_streams()) {
-    std::fprintf(stderr, "translate: stdout: is closed\n");
-    return 2;
-  }
+  if (!open_standard_streams()) return fail("stdout: is closed");
   // Past a limit on the size of files, writing is to fail with a message as on a full disk, not to kill.
   std::signal(SIGXFSZ, SIG_IGN);
   ensure_fast_blas(argv);
   const int status = run(argc, argv);
-  if (status == 0 && (std::fflush(stdout) != 0 || std::ferror(stdout))) {
-    std::fprintf(stderr, "translate: stdout: cannot write: %s\n", std::strerror(errno));
-    return 2;
-  }
+  if (status == 0 && (std::fflush(stdout) != 0 || std::ferror(stdout)))
+    return fail(std::string("stdout: cannot write: ") + std::strerror(errno));
   return status;
 }

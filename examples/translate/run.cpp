@@ -7,6 +7,7 @@
 #include <filesystem>
 
 #include "examples/translate/progress.h"
+#include "examples/translate/unicode.h"
 
 namespace translate {
 
@@ -83,30 +84,42 @@ Translator Translator::load(const std::string& folder, const std::string& which)
   return {settings, std::move(vocabulary), std::move(model)};
 }
 
-std::vector<std::string> Translator::translate(const std::vector<std::string>& lines, int beam,
-                                               const std::string& name) const {
+std::vector<std::vector<Translation>> Translator::n_best(const std::vector<std::string>& lines,
+                                                         models::DecodeOptions options, const std::string& name,
+                                                         size_t first_line) const {
+  std::vector<std::vector<Translation>> translations(lines.size());
   std::vector<std::vector<int32_t>> sources;
   std::vector<size_t> line_of;
   for (size_t i = 0; i < lines.size(); ++i) {
-    if (lines[i].empty()) continue;
+    if (split(lines[i]).empty()) {
+      translations[i].push_back({"", 0});
+      continue;
+    }
     std::vector<int32_t> ids = vocabulary.encode(lines[i]);
     ids.push_back(Vocabulary::eos);
     if (static_cast<int64_t>(ids.size()) > settings.max_length)
-      throw InputError(name + ":" + std::to_string(i + 1) + ": a sentence of " + std::to_string(ids.size()) +
+      throw InputError(name + ":" + std::to_string(first_line + i) + ": a sentence of " + std::to_string(ids.size()) +
                        " tokens; this model takes " + std::to_string(settings.max_length));
     sources.push_back(std::move(ids));
     line_of.push_back(i);
   }
-  models::DecodeOptions options;
-  options.beam = beam;
   options.bos = Vocabulary::bos;
   options.eos = Vocabulary::eos;
-  Progress progress(static_cast<int64_t>(sources.size()));
-  const auto found =
-      models::decode(*model, sources, options, [&](int64_t done) { progress.update(done, "sentences"); });
-  std::vector<std::string> translations(lines.size());
-  for (size_t i = 0; i < found.size(); ++i) translations[line_of[i]] = vocabulary.decode(found[i].at(0).tokens);
+  const auto total = static_cast<int64_t>(sources.size());
+  Progress progress(total);
+  const auto found = models::decode(*model, sources, options, [&](int64_t done) {
+    if (done < total) progress.update(done, "sentences");
+  });
+  for (size_t i = 0; i < found.size(); ++i)
+    for (const auto& [tokens, score] : found[i]) translations[line_of[i]].push_back({vocabulary.decode(tokens), score});
   return translations;
+}
+
+std::vector<std::string> Translator::translate(const std::vector<std::string>& lines,
+                                               const models::DecodeOptions& options, const std::string& name) const {
+  std::vector<std::string> best;
+  for (auto& found : n_best(lines, options, name)) best.push_back(std::move(found.at(0).text));
+  return best;
 }
 
 }  // namespace translate

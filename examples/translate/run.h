@@ -25,6 +25,11 @@
 
 namespace translate {
 
+struct Translation {
+  std::string text;
+  double score;  ///< log P / length^alpha, see DecodeOptions
+};
+
 /// A trained model with its vocabulary and settings.
 struct Translator {
   Settings settings;
@@ -35,9 +40,15 @@ struct Translator {
   /// damaged or does not fit the others.
   static Translator load(const std::string& folder, const std::string& which = "best");
 
-  /// One translation for each line; an empty line gives an empty one. Throws InputError naming the line ("name:3: ...")
-  /// of a sentence over the length limit. Shows progress on a terminal.
-  std::vector<std::string> translate(const std::vector<std::string>& lines, int beam, const std::string& name) const;
+  /// The best translations of each line, best first: as many as decode() gives. A blank line has one, empty and of
+  /// score 0. Throws InputError naming the line ("name:3: ...", if the first is line 1) of a sentence over the length
+  /// limit. Shows progress on a terminal.
+  std::vector<std::vector<Translation>> n_best(const std::vector<std::string>& lines,
+                                               difftensor::models::DecodeOptions options, const std::string& name,
+                                               size_t first_line = 1) const;
+  /// The best of these for each line.
+  std::vector<std::string> translate(const std::vector<std::string>& lines,
+                                     const difftensor::models::DecodeOptions& options, const std::string& name) const;
 };
 
 /// Shows a translation beneath its source and above its reference.

@@ -15,6 +15,7 @@
 #include "examples/translate/charts.h"
 #include "examples/translate/checkpoint.h"
 #include "examples/translate/data.h"
+#include "examples/translate/history.h"
 #include "examples/translate/progress.h"
 #include "examples/translate/run.h"
 #include "examples/translate/train_log.h"
@@ -29,7 +30,8 @@ using namespace difftensor;
 
 namespace {
 
-// A few hundred rows of activations fit in a core's cache from one op to the next.
+// Tokens of a part of a batch that is computed at once, by one thread: enough to fill a matrix product, few enough to
+// keep activations near.
 constexpr int64_t micro_batch_tokens = 256;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -238,14 +240,6 @@ class Trainer {
            files.size(), v.loss, std::exp(v.loss), v.bleu.score, v.exact);
   }
 
-  // The chart is drawn from the log, so that it is the same after a resumption.
-  void draw_loss() const {
-    std::vector<Point> train, valid;
-    for (const auto& fields : log_.lines())
-      (fields[0] == "train" ? train : valid).push_back({std::stod(fields[2]), std::log(std::stod(fields[4]))});
-    write_file(folder_ + "/loss.svg", loss_chart("Loss per target token (not smoothed)", train, valid));
-  }
-
   // Every attention that has a lambda, by the name of its parameters.
   std::vector<std::pair<std::string, nn::Attention*>> differential_attentions() {
     std::vector<std::pair<std::string, nn::Attention*>> all;
@@ -272,7 +266,6 @@ class Trainer {
     const double began = seconds();
     const int64_t update = state_.update + 1;
     model().train();
-    manual_seed(s_.seed, dropout_stream(update));  // dropout depends on the update, not on the past
     const Losses losses = forward_backward(batch);
     norm_ = optim::clip_grad_norm(model().parameters(), s_.clip_norm);
     const double loss = losses.smoothed / static_cast<double>(batch.target_out.size());
@@ -309,7 +302,9 @@ class Trainer {
     log_.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f", epoch, state_.update, v.loss, std::exp(v.loss), v.bleu.score,
               v.exact, seconds() - start_);
     lambda_log_.line("%ld%s", state_.update, v.lambdas.c_str());
-    draw_loss();
+    write_file(folder_ + "/loss.svg", training_chart(s_.attention + " attention, " + s_.style + " style, " +
+                                                         std::to_string(model().parameter_count()) + " parameters",
+                                                     read_history(folder_)));
     const double score = s_.best_by == "bleu" ? -v.bleu.score : v.loss;
     ++state_.since_best;
     if (score < state_.best) {
@@ -318,21 +313,24 @@ class Trainer {
     }
   }
 
-  // Leaves the gradient of the mean loss per target token of the whole batch.
+  // Leaves the gradient of the mean loss per target token of the whole batch. Its micro-batches are shared out among
+  // the threads. Dropout depends on the update and the micro-batch, not on the past.
   Losses forward_backward(const Batch& batch) {
-    Losses sum;
-    for (const Batch& part : micro_batches(batch, micro_batch_tokens)) {
-      double nll = 0;
+    const std::vector<Batch> parts = micro_batches(batch, micro_batch_tokens);
+    std::vector<Losses> losses(parts.size());
+    parallel_backward(static_cast<int64_t>(parts.size()), [&](int64_t i) {
+      manual_seed(s_.seed, dropout_stream(state_.update + 1, i));
       CrossEntropyOptions options;
       options.label_smoothing = static_cast<Scalar>(s_.label_smoothing);
       options.normalizer = static_cast<int64_t>(batch.target_out.size());
-      options.nll = &nll;
-      Tensor loss =
-          model().loss(part.source, part.source_lengths, part.target_in, part.target_lengths, part.target_out, options);
+      options.nll = &losses[i].nll;
+      Tensor loss = model().loss(parts[i].source, parts[i].source_lengths, parts[i].target_in, parts[i].target_lengths,
+                                 parts[i].target_out, options);
       loss.backward();
-      sum.smoothed += static_cast<double>(loss.item()) * static_cast<double>(options.normalizer);
-      sum.nll += nll;
-    }
+      losses[i].smoothed = static_cast<double>(loss.item()) * static_cast<double>(options.normalizer);
+    });
+    Losses sum;
+    for (const Losses& part : losses) sum.smoothed += part.smoothed, sum.nll += part.nll;
     return sum;
   }
 

@@ -1,0 +1,94 @@
+#include "examples/translate/history.h"
+
+#include <cmath>
+#include <filesystem>
+#include <map>
+
+#include "examples/translate/corpus.h"
+
+namespace translate {
+namespace {
+
+using Row = std::map<std::string, std::string>;  // from a column's name to its field; empty fields are left out
+
+struct Table {
+  std::vector<std::string> columns;
+  std::vector<Row> rows;
+};
+
+std::vector<std::string> fields_of(const std::string& line) {
+  std::vector<std::string> fields(1);
+  for (const char c : line)
+    if (c == ',')
+      fields.emplace_back();
+    else
+      fields.back() += c;
+  return fields;
+}
+
+Table read_csv(const std::string& path) {
+  Table table;
+  for (const std::string& line : read_lines(path)) {
+    const std::vector<std::string> fields = fields_of(line);
+    if (table.columns.empty()) {
+      table.columns = fields;
+      continue;
+    }
+    if (fields.size() != table.columns.size())
+      throw InputError(path + ":" + std::to_string(table.rows.size() + 2) + ": " + std::to_string(fields.size()) +
+                       " fields under " + std::to_string(table.columns.size()) + " columns");
+    Row& row = table.rows.emplace_back();
+    for (size_t i = 0; i < fields.size(); ++i)
+      if (!fields[i].empty()) row[table.columns[i]] = fields[i];
+  }
+  return table;
+}
+
+double number(const std::string& text, const std::string& path) {
+  size_t used = 0;
+  double value = 0;
+  try {
+    value = std::stod(text, &used);
+  } catch (const std::exception&) {
+  }
+  if (used != text.size()) throw InputError(path + ": \"" + text + "\" is no number");
+  return value;
+}
+
+}  // namespace
+
+TrainingHistory read_history(const std::string& folder) {
+  TrainingHistory history;
+  const std::string log = folder + "/train_log.csv", lambdas = folder + "/lambda.csv";
+  for (const Row& row : read_csv(log).rows) {
+    if (!row.count("kind") || !row.count("update")) throw InputError(log + ": a row without kind or update");
+    const bool train = row.at("kind") == "train";
+    const auto add = [&](const char* column, std::vector<Point>& points) {
+      if (const auto field = row.find(column); field != row.end())
+        points.push_back({number(row.at("update"), log), number(field->second, log)});
+    };
+    if (train) {  // its loss column is smoothed; its perplexity is not
+      const size_t before = history.train_loss.size();
+      add("perplexity", history.train_loss);
+      if (history.train_loss.size() > before) history.train_loss.back().y = std::log(history.train_loss.back().y);
+    } else {
+      add("loss", history.valid_loss);
+    }
+    add("lr", history.learning_rate);
+    add("gradient_norm", history.gradient_norm);
+    add("tokens_per_second", history.tokens_per_second);
+    add("bleu", history.bleu);
+    add("exact", history.exact);
+  }
+  if (!std::filesystem::exists(lambdas)) return history;
+  const Table table = read_csv(lambdas);
+  for (size_t i = 1; i < table.columns.size(); ++i) {
+    Series& series = history.lambda.emplace_back(table.columns[i]);
+    for (const Row& row : table.rows)
+      if (row.count("update") && row.count(series.label))
+        series.points.push_back({number(row.at("update"), lambdas), number(row.at(series.label), lambdas)});
+  }
+  return history;
+}
+
+}  // namespace translate

@@ -1,0 +1,51 @@
+#pragma once
+// What is in a parallel corpus, and what is wrong with it: every fault is counted, none ends the reading.
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "examples/translate/vocabulary.h"
+
+namespace translate {
+
+/// A kind of thing that is found in a corpus.
+struct Finding {
+  std::string what;
+  bool fatal;  ///< training refuses such a corpus
+  int64_t count = 0;
+  std::vector<std::string> places{};  ///< the first three: "train.en:17"
+
+  void add(const std::string& place) {
+    if (++count <= 3) places.push_back(place);
+  }
+};
+
+/// One line of source and one of target that have text on both sides, with their lengths.
+struct SurveyedPair {
+  std::string source, target;
+  std::string place;  ///< "train.en:17"
+  std::array<int64_t, 2> words{}, subwords{};
+};
+
+struct Survey {
+  std::array<std::string, 2> files;  ///< source and target; the same twice for a TSV
+  std::array<int64_t, 2> lines{};
+  std::vector<SurveyedPair> pairs;  ///< those that can be read at all
+  std::vector<Finding> findings;    ///< every kind that was looked for
+
+  bool trainable() const;
+};
+
+/// Reads two files, a sentence a line, or one file with a tab between the sides (`target_file` empty). Throws
+/// InputError only if a file cannot be opened. Finds unreadable lines; repetitions; sides left untranslated.
+Survey read_corpus(const std::string& source_file, const std::string& target_file);
+
+/// Fills in the lengths in subwords.
+void count_subwords(Survey& survey, const Vocabulary& vocabulary);
+
+/// Finds pairs with a side of more than `max_length` tokens, EOS counted, and pairs whose lengths do not fit together.
+/// Lengths are in subwords if `subwords`, else in words: then there may be more that are too long.
+void check_lengths(Survey& survey, int64_t max_length, bool subwords);
+
+}  // namespace translate

@@ -1,0 +1,134 @@
+#!/usr/bin/env bash
+# What happens around a trained model, from outside: decoding, scores, help.
+# usage: tests/test_eval_cli.sh BUILD_DIR
+. "$(dirname "$0")"/cli_helpers.sh
+
+$translate train --run run --task reverse --pairs 400 --max-updates 20 --d-model 16 --ff 16 --layers 1 --threads 2 \
+  >/dev/null 2>&1 || fail "training"
+run="translate --run run --threads 2"
+
+# --- Decoding -----------------------------------------------------------------------------------------------------
+printf 'a b c\n \t\n\nx y z w\nd e f\n' >input
+$translate $run --beam 4 --n-best 3 <input >best 2>/dev/null
+check "n-best lines" "! grep -qvE '^[0-4] \|\|\| .* \|\|\| -?[0-9]+\.[0-9]{4}$' best"
+check "a blank line has one empty translation" "[ \"\$(grep '^[12] ' best)\" = $'1 |||  ||| 0.0000\n2 |||  ||| 0.0000' ]"
+check "the best first" "awk -F' [|][|][|] ' '\$1 == line && \$3 > score { exit 1 } { line = \$1; score = \$3 }' best"
+$translate $run --beam 4 <input >plain 2>/dev/null
+check "plain output is the best of them" \
+  "cmp -s plain <(awk -F' [|][|][|] ' '\$1 != line { print \$2 } { line = \$1 }' line=-1 best)"
+for size in 1 2; do
+  $translate $run --beam 4 --n-best 3 --batch-size $size <input 2>/dev/null | cut -d'|' -f1-4 >batched
+  check "the same in batches of $size" "cmp -s batched <(cut -d'|' -f1-4 best)"
+done
+$translate $run --beam 4 --n-best 1 --length-penalty 0 <input 2>/dev/null >sums
+check "alpha = 0 scores log P, which is lower" "paste -d'|' sums <(awk '!seen[\$1]++' best) | awk -F'|' '\$7 > \$14 { exit 1 }'"
+refuses "--n-best 3 needs a --beam" $translate $run --n-best 3
+refuses "length penalty nan" $translate $run --beam 2 --length-penalty nan
+refuses "length penalty -1" $translate $run --beam 2 --length-penalty -1
+refuses "--batch-size" $translate $run --batch-size 0
+
+# A terminal: each line is answered before the next is typed, and a bad one does not end the session.
+mkfifo keys
+TERM=dumb script -qefc "$translate $run 2>&1" typed <keys >/dev/null 2>&1 &
+session=$!
+exec 3>keys
+answered() { for _ in $(seq 200); do [ "$(tr -d '\r' <typed 2>/dev/null | grep -cxF -- "$1")" -ge "$2" ] && return; sleep 0.1; done; false; }
+echo 'a b c' >&3
+check "answered at once" "answered \"$($translate $run <<<'a b c' 2>/dev/null)\" 1"
+printf 'a \377 b\n' >&3
+check "told what is wrong" "answered 'translate: stdin:2: this is not valid UTF-8' 1"
+echo 'x y z w' >&3
+check "and it goes on" "answered \"$($translate $run <<<'x y z w' 2>/dev/null)\" 1"
+printf '\004' >&3
+exec 3>&-
+wait $session
+check "ended by ^D with exit code 0" "[ $? = 0 ]"
+
+# --- Scores -------------------------------------------------------------------------------------------------------
+test="$translate test --run run --threads 2"
+$test --out translations >scores 2>/dev/null
+check "--out has a line for each" "[ \$(wc -l <translations) = 1000 ]"
+check "chrF line" "grep -qE '^chrF2\|nrefs:1\|bs:1000\|seed:12345\|case:mixed\|eff:yes\|nc:6\|nw:0\|space:no\|version:\S+ = [0-9.]+ \(μ = [0-9.]+ ± [0-9.]+\)$' scores"
+head -3 input | tr ' \t' 'xx' | sed 's/^$/y/' >src; cp src tgt
+check "signatures follow the options" "$test --src src --tgt tgt --tokenized --lowercase 2>/dev/null | grep -c 'case:lc.*tok:none\|chrF2.*case:lc' | grep -qx 2"
+head -2 src >shorter
+refuses "src has 3 lines, but shorter has 2" $test --src src --tgt shorter
+refuses "missing: cannot open" $test --src missing --tgt tgt
+refuses "--src and --tgt go together" $test --src src
+refuses "none/out" $test --src src --tgt tgt --out none/out
+
+# --- Runs side by side --------------------------------------------------------------------------------------------
+$translate train --run soft --task reverse --pairs 400 --max-updates 10 --d-model 16 --ff 16 --layers 1 --threads 2 \
+  --attention softmax >/dev/null 2>&1 || fail "training"
+$translate compare run soft >table 2>/dev/null
+check "a row for each run" "grep -qE '^run +diff +[0-9]+ +20 +[0-9.]+ +[0-9.]+ +[0-9]+$' table && grep -qE '^soft +softmax +[0-9]+ +10 ' table"
+check "its perplexity is the log's best" \
+  "grep -q \" \$(awk -F, '\$1 == \"valid\" { printf \"%.3f\\n\", exp(\$4) }' run/train_log.csv | sort -g | head -1) \" table"
+check "compare.svg" "grep -q '>soft [0-9.]*</text>' compare.svg"
+check "a picture of its own" "$translate compare run --svg other.svg 2>/dev/null | grep -q other.svg && [ -s other.svg ]"
+mkdir half && cp run/config.json half && head -1 run/train_log.csv >half/train_log.csv
+check "a run that has just begun" "$translate compare half 2>/dev/null | grep -qE '^half +diff( +-){5}$'"
+refuses "nowhere: no such run folder" $translate compare run nowhere
+refuses "half/train_log.csv:2" eval 'echo train,1 >>half/train_log.csv; '"$translate compare half"
+refuses "none/x.svg" $translate compare run --svg none/x.svg
+refuses "runs is required" $translate compare
+
+# --- A corpus looked over -----------------------------------------------------------------------------------------
+# found "a kind" "count: places" : that line of the report
+found() { check "data: $1" "grep -qE '^ +$2$' report || { cat report >&2; false; }"; }
+printf 'one dog\teins\nHello Bob\tHello Bob\none dog\teins\none dog\tein Hund\nno tab\na\tb\tc\n\tnull\nbad\t\377\n \t \n%s\tlang\n' \
+  "$(yes wort | head -40 | tr '\n' ' ')" >faulty.tsv
+$translate data --train faulty.tsv --max-length 40 >report 2>err; check "faulty.tsv: exit 2" "[ $? = 2 ]"
+check "data says why" "grep -qF 'faulty.tsv: cannot be trained on: lines without exactly one tab: 2; lines of invalid UTF-8: 1; empty sentences: 2; pairs over --max-length 40, in words: 1' err"
+found "tabs" "2  lines without exactly one tab: faulty.tsv:5, faulty.tsv:6"
+found "UTF-8" "1  lines of invalid UTF-8: faulty.tsv:8"
+found "empty sentences" "2  empty sentences: faulty.tsv:7, faulty.tsv:9"
+found "too long" "1  pairs over --max-length 40, in words: faulty.tsv:10"
+found "repeated" "1  pairs that repeat an earlier one: faulty.tsv:3"
+found "sources again" "1  sources again, with another target: faulty.tsv:4"
+found "untranslated" "1  source and target the same: faulty.tsv:2"
+found "lengths" "1  lengths that do not fit: .*: faulty.tsv:10"
+check "lines and words" "grep -qE '^lines +10 +10$' report && grep -qE '^words +48 \(9.6 a line, at most 40\) +7 ' report"
+check "histogram" "grep -qE '^ +[0-9]+-[0-9]+  █+ 4$' report"
+check "longest pairs" "grep -qx '  faulty.tsv:10  40 and 1 words' report"
+
+paste <(seq 1 30) <(seq 101 130) >good.tsv
+check "good.tsv: exit 0" "$translate data --train good.tsv >report 2>/dev/null && grep -q '^30 pairs can be trained on; to be sure' report"
+check "subwords of a run" "$translate data --train good.tsv --vocab run >report 2>/dev/null && grep -q '^of [0-9]* in the vocabulary' report"
+found "unknown" "30  pairs with characters that the vocabulary lacks: good.tsv:1, good.tsv:2, good.tsv:3, ..."
+check "subwords of its own" "$translate data --train good.tsv --vocab-size 40 >report 2>/dev/null && grep -q '^of 40 in the vocabulary' report"
+found "none unknown" "0  pairs with characters that the vocabulary lacks"
+
+# `data` and `train` agree on what can be trained on.
+printf 'a\tb\n' >one.tsv; : >nothing.tsv; printf 'a b\tc\r\nd\te\r\n\r\n' >gap.tsv
+{ cat good.tsv; printf '%s\tb\n' "$(yes 1 | head -300 | tr '\n' ' ')"; } >long.tsv
+for corpus in faulty good one nothing gap long; do
+  $translate data --train $corpus.tsv --vocab-size 20 >/dev/null 2>&1; says=$?
+  rm -rf new; $translate train --run new --train $corpus.tsv --vocab-size 20 --d-model 16 --ff 16 --layers 1 --max-updates 1 \
+    --threads 2 >/dev/null 2>&1
+  check "data and train agree on $corpus.tsv" "[ $? = $says ]"
+done
+seq 1 30 >src; seq 1 29 >tgt
+$translate data --train-src src --train-tgt tgt >report 2>err; check "files of different lengths: exit 2" "[ $? = 2 ]"
+found "different lengths" "1  files of different lengths: tgt ends first"
+refuses "missing: cannot open" $translate data --train missing
+refuses "give --train, or" $translate data
+refuses "--train-src and --train-tgt go together" $translate data --train-src src
+
+# --- Help, mistakes, and output that cannot be written ------------------------------------------------------------
+refuses "--atention: unknown; did you mean --attention?" $translate train --run new --atention diff
+refuses "--batch_tokens: unknown; did you mean --batch-tokens?" $translate train --run new --batch_tokens=512
+refuses "--bea: unknown; did you mean --beam?" $translate $run --bea 4
+refuses "trian: unknown; did you mean train?" $translate trian --run new
+refuses "--zzzzzz: unknown (translate test --help" $test --zzzzzz
+for command in train translate test; do
+  check "$command --help" "$translate $command --help | grep -q -- '--run'"
+done
+if [ -e /dev/full ]; then
+  $translate $run <input >/dev/full 2>err; check "full disk: exit 2" "[ $? = 2 ]"
+  check "full disk: said so" "grep -q 'stdout: cannot write: No space left on device' err"
+  $translate --help >/dev/full 2>/dev/null; check "full disk, help: exit 2" "[ $? = 2 ]"
+fi
+$translate $run <input >&- 2>err; check "closed output: exit 2" "[ $? = 2 ] && grep -q 'stdout: is closed' err"
+
+report
