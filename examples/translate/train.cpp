@@ -6,8 +6,10 @@
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "core/kernels/parallel.h"
@@ -33,6 +35,9 @@ namespace {
 constexpr int64_t micro_batch_tokens = 1024;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// A field of a log: 0 if someone put text there.
+double number(const std::string& field) { return std::strtod(field.c_str(), nullptr); }
 
 // Set by SIGINT and SIGTERM. The next one kills.
 volatile std::sig_atomic_t stop_signal = 0;
@@ -73,8 +78,8 @@ class Trainer {
         checkpoints_(folder, run_.vocabulary, data_fingerprint(), s_.average),
         state_(resume ? checkpoints_.load(model(), optimizer_) : TrainingState()),
         log_(folder + "/train_log.csv",
-             "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds", state_.update),
-        lambda_log_(folder + "/lambda.csv", lambda_header(), state_.update) {
+             "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds", state_.update) {
+    if (!differential_attentions().empty()) lambda_log_.emplace(folder + "/lambda.csv", lambda_header(), state_.update);
     if (state_.update > total_)
       throw InputError(folder + ": the run has made " + std::to_string(state_.update) + " updates already, more than " +
                        std::to_string(total_));
@@ -91,7 +96,7 @@ class Trainer {
   void run() {
     const CatchSignals catch_signals;
     // The time of earlier sessions counts.
-    start_ = seconds() - (log_.lines().empty() ? 0 : std::stod(log_.lines().back().back()));
+    start_ = seconds() - (log_.lines().empty() ? 0 : number(log_.lines().back().back()));
     Progress progress(total_, state_.update);
     while (state_.update < total_ && !patience_is_over()) {
       const int64_t epoch = state_.update / updates_per_epoch_ + 1;
@@ -242,7 +247,7 @@ class Trainer {
   void draw_loss() const {
     std::vector<Point> train, valid;
     for (const auto& fields : log_.lines())
-      (fields[0] == "train" ? train : valid).push_back({std::stod(fields[2]), std::log(std::stod(fields[4]))});
+      (fields[0] == "train" ? train : valid).push_back({number(fields[2]), std::log(number(fields[4]))});
     write_file(folder_ + "/loss.svg", loss_chart("Loss per target token (not smoothed)", train, valid));
   }
 
@@ -308,7 +313,7 @@ class Trainer {
     for (size_t i = 0; i < v.samples.size(); ++i) print_translation(valid_pairs_[i], v.samples[i]);
     log_.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f", epoch, state_.update, v.loss, std::exp(v.loss), v.bleu.score,
               v.exact, seconds() - start_);
-    lambda_log_.line("%ld%s", state_.update, v.lambdas.c_str());
+    if (lambda_log_) lambda_log_->line("%ld%s", state_.update, v.lambdas.c_str());
     draw_loss();
     const double score = s_.best_by == "bleu" ? -v.bleu.score : v.loss;
     ++state_.since_best;
@@ -443,7 +448,8 @@ class Trainer {
   optim::AdamW optimizer_;
   const Checkpoints checkpoints_;
   TrainingState state_;
-  TrainLog log_, lambda_log_;
+  TrainLog log_;
+  std::optional<TrainLog> lambda_log_;
   double start_ = 0, norm_ = 0;  // when training began; the gradient norm of the last update
   double busy_ = 0;              // seconds in updates, and tokens seen in them, since the last line of the log
   int64_t tokens_ = 0;
