@@ -19,7 +19,9 @@ same_run() {
 
 # --- Checkpoints and their average -------------------------------------------------------------------------------
 long="--d-model 16 --ff 16 --layers 1 --task reverse --pairs 3000 --max-updates 400 --save-every 7 --average 3 --log-every 10 --dropout 0.1 --label-smoothing 0.1 --lr 0.01"
+began=$(date +%s%N)
 run --run straight $long || fail "training: $(cat err)"
+took=$((($(date +%s%N) - began) / 1000000))  # ms
 check "the last three checkpoints" "[ \"\$(ls straight/checkpoints | tr '\n' ' ')\" = \
   'update-0000392.safetensors update-0000399.safetensors update-0000400.safetensors ' ]"
 check "the average is told" "grep -qE '^average of the last 3 checkpoints  VALID  loss [0-9.]+ ' out"
@@ -39,7 +41,7 @@ kills=0
 while [ $kills -lt 20 ]; do
   if [ -e killed/config.json ]; then arguments="--resume"; else rm -rf killed; arguments=$long; fi
   $translate train --run killed $arguments >/dev/null 2>&1 &
-  sleep 0.$((RANDOM % 4))$((RANDOM % 10))
+  sleep "$(printf '%d.%03d' $((ms = RANDOM % (took / 6 + 1), ms / 1000)) $((ms % 1000)))"
   kill -KILL $! 2>/dev/null
   wait $! 2>/dev/null
   case $? in

@@ -8,7 +8,7 @@
 //   checkpoints/         with --average K: the parameters of the last K checkpoints, update-0000084.safetensors
 //   average.safetensors  and at the end their mean
 //   train_log.csv        a line for every report
-//   lambda.csv           lambda of every differential attention, a line for every validation
+//   lambda.csv           the mean lambda of every differential attention, a line for every validation
 //   loss.svg             the training drawn; attention.svg: a cross-attention map (differential attention only)
 //   lock                 held by the training that writes here
 #include <cstdio>

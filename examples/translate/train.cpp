@@ -6,8 +6,10 @@
 #include <csignal>
 #include <cstdarg>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
+#include <optional>
 #include <set>
 
 #include "core/kernels/parallel.h"
@@ -35,6 +37,9 @@ namespace {
 constexpr int64_t micro_batch_tokens = 256;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+// A field of a log: 0 if someone put text there.
+double number(const std::string& field) { return std::strtod(field.c_str(), nullptr); }
 
 // Set by SIGINT and SIGTERM. The next one kills.
 volatile std::sig_atomic_t stop_signal = 0;
@@ -75,8 +80,8 @@ class Trainer {
         checkpoints_(folder, run_.vocabulary, data_fingerprint(), s_.average),
         state_(resume ? checkpoints_.load(model(), optimizer_) : TrainingState()),
         log_(folder + "/train_log.csv",
-             "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds", state_.update),
-        lambda_log_(folder + "/lambda.csv", lambda_header(), state_.update) {
+             "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds", state_.update) {
+    if (!differential_attentions().empty()) lambda_log_.emplace(folder + "/lambda.csv", lambda_header(), state_.update);
     if (state_.update > total_)
       throw InputError(folder + ": the run has made " + std::to_string(state_.update) + " updates already, more than " +
                        std::to_string(total_));
@@ -93,7 +98,7 @@ class Trainer {
   void run() {
     const CatchSignals catch_signals;
     // The time of earlier sessions counts.
-    start_ = seconds() - (log_.lines().empty() ? 0 : std::stod(log_.lines().back().back()));
+    start_ = seconds() - (log_.lines().empty() ? 0 : number(log_.lines().back().back()));
     Progress progress(total_, state_.update);
     while (state_.update < total_ && !patience_is_over()) {
       const int64_t epoch = state_.update / updates_per_epoch_ + 1;
@@ -301,7 +306,7 @@ class Trainer {
     for (size_t i = 0; i < v.samples.size(); ++i) print_translation(valid_pairs_[i], v.samples[i]);
     log_.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f", epoch, state_.update, v.loss, std::exp(v.loss), v.bleu.score,
               v.exact, seconds() - start_);
-    lambda_log_.line("%ld%s", state_.update, v.lambdas.c_str());
+    if (lambda_log_) lambda_log_->line("%ld%s", state_.update, v.lambdas.c_str());
     write_file(folder_ + "/loss.svg", training_chart(s_.attention + " attention, " + s_.style + " style, " +
                                                          std::to_string(model().parameter_count()) + " parameters",
                                                      read_history(folder_)));
@@ -371,7 +376,7 @@ class Trainer {
       sources.push_back(valid_pairs_[i].source);
       references.push_back(valid_pairs_[i].target);
     }
-    std::vector<std::string> found = run_.translate(sources, 1, "validation");
+    std::vector<std::string> found = run_.translate(sources, {}, "validation");
     const Bleu bleu = corpus_bleu(found, references);
     double exact = 0;
     for (size_t i = 0; i < found.size(); ++i) exact += found[i] == references[i];
@@ -441,7 +446,8 @@ class Trainer {
   optim::AdamW optimizer_;
   const Checkpoints checkpoints_;
   TrainingState state_;
-  TrainLog log_, lambda_log_;
+  TrainLog log_;
+  std::optional<TrainLog> lambda_log_;
   double start_ = 0, norm_ = 0;  // when training began; the gradient norm of the last update
   double busy_ = 0;              // seconds in updates, and tokens seen in them, since the last line of the log
   int64_t tokens_ = 0;
