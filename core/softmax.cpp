@@ -17,8 +17,17 @@ int64_t row_grain(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<
 Tensor softmax(const Tensor& x) {
   const int64_t width = last_axis("softmax", x), rows = width ? x.numel() / width : 0;
   Tensor out(x.shape());
+  constexpr int64_t large = int64_t{16} << 20;  // bytes: more than a core's share of the caches
+  const bool streaming = x.numel() * static_cast<int64_t>(sizeof(Scalar)) > large && width % kernels::lanes == 0;
   parallel_for(rows, row_grain(width), [=, x = x.data(), y = out.data()](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) kernels::softmax_row(x + r * width, y + r * width, width);
+    if (!streaming) {
+      for (int64_t r = begin; r < end; ++r) kernels::softmax_row(x + r * width, y + r * width, width);
+      return;
+    }
+    const Storage row(width);
+    for (int64_t r = begin; r < end; ++r)
+      kernels::softmax_row_streaming(x + r * width, y + r * width, width, row.data());
+    kernels::streaming_done();
   });
   // dx_i += y_i (dy_i - sum_j dy_j y_j)
   return record("softmax", out, {x}, [y = out.storage(), rows, width](const Gradients& g) {

@@ -2,17 +2,51 @@
 
 #include <algorithm>
 #include <cmath>
+#include <exception>
 #include <numeric>
+
+#include "core/kernels/parallel.h"
+#include "core/kernels/softmax.h"
 
 namespace difftensor::inline DT_PRECISION::models {
 namespace {
+
+struct Word {
+  int32_t token;
+  double log_p;
+};
+
+// The `count` largest of the logits x (V), largest first, with log softmax(x); of equals, the one with the lower id.
+std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
+  constexpr int64_t block = 256;  // its maximum takes 16 steps; most blocks hold nothing of interest
+  std::vector<Word> best;
+  for (int64_t begin = 0; begin < V; begin += block) {
+    const int64_t end = std::min(V, begin + block);
+    const auto of_interest = [&](Scalar value) {
+      return static_cast<int>(best.size()) < count || static_cast<double>(value) > best.back().log_p;
+    };
+    if (!of_interest(kernels::row_max(x + begin, end - begin))) continue;
+    for (int64_t v = begin; v < end; ++v) {
+      if (!of_interest(x[v])) continue;
+      const Word word{static_cast<int32_t>(v), static_cast<double>(x[v])};
+      best.insert(std::upper_bound(best.begin(), best.end(), word,
+                                   [](const Word& a, const Word& b) { return a.log_p > b.log_p; }),
+                  word);
+      if (static_cast<int>(best.size()) > count) best.pop_back();
+    }
+  }
+  const double log_sum = static_cast<double>(kernels::log_sum_exp(x, V));
+  for (Word& word : best) word.log_p -= log_sum;
+  return best;
+}
 
 // Some sentences on their way through the decoder: one row per open hypothesis, several of them per sentence in beam
 // search.
 class Decoding {
  public:
-  Decoding(const Transformer& model, const std::vector<std::vector<int32_t>>& sources, int64_t capacity)
-      : model_(model) {
+  Decoding(const Transformer& model, const Tensor& output, const std::vector<std::vector<int32_t>>& sources,
+           int64_t capacity)
+      : model_(model), output_(output) {
     std::vector<int32_t> ids;
     std::vector<int64_t> lengths;
     for (auto& source : sources) {
@@ -24,12 +58,18 @@ class Decoding {
     for (size_t layer = 0; layer < memory_.size(); ++layer)
       caches_.emplace_back(static_cast<int64_t>(sources.size()), capacity, model.config.d_model);
   }
-  // log softmax over the next word for every row, after `tokens` were added to the rows.
-  Tensor next(const std::vector<int32_t>& tokens) {
-    const Tensor log_p = log_softmax(model_.logits(model_.step(tokens, position_++, memory_, caches_)));
-    require(std::all_of(log_p.data(), log_p.data() + log_p.numel(), [](Scalar x) { return std::isfinite(x); }),
-            "decode", "the model's scores are not finite: its parameters are damaged, or its training went astray");
-    return log_p;
+  // The `count` likeliest next words of every row, likeliest first, after `tokens` were added to the rows.
+  std::vector<std::vector<Word>> next(const std::vector<int32_t>& tokens, int count) {
+    const Tensor logits = matmul(model_.step(tokens, position_++, memory_, caches_), output_);
+    const int64_t rows = logits.dim(0), V = logits.dim(1);
+    std::vector<std::vector<Word>> words(rows);
+    parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t row = begin; row < end; ++row) words[row] = likeliest(logits.data() + row * V, V, count);
+    });
+    for (const auto& row : words)
+      require(!row.empty() && std::isfinite(row[0].log_p), "decode",
+              "the model's scores are not finite: its parameters are damaged, or its training went astray");
+    return words;
   }
   // Goes on with these rows. Rows of one sentence share its encoder keys and values, which are never copied.
   void select(const std::vector<int32_t>& rows) {
@@ -43,6 +83,7 @@ class Decoding {
 
  private:
   const Transformer& model_;
+  const Tensor output_;  // the output layer's weight, (D, V)
   std::vector<nn::KeyValues> memory_;
   std::vector<KeyValueCache> caches_;
   int32_t position_ = 0;
@@ -59,17 +100,7 @@ struct Candidate {
   double log_p;
 };
 
-// The `count` likeliest words of a row, likeliest first; of equals, the one with the lower id.
-void add_best(const Scalar* log_p, int64_t V, int count, int32_t row, double so_far, std::vector<Candidate>& into) {
-  std::vector<int32_t> ids(V);
-  std::iota(ids.begin(), ids.end(), 0);
-  count = static_cast<int>(std::min<int64_t>(count, V));
-  std::partial_sort(ids.begin(), ids.begin() + count, ids.end(),
-                    [log_p](int32_t a, int32_t b) { return log_p[a] != log_p[b] ? log_p[a] > log_p[b] : a < b; });
-  for (int i = 0; i < count; ++i) into.push_back({row, ids[i], so_far + log_p[ids[i]]});
-}
-
-std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
+std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model, const Tensor& output,
                                                   const std::vector<std::vector<int32_t>>& sources,
                                                   const DecodeOptions& o) {
   std::vector<int64_t> limit;
@@ -81,7 +112,7 @@ std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
     return log_p / std::pow(static_cast<double>(length), o.length_penalty);
   };
 
-  Decoding decoding(model, sources, longest);
+  Decoding decoding(model, output, sources, longest);
   std::vector<std::vector<Hypothesis>> done(sources.size());
   std::vector<Open> open;
   for (size_t i = 0; i < sources.size(); ++i) open.push_back({static_cast<int>(i), {}, 0});
@@ -89,8 +120,7 @@ std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
   while (!open.empty()) {
     std::vector<int32_t> last;
     for (auto& hypothesis : open) last.push_back(hypothesis.tokens.empty() ? o.bos : hypothesis.tokens.back());
-    const Tensor log_p = decoding.next(last);
-    const int64_t V = log_p.dim(1);
+    const auto words = decoding.next(last, o.beam == 1 ? 1 : 2 * o.beam);
 
     std::vector<Open> kept;
     std::vector<int32_t> parents;
@@ -101,8 +131,8 @@ std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
 
       std::vector<Candidate> candidates;
       for (size_t row = first; row < end; ++row)
-        add_best(log_p.data() + static_cast<int64_t>(row) * V, V, o.beam == 1 ? 1 : 2 * o.beam,
-                 static_cast<int32_t>(row), open[row].log_p, candidates);
+        for (const Word& word : words[row])
+          candidates.push_back({static_cast<int32_t>(row), word.token, open[row].log_p + word.log_p});
       std::stable_sort(candidates.begin(), candidates.end(),
                        [](const Candidate& a, const Candidate& b) { return a.log_p > b.log_p; });
 
@@ -153,21 +183,38 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
   require(options.length_penalty >= 0 && std::isfinite(options.length_penalty), "decode", "length penalty ",
           options.length_penalty, " must be finite and not negative");
   require(!model.training(), "decode", "the model is in training mode: call eval() first");
-  NoGrad no_grad;
   std::vector<size_t> order(sources.size());
   std::iota(order.begin(), order.end(), size_t{0});
+  // Sentences of one length together, and the long ones first: the last batches, when threads run out of work, are short.
   std::stable_sort(order.begin(), order.end(),
-                   [&](size_t a, size_t b) { return sources[a].size() < sources[b].size(); });
+                   [&](size_t a, size_t b) { return sources[a].size() > sources[b].size(); });
 
+  // The output layer, much the largest, is turned over once: a product with few rows would spend its time on that.
+  const Tensor output = transpose(model.embedding().weight.detach(), 0, 1);
+  // A batch at a time on each thread; a single one is shared by the threads inside its ops.
   std::vector<std::vector<Hypothesis>> results(sources.size());
-  for (size_t begin = 0; begin < order.size(); begin += options.batch_size) {
-    const size_t end = std::min(order.size(), begin + static_cast<size_t>(options.batch_size));
-    std::vector<std::vector<int32_t>> batch;
-    for (size_t i = begin; i < end; ++i) batch.push_back(sources[order[i]]);
-    auto found = decode_batch(model, batch, options);
-    for (size_t i = begin; i < end; ++i) results[order[i]] = std::move(found[i - begin]);
-    if (finished) finished(static_cast<int64_t>(end));
-  }
+  const int64_t size = options.batch_size, count = static_cast<int64_t>(order.size()),
+                batches = (count + size - 1) / size;
+  int64_t done = 0;
+  std::exception_ptr error;
+#pragma omp parallel for schedule(dynamic, 1) if (batches > 1)
+  for (int64_t b = 0; b < batches; ++b) try {
+      const NoGrad no_grad;
+      const int64_t begin = b * size, end = std::min(count, begin + size);
+      std::vector<std::vector<int32_t>> batch;
+      for (int64_t i = begin; i < end; ++i) batch.push_back(sources[order[i]]);
+      auto found = decode_batch(model, output, batch, options);
+#pragma omp critical(difftensor_decode)
+      {
+        for (int64_t i = begin; i < end; ++i) results[order[i]] = std::move(found[i - begin]);
+        done += end - begin;
+        if (finished) finished(done);
+      }
+    } catch (...) {
+#pragma omp critical(difftensor_decode)
+      error = std::current_exception();
+    }
+  if (error) std::rethrow_exception(error);
   return results;
 }
 

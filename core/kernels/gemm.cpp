@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "core/kernels/parallel.h"
+#include "core/kernels/simd.h"
 #include "core/storage.h"
 
 namespace difftensor::inline DT_PRECISION::kernels {
@@ -18,14 +19,7 @@ namespace difftensor::inline DT_PRECISION::kernels {
 // enough for the first-level cache, and used for all rows of A.
 namespace {
 
-#ifdef __AVX512F__
-constexpr int64_t simd_bytes = 64, tile_rows = 8;
-#else
-constexpr int64_t simd_bytes = 32, tile_rows = 6;
-#endif
-constexpr int64_t lanes = simd_bytes / sizeof(Scalar), panel = 2 * lanes, depth = 256;
-using Simd = Scalar __attribute__((vector_size(simd_bytes)));
-using Unaligned = Scalar __attribute__((vector_size(simd_bytes), aligned(sizeof(Scalar)), may_alias));
+constexpr int64_t tile_rows = simd_bytes == 64 ? 8 : 6, panel = 2 * lanes, depth = 256;
 
 // C (R, W lanes) = A B or C + A B, with A(i, k) at A[i row + k column] and B a panel, W registers wide. The R x W
 // results stay in registers: each step of k loads W registers of B and multiplies them by R numbers of A. Every element

@@ -35,6 +35,25 @@ inline float exp(float x) {
 }
 inline double exp(double x) { return std::exp(x); }
 
+/// exp(x) for x <= 0, shorter: as above, but below -87.33, where the result would no longer be a normal number, it is 0.
+/// For softmax, where it is one term of a sum that is at least 1.
+inline float exp_nonpositive(float x) {
+  constexpr float shift = 0x1.8p23f;
+  const float shifted = x * 1.44269504088896341f + shift;
+  const int32_t n = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(shift);
+  const float nf = shifted - shift;
+  const float r = (x - nf * 0.693359375f) + nf * 2.12194440e-4f;
+  float p = 1.9875691500e-4f;
+  p = p * r + 1.3981999507e-3f;
+  p = p * r + 8.3334519073e-3f;
+  p = p * r + 4.1665795894e-2f;
+  p = p * r + 1.6666665459e-1f;
+  p = p * r + 5.0000001201e-1f;
+  const float e = (1 + (r + r * r * p)) * std::bit_cast<float>((n + 127) << 23);
+  return x < -87.33f ? 0.f : e;
+}
+inline double exp_nonpositive(double x) { return std::exp(x); }
+
 template <class T>
 inline T sigmoid(T x) {
   return 1 / (1 + kernels::exp(-x));

@@ -1,8 +1,13 @@
 #pragma once
 // Softmax of one row.
+#ifdef __AVX512F__
+#include <immintrin.h>
+#endif
+
 #include <limits>
 
 #include "core/kernels/math.h"
+#include "core/kernels/simd.h"
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
@@ -34,7 +39,7 @@ inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n, Scalar scale = 1) {
   Scalar sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; ++i) {
-    y[i] = kernels::exp(scale * (x[i] - origin));
+    y[i] = kernels::exp_nonpositive(scale * (x[i] - origin));
     sum += y[i];
   }
   return {top, sum};
@@ -45,6 +50,27 @@ inline void softmax_row(const Scalar* x, Scalar* y, int64_t n) {
   const Scalar norm = exp_row(x, y, n).norm();
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] *= norm;
+}
+
+/// y = softmax(x), for a result that will not stay in a cache: an ordinary store would first read y from memory. `y` is
+/// aligned to a register, n a whole number of them, `row` has room for n. Call streaming_done() before others read y.
+inline void softmax_row_streaming(const Scalar* x, Scalar* y, int64_t n, Scalar* row) {
+  // The rows to come are fetched early: while this one is computed, memory would have nothing to do.
+  for (int64_t i = 0; i < n; i += 64 / sizeof(Scalar)) __builtin_prefetch(x + 2048 + i);
+  const Scalar norm = exp_row(x, row, n).norm();
+  for (int64_t i = 0; i < n; i += lanes) {
+    const Simd p = *reinterpret_cast<const Unaligned*>(row + i) * norm;
+#if defined(__AVX512F__) && !defined(DT_DOUBLE)
+    _mm512_stream_ps(y + i, reinterpret_cast<__m512>(p));
+#else
+    *reinterpret_cast<Simd*>(y + i) = p;
+#endif
+  }
+}
+inline void streaming_done() {
+#ifdef __AVX512F__
+  _mm_sfence();
+#endif
 }
 
 /// log sum_i exp(x_i)
