@@ -121,6 +121,7 @@ class Transformer : public nn::Module {
               std::vector<KeyValueCache>& caches) const;
 
   const TransformerConfig config;
+  const TransformerStack& encoder() const { return encoder_; }
   const TransformerStack& decoder() const { return decoder_; }
 
  private:

@@ -10,6 +10,7 @@ namespace translate {
 void add_train_command(CLI::App& app);      // command_train.cpp
 void add_translate_command(CLI::App& app);  // command_translate.cpp
 void add_test_command(CLI::App& app);       // command_test.cpp
+void add_inspect_command(CLI::App& app);    // command_inspect.cpp
 
 /// --threads, which every subcommand that computes has.
 inline void add_threads_option(CLI::App& command) {

@@ -4,6 +4,7 @@
 //   translate train --train pairs.tsv --run runs/mine       any parallel text
 //   echo "seven hundred" | translate translate --run runs/numbers
 //   translate test --run runs/numbers                       BLEU and exact matches on held-out text
+//   translate inspect --run runs/numbers --sentence "seven hundred"   a page that shows what every head attends to
 #include <cstdio>
 
 #include "examples/fast_blas.h"
@@ -16,6 +17,7 @@ int main(int argc, char** argv) {
   translate::add_train_command(app);
   translate::add_translate_command(app);
   translate::add_test_command(app);
+  translate::add_inspect_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
