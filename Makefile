@@ -42,6 +42,12 @@ $(BUILD)/f64/%.o: %.cpp
 	@mkdir -p $(@D) && echo "  compile $< in double"
 	@$(CXX) $(CXXFLAGS) -DDT_DOUBLE -c $< -o $@
 
+# The page of `translate inspect`, as a string literal.
+$(BUILD)/inspect.html.inc: examples/translate/inspect.html
+	@mkdir -p $(@D) && { printf 'R"html('; cat $<; printf ')html"'; } > $@
+$(BUILD)/f32/examples/translate/inspect.o: CXXFLAGS += -I$(BUILD)
+$(BUILD)/f32/examples/translate/inspect.o: $(BUILD)/inspect.html.inc
+
 $(BUILD)/libdifftensor.a: $(call f32,$(LIBRARY))
 	@echo "  archive $@" && rm -f $@ && ar rcs $@ $^
 $(BUILD)/libdifftensor_f64.a: $(call f64,$(LIBRARY))
@@ -53,7 +59,7 @@ $(BUILD)/autograd_tour: $(BUILD)/f32/examples/autograd_tour.o $(BUILD)/libdiffte
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/tests_f32: $(call f32,$(SUITES) $(TEXT)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
-$(BUILD)/tests_f64: $(call f64,$(filter-out tests/test_text.cpp,$(SUITES))) $(BUILD)/libdifftensor_f64.a
+$(BUILD)/tests_f64: $(call f64,$(filter-out tests/test_text.cpp tests/test_inspect.cpp,$(SUITES))) $(BUILD)/libdifftensor_f64.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/golden_%: $(BUILD)/%/tests/golden_main.o $(BUILD)/%/tests/golden_check.o
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
@@ -82,6 +88,7 @@ test: deps
 	tests/test_install.sh $(BUILD)
 	tests/test_train_cli.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
+	tests/test_inspect.sh $(BUILD)
 
 FILES ?= $(wildcard tests/golden/*.safetensors)
 golden: deps
@@ -99,6 +106,7 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 	tests/test_cli.sh $(BUILD)
 	tests/test_train_cli.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
+	tests/test_inspect.sh $(BUILD)
 
 # --- Setting up ---------------------------------------------------------------------------------------------------
 PACKAGES = g++ pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev

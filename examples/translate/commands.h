@@ -14,6 +14,7 @@ void add_translate_command(CLI::App& app);  // command_translate.cpp
 void add_test_command(CLI::App& app);       // command_test.cpp
 void add_compare_command(CLI::App& app);    // command_compare.cpp
 void add_data_command(CLI::App& app);       // command_data.cpp
+void add_inspect_command(CLI::App& app);    // command_inspect.cpp
 
 /// Whole numbers in this range; the help does not repeat it.
 inline CLI::Validator range(int least, int most) { return CLI::Range(least, most).description(""); }

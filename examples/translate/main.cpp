@@ -6,6 +6,7 @@
 //   translate test --run runs/numbers                       BLEU, chrF and exact matches on held-out text
 //   translate data --train pairs.tsv                        what is in a corpus, and what is wrong with it
 //   translate compare runs/a runs/b                         a table and a picture
+//   translate inspect --run runs/numbers --sentence "seven"  a page that shows what every head attends to
 #include <fcntl.h>
 #include <unistd.h>
 
@@ -86,6 +87,7 @@ int run(int argc, char** argv) {
   translate::add_test_command(app);
   translate::add_data_command(app);
   translate::add_compare_command(app);
+  translate::add_inspect_command(app);
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {

@@ -18,6 +18,7 @@
 #include "examples/translate/checkpoint.h"
 #include "examples/translate/data.h"
 #include "examples/translate/history.h"
+#include "examples/translate/inspect.h"
 #include "examples/translate/progress.h"
 #include "examples/translate/run.h"
 #include "examples/translate/train_log.h"
@@ -394,36 +395,21 @@ class Trainer {
     const Example& example = *std::max_element(valid_.begin(), valid_.begin() + std::min<size_t>(50, valid_.size()),
                                                [](const Example& a, const Example& b) { return fit(a) < fit(b); });
     const std::vector<int32_t> target_in(example.target.begin(), example.target.end() - 1);
-    std::vector<nn::AttentionTrace> traces(model().decoder().layers().size());
-    for (size_t i = 0; i < traces.size(); ++i) model().decoder().layers()[i]->cross_attn->trace = &traces[i];
-    model()(example.source, {static_cast<int64_t>(example.source.size())}, target_in,
-            {static_cast<int64_t>(target_in.size())});
-    for (auto& layer : model().decoder().layers()) layer->cross_attn->trace = nullptr;
-
+    const AttentionMaps maps = attention_maps(model(), example.source, target_in);
     AttentionFigure figure;
     double most_decided = -1;
-    for (size_t layer = 0; layer < traces.size(); ++layer) {
-      const nn::AttentionTrace& t = traces[layer];
-      const int h = t.layout.heads;
-      const int64_t T = t.q.dim(0), S = t.k.dim(0), key_heads = t.k.dim(1) / (t.q.dim(1) / (2 * h));
-      const Tensor Q = split_heads(t.q, {0, T}, 2 * h), K = split_heads(t.k, {0, S}, key_heads);
-      for (int head = 0; head < h; ++head) {
-        auto map = [&](int which) {
-          const int key = key_heads == h ? head : 2 * head + which;
-          return attention_map(slice(Q, 0, 2 * head + which, 2 * head + which + 1), slice(K, 0, key, key + 1), false);
-        };
-        const Tensor a1 = reshape(map(0), {T, S}), a2 = reshape(map(1), {T, S});
-        const Tensor lambda = t.lambda.numel() == 1 ? t.lambda : slice(t.lambda, 1, head, head + 1);  // () or (T, 1)
-        const Tensor difference = a1 - lambda * a2;
-        const double decided = mean(max(difference, {1})).item();
+    for (size_t layer = 0; layer < maps.cross.size(); ++layer)
+      for (size_t head = 0; head < maps.cross[layer].size(); ++head) {
+        const HeadMaps& m = maps.cross[layer][head];
+        const double decided = mean(max(m.difference, {1})).item();
         if (decided <= most_decided) continue;
         most_decided = decided;
-        figure.lambda = mean(lambda).item();
+        figure.lambda = mean(m.lambda).item();
         figure.title = "cross-attention, decoder layer " + std::to_string(layer + 1) + ", head " +
-                       std::to_string(head + 1) + (lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
-        figure.a1 = a1.values(), figure.a2 = a2.values(), figure.difference = difference.values();
+                       std::to_string(head + 1) +
+                       (m.lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
+        figure.a1 = m.a1.values(), figure.a2 = m.a2.values(), figure.difference = m.difference.values();
       }
-    }
     for (size_t i = 1; i < example.target.size(); ++i)
       figure.queries.push_back(run_.vocabulary.piece(example.target[i]));
     for (int32_t id : example.source) figure.keys.push_back(run_.vocabulary.piece(id));

@@ -1,0 +1,171 @@
+#include "examples/translate/inspect.h"
+
+#include <cmath>
+#include <deque>
+#include <sstream>
+#include <string_view>
+
+namespace translate {
+
+using namespace difftensor;
+
+namespace {
+
+// inspect.html; the Makefile makes a string literal of it.
+constexpr std::string_view page =
+#include "inspect.html.inc"
+    ;
+
+// An attention layer's trace, for as long as this object lives.
+class Listener {
+ public:
+  explicit Listener(nn::Attention& attention) : attention_(attention) { attention_.trace = &trace; }
+  ~Listener() { attention_.trace = nullptr; }
+  Listener(const Listener&) = delete;
+  Listener& operator=(const Listener&) = delete;
+
+  nn::AttentionTrace trace;
+
+ private:
+  nn::Attention& attention_;
+};
+
+AttentionMaps::Stack stack_maps(const std::deque<Listener>& layers) {
+  AttentionMaps::Stack maps;
+  for (const Listener& layer : layers) maps.push_back(head_maps(layer.trace));
+  return maps;
+}
+
+}  // namespace
+
+std::vector<HeadMaps> head_maps(const nn::AttentionTrace& trace) {
+  const AttentionLayout& layout = trace.layout;
+  require(layout.queries.size() == 1, "head_maps", "a batch of ", layout.queries.size(), " sentences, not one");
+  const int h = layout.heads, maps = trace.lambda.defined() ? 2 : 1;
+  const int64_t width = trace.q.dim(1) / (maps * h);
+  const Tensor Q = split_heads(trace.q, layout.queries[0], maps * h);
+  const Tensor K = split_heads(trace.k, layout.keys[0], trace.k.dim(1) / width);
+  const int64_t T = Q.dim(1), S = K.dim(1);
+  std::vector<HeadMaps> heads;
+  for (int head = 0; head < h; ++head) {
+    const auto map = [&](int which) {
+      const int query = maps * head + which, key = K.dim(0) == h ? head : query;  // version 2: one key head for a pair
+      return reshape(attention_map(slice(Q, 0, query, query + 1), slice(K, 0, key, key + 1), layout.causal), {T, S});
+    };
+    HeadMaps m;
+    m.a1 = m.difference = map(0);
+    if (maps == 2) {
+      m.a2 = map(1);
+      m.lambda = trace.lambda.numel() == 1 ? trace.lambda : slice(trace.lambda, 1, head, head + 1);
+      m.difference = m.a1 - m.lambda * m.a2;
+    }
+    heads.push_back(m);
+  }
+  return heads;
+}
+
+AttentionMaps attention_maps(const models::Transformer& model, const std::vector<int32_t>& source,
+                             const std::vector<int32_t>& target_in) {
+  NoGrad no_grad;
+  std::deque<Listener> encoder, decoder, cross;
+  for (auto& layer : model.encoder().layers()) encoder.emplace_back(*layer->self_attn);
+  for (auto& layer : model.decoder().layers()) {
+    decoder.emplace_back(*layer->self_attn);
+    cross.emplace_back(*layer->cross_attn);
+  }
+  const Tensor logits =
+      model(source, {static_cast<int64_t>(source.size())}, target_in, {static_cast<int64_t>(target_in.size())});
+  return {stack_maps(encoder), stack_maps(decoder), stack_maps(cross), logits};
+}
+
+// --- The page -----------------------------------------------------------------------------------------------------
+
+namespace {
+
+using nlohmann::json;
+
+// The one line of text given with an option, as ids with EOS.
+std::vector<int32_t> encode_line(const Translator& translator, const std::string& text, const std::string& option) {
+  std::istringstream in(text);
+  const std::vector<std::string> lines = read_lines(in, option);
+  if (text.find_first_not_of(" \t\r\n") == std::string::npos) throw InputError(option + ": the text is empty");
+  if (lines.size() != 1) throw InputError(option + ": expected one line, found " + std::to_string(lines.size()));
+  std::vector<int32_t> ids = translator.vocabulary.encode(lines[0]);
+  ids.push_back(Vocabulary::eos);
+  if (static_cast<int64_t>(ids.size()) > translator.settings.max_length)
+    throw InputError(option + ": a sentence of " + std::to_string(ids.size()) + " tokens; this model takes " +
+                     std::to_string(translator.settings.max_length));
+  return ids;
+}
+
+// Ten-thousandths: as exact as a page needs, and most entries take one digit.
+json rounded(const Tensor& x) {
+  json numbers = json::array();
+  for (const Scalar value : x.values()) numbers.push_back(std::lround(10000 * value));
+  return numbers;
+}
+
+json to_json(const AttentionMaps::Stack& stack) {
+  json layers = json::array();
+  for (const auto& heads : stack) {
+    json layer = json::array();
+    for (const HeadMaps& m : heads) {
+      json head{{"a1", rounded(m.a1)}};
+      if (m.a2.defined()) head["a2"] = rounded(m.a2), head["lambda"] = rounded(m.lambda);
+      layer.push_back(head);
+    }
+    layers.push_back(layer);
+  }
+  return layers;
+}
+
+json pieces(const Vocabulary& vocabulary, const std::vector<int32_t>& ids) {
+  json names = json::array();
+  for (const int32_t id : ids) names.push_back(vocabulary.piece(id));
+  return names;
+}
+
+}  // namespace
+
+std::string inspection_page(const Translator& translator, const std::string& sentence,
+                            const std::optional<std::string>& target, int beam) {
+  const models::Transformer& model = *translator.model;
+  const std::vector<int32_t> source = encode_line(translator, sentence, "--sentence");
+  std::vector<int32_t> target_out;  // ... EOS
+  if (target) {
+    target_out = encode_line(translator, *target, "--target");
+  } else {
+    models::DecodeOptions options;
+    options.beam = beam;
+    options.bos = Vocabulary::bos, options.eos = Vocabulary::eos;
+    target_out = models::decode(model, {source}, options)[0].at(0).tokens;
+    target_out.push_back(Vocabulary::eos);
+  }
+  std::vector<int32_t> target_in{Vocabulary::bos};
+  target_in.insert(target_in.end(), target_out.begin(), target_out.end() - 1);
+
+  const AttentionMaps maps = attention_maps(model, source, target_in);
+  const Tensor p = softmax(maps.logits);
+  json probabilities = json::array();
+  for (size_t i = 0; i < target_out.size(); ++i)
+    probabilities.push_back(std::lround(10000 * p.data()[static_cast<int64_t>(i) * p.dim(1) + target_out[i]]));
+
+  const json data{{"attention", translator.settings.attention},
+                  {"sentence", sentence},
+                  {"translation", translator.vocabulary.decode(target_out)},
+                  {"given", target.has_value()},
+                  {"beam", beam},
+                  {"source", pieces(translator.vocabulary, source)},
+                  {"target", pieces(translator.vocabulary, target_out)},
+                  {"probability", probabilities},
+                  {"cross", to_json(maps.cross)},
+                  {"decoder", to_json(maps.decoder)},
+                  {"encoder", to_json(maps.encoder)}};
+  // Inside <script> only "<" can mean anything to HTML, and in JSON it occurs only in strings.
+  std::string text;
+  for (const char c : data.dump()) c == '<' ? text += "\\u003c" : text += c;
+  const std::string place = "@DATA@";
+  return std::string(page).replace(page.find(place), place.size(), text);
+}
+
+}  // namespace translate
