@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/kernels/gemm.h"
+#include "core/kernels/simd.h"
 #include "core/kernels/softmax.h"
 #include "core/ops.h"
 
@@ -73,8 +74,7 @@ struct Heads {
     int64_t sees(int64_t row) const { return causal ? std::clamp<int64_t>(row + offset + 1, 0, S) : S; }
     int64_t width() const { return sees(rows - 1); }
     // Rows of a map lie this far apart: whole SIMD registers, so that a sentence of 14 words costs one step, not 14.
-    int64_t stride() const { return (width() + lanes - 1) / lanes * lanes; }
-    static constexpr int64_t lanes = 64 / sizeof(Scalar);
+    int64_t stride() const { return (width() + kernels::lanes - 1) / kernels::lanes * kernels::lanes; }
   };
   // Calls task(sentence's query span, key span, head) for all, in parallel.
   template <class F>
@@ -233,13 +233,13 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
             a2[j] = -scale * second * (dA - dot2);
           }
         }
-        if (d[2]) kernels::gemm(true, false, width, a.e, s.rows, 1, dA, stride, dout, a.ldv, 1, d[2] + at_v, a.ldv);
+        if (d[2]) kernels::gemm(true, false, width, a.e, s.rows, dA, stride, dout, a.ldv, 1, d[2] + at_v, a.ldv);
         for (int m = 0; m < a.maps; ++m) {
           const Scalar* dZ = m ? A2 : A1;
           const int64_t at_q = s.query * a.ldq + a.q_column(head, m);
           if (d[0]) w.k[a.shared_keys ? 0 : m].multiply(s.rows, width, a.d, dZ, stride, !fresh[0], d[0] + at_q, a.ldq);
           if (d[1])
-            kernels::gemm(true, false, width, a.d, s.rows, 1, dZ, stride, q.data() + at_q, a.ldq, 1, d[1] + at_k(m),
+            kernels::gemm(true, false, width, a.d, s.rows, dZ, stride, q.data() + at_q, a.ldq, 1, d[1] + at_k(m),
                           a.ldk);
         }
       });

@@ -89,35 +89,40 @@ void Gradients::give(int i, const Storage& values) const {
 void Gradients::pass(int i) const {
   if (!wants(i)) return;
   Node& input = *node_.inputs[i];
-  if (!input.grad && !input.leaf)  // a leaf gets a buffer of its own: its owner may write there
+  if (!input.leaf && !input.grad)  // a leaf gets a buffer of its own: its owner may write there
     input.grad = node_.grad;
   else
     add(i, [dy = out](int64_t k) { return dy[k]; });
 }
 
 void parallel_backward(int64_t n, const std::function<void(int64_t)>& f) {
+  require(!part_gradients, "parallel_backward", "is running already, around this call");
   std::exception_ptr error;
-  const bool checks = anomaly_checks;
+  int64_t failed = n;  // the first part that threw
+  const bool checks = anomaly_checks, records = recording;
 #pragma omp parallel for ordered schedule(dynamic, 1)
   for (int64_t i = 0; i < n; ++i) {
     LeafGradients gradients;
-    const bool own_checks = std::exchange(anomaly_checks, checks);
+    const bool own_checks = std::exchange(anomaly_checks, checks), own_records = std::exchange(recording, records);
     part_gradients = &gradients;
     try {
       f(i);
     } catch (...) {
 #pragma omp critical(difftensor_error)
-      error = std::current_exception();
+      if (i < failed) failed = i, error = std::current_exception();
     }
     part_gradients = nullptr;
-    anomaly_checks = own_checks;
+    anomaly_checks = own_checks, recording = own_records;
 #pragma omp ordered
-    for (auto& [leaf, gradient] : gradients) {
-      if (!leaf->grad)
-        leaf->grad = gradient;
-      else
+    for (auto& [leaf, part] : gradients) {
+      if (!leaf->grad) {
+        leaf->grad = part;
+        continue;
+      }
+      Scalar beta;
+      Scalar* sum = leaf->gradient(beta);
 #pragma omp simd
-        for (int64_t k = 0; k < gradient.size(); ++k) leaf->grad.data()[k] += gradient.data()[k];
+      for (int64_t k = 0; k < part.size(); ++k) sum[k] += part.data()[k];
     }
   }
   if (error) std::rethrow_exception(error);

@@ -14,7 +14,9 @@ Storage rotation_table(const std::vector<int32_t>& positions, int64_t d, double 
     Storage table;
   };
   thread_local Kept kept;
-  const int64_t rows = positions.empty() ? 0 : int64_t{*std::max_element(positions.begin(), positions.end())} + 1;
+  // In steps of 64 positions, so that decoding word by word does not ask for a longer one each time.
+  const int64_t last = positions.empty() ? 0 : *std::max_element(positions.begin(), positions.end());
+  const int64_t rows = (last / 64 + 1) * 64;
   if (kept.d == d && kept.base == base && kept.table.size() >= rows * d) return kept.table;
   kept = {d, base, Storage(rows * d)};
   for (int64_t i = 0; i < d / 2; ++i) {

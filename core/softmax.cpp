@@ -176,6 +176,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
   std::vector<SmoothedTargets::Loss> losses(rows);
   const bool wants_dx = grad_enabled() && x.needs_grad(), wants_dw = grad_enabled() && weight.needs_grad();
   Storage dx(wants_dx ? rows * D : 0), dw(wants_dw ? V * D : 0);
+  if (rows == 0) std::fill_n(dw.data(), dw.size(), Scalar{0});
 
   // A chunk of rows at a time: its logits, their losses, and, while they are there, their gradient and what follows
   // from it: with G = (p - q) / normalizer, dx = G W and dW += G^T x. backward() then only has to scale by dy.
@@ -185,8 +186,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
     const int64_t count = std::min(chunk, rows - first);
     parallel_for(count, tile, [&](int64_t begin, int64_t end) {
       Scalar* logits = scratch.data() + begin * V;
-      kernels::gemm(false, true, end - begin, V, D, 1, x.data() + (first + begin) * D, D, weight.data(), D, 0, logits,
-                    V);
+      kernels::gemm(false, true, end - begin, V, D, x.data() + (first + begin) * D, D, weight.data(), D, 0, logits, V);
       for (int64_t r = begin; r < end; ++r) {
         Scalar* row = scratch.data() + r * V;
         const Scalar x_target = smoothed.target_of(first + r, row), sum = kernels::row_sum(row, V);
@@ -196,8 +196,8 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
           smoothed.gradient(first + r, 1 / e.sum, 1 / static_cast<Scalar>(smoothed.normalizer), row);
       }
       if (wants_dx)
-        kernels::gemm(false, false, end - begin, D, V, 1, logits, V, weight.data(), D, 0,
-                      dx.data() + (first + begin) * D, D);
+        kernels::gemm(false, false, end - begin, D, V, logits, V, weight.data(), D, 0, dx.data() + (first + begin) * D,
+                      D);
     });
     if (wants_dw)
       kernels::parallel_gemm(true, false, V, D, count, scratch.data(), x.data() + first * D, first > 0, dw.data());

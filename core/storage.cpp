@@ -61,7 +61,7 @@ class Cache {
   }
 
  private:
-  std::mutex mutex_;  // only ever waited for when another thread releases everything
+  std::mutex mutex_;  // hardly ever waited for: blocks are mostly freed by the thread that asked for them
   std::map<size_t, std::vector<void*>> free_;
   size_t bytes_cached_ = 0;
 };
@@ -69,10 +69,13 @@ class Cache {
 // Never destroyed: tensors with static lifetime may outlive any order of destruction we could pick. Threads beyond so
 // many share.
 constexpr size_t cache_count = 64;
-Cache* const caches = new Cache[cache_count];
+Cache* caches() {
+  static Cache* const caches = new Cache[cache_count];
+  return caches;
+}
 Cache& thread_cache() {
   static std::atomic<size_t> threads = 0;
-  thread_local Cache& cache = caches[threads++ % cache_count];
+  thread_local Cache& cache = caches()[threads++ % cache_count];
   return cache;
 }
 
@@ -110,11 +113,11 @@ void Storage::release() {
 
 AllocatorStats allocator_stats() {
   size_t bytes_cached = 0;
-  for (size_t i = 0; i < cache_count; ++i) bytes_cached += caches[i].bytes_cached();
+  for (size_t i = 0; i < cache_count; ++i) bytes_cached += caches()[i].bytes_cached();
   return {bytes_in_use, bytes_cached, blocks_in_use};
 }
 void release_cached_memory() {
-  for (size_t i = 0; i < cache_count; ++i) caches[i].release_cached();
+  for (size_t i = 0; i < cache_count; ++i) caches()[i].release_cached();
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -52,7 +52,7 @@ struct AllocatorStats {
 };
 AllocatorStats allocator_stats();
 
-/// Returns every cached block to the system.
+/// Returns every cached block to the system. (What attention works with stays with its thread.)
 void release_cached_memory();
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -185,7 +185,8 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
   require(!model.training(), "decode", "the model is in training mode: call eval() first");
   std::vector<size_t> order(sources.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  // Sentences of one length together, and the long ones first: the last batches, when threads run out of work, are short.
+  // Sentences of one length together, and the long ones first: the last batches, when threads run out of work, are
+  // short.
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return sources[a].size() > sources[b].size(); });
 
@@ -208,7 +209,7 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
       {
         for (int64_t i = begin; i < end; ++i) results[order[i]] = std::move(found[i - begin]);
         done += end - begin;
-        if (finished) finished(done);
+        if (finished && !error) finished(done);
       }
     } catch (...) {
 #pragma omp critical(difftensor_decode)

@@ -25,7 +25,8 @@ struct Hypothesis {
 /// Greedy search takes the likeliest word at every step. Beam search keeps the `beam` likeliest unfinished hypotheses,
 /// sets aside those that end, and stops when no open one can pass the worst it has kept: log P only falls, so log P /
 /// L^alpha at the greatest length L bounds what a hypothesis can still reach. `finished`, if set, is called with the
-/// number of sentences done. Throws std::invalid_argument if a score is not finite.
+/// number of sentences done, by one thread at a time, and must not throw. Throws std::invalid_argument if a score is
+/// not finite.
 std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std::vector<std::vector<int32_t>>& sources,
                                             const DecodeOptions& options = {},
                                             const std::function<void(int64_t)>& finished = {});

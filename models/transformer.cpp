@@ -1,6 +1,8 @@
 #include "models/transformer.h"
 
 #include <cmath>
+#include <numeric>
+#include <set>
 
 #include "nn/diff_attention.h"
 
@@ -37,31 +39,44 @@ std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::Atte
 // --- The cache of decoding ----------------------------------------------------------------------------------------
 
 KeyValueCache::KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width)
-    : k_({hypotheses, capacity, width}), v_({hypotheses, capacity, width}), capacity_(capacity), width_(width) {}
+    : k_({hypotheses, capacity, width}), v_({hypotheses, capacity, width}), capacity_(capacity), width_(width) {
+  blocks_.resize(hypotheses);
+  std::iota(blocks_.begin(), blocks_.end(), int64_t{0});
+}
 
 nn::KeyValues KeyValueCache::append(const nn::KeyValues& next) {
   require(!grad_enabled(), "KeyValueCache", "decoding with a cache cannot be differentiated: open a NoGrad scope");
-  const int64_t hypotheses = k_.dim(0);
   require(length_ < capacity_, "KeyValueCache", "no room for more than ", capacity_, " tokens");
-  require(next.k.dim(0) == hypotheses, "KeyValueCache", next.k.dim(0), " tokens for ", hypotheses, " hypotheses");
+  require(next.k.dim(0) == static_cast<int64_t>(blocks_.size()), "KeyValueCache", next.k.dim(0), " tokens for ",
+          blocks_.size(), " hypotheses");
   Spans spans;
-  for (int64_t b = 0; b < hypotheses; ++b) {
-    std::copy_n(next.k.data() + b * width_, width_, k_.data() + (b * capacity_ + length_) * width_);
-    std::copy_n(next.v.data() + b * width_, width_, v_.data() + (b * capacity_ + length_) * width_);
-    spans.push_back({b * capacity_, length_ + 1});
+  for (size_t b = 0; b < blocks_.size(); ++b) {
+    const int64_t begin = blocks_[b] * capacity_, from = static_cast<int64_t>(b) * width_;
+    std::copy_n(next.k.data() + from, width_, k_.data() + (begin + length_) * width_);
+    std::copy_n(next.v.data() + from, width_, v_.data() + (begin + length_) * width_);
+    spans.push_back({begin, length_ + 1});
   }
   ++length_;
   return {reshape(k_, {-1, width_}), reshape(v_, {-1, width_}), spans};
 }
 
 void KeyValueCache::select(const std::vector<int32_t>& parents) {
-  for (Tensor* cache : {&k_, &v_}) {
-    Tensor chosen({static_cast<int64_t>(parents.size()), capacity_, width_});
-    for (size_t b = 0; b < parents.size(); ++b)
-      std::copy_n(cache->data() + parents[b] * capacity_ * width_, length_ * width_,
-                  chosen.data() + static_cast<int64_t>(b) * capacity_ * width_);
-    *cache = chosen;
+  std::vector<int64_t> chosen;
+  for (int32_t parent : parents) chosen.push_back(blocks_[parent]);
+  const int64_t count = static_cast<int64_t>(chosen.size());
+  if (std::set<int64_t>(chosen.begin(), chosen.end()).size() == chosen.size()) {  // none is doubled: nothing moves
+    blocks_ = chosen;
+    return;
   }
+  for (Tensor* cache : {&k_, &v_}) {
+    Tensor copies({count, capacity_, width_});
+    for (int64_t b = 0; b < count; ++b)
+      std::copy_n(cache->data() + chosen[b] * capacity_ * width_, length_ * width_,
+                  copies.data() + b * capacity_ * width_);
+    *cache = copies;
+  }
+  blocks_.resize(count);
+  std::iota(blocks_.begin(), blocks_.end(), int64_t{0});
 }
 
 // --- The model ----------------------------------------------------------------------------------------------------

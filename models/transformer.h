@@ -55,7 +55,8 @@ class KeyValueCache {
   void select(const std::vector<int32_t>& parents);
 
  private:
-  Tensor k_, v_;  // (hypotheses, capacity, D)
+  Tensor k_, v_;                 // (blocks, capacity, D)
+  std::vector<int64_t> blocks_;  // of each hypothesis; those of hypotheses that were dropped lie idle
   int64_t capacity_, width_, length_ = 0;
 };
 

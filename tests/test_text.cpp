@@ -525,6 +525,41 @@ TEST_CASE("batches follow the seed; without one they are sorted") {
   CHECK(std::is_sorted(sorted.begin(), sorted.end(), [&](size_t a, size_t b) { return key(a) < key(b); }));
 }
 
+TEST_CASE("micro-batches hold every sentence once, in order, and are about equally large") {
+  std::vector<Example> examples;
+  Random random(4);
+  for (int i = 0; i < 400; ++i) {
+    Example e;
+    e.source.assign(1 + random.below(20), 5 + i);
+    e.target.assign(2 + random.below(20), 5 + i);
+    examples.push_back(e);
+  }
+  for (const int64_t batch_tokens : {50, 1000, 4096})
+    for (const Batch& batch : make_batches(examples, batch_tokens, nullptr)) {
+      const std::vector<Batch> pieces = micro_batches(batch, 100);
+      CHECK((pieces.size() <= size_t{batch_parts} || pieces.size() % batch_parts == 0));
+      Batch joined;
+      for (const Batch& piece : pieces) {
+        const auto join = [](auto& all, const auto& part) { all.insert(all.end(), part.begin(), part.end()); };
+        join(joined.source, piece.source);
+        join(joined.target_in, piece.target_in);
+        join(joined.target_out, piece.target_out);
+        join(joined.source_lengths, piece.source_lengths);
+        join(joined.target_lengths, piece.target_lengths);
+        join(joined.examples, piece.examples);
+        joined.tokens += piece.tokens;
+        CHECK(std::abs(piece.tokens - batch.tokens / static_cast<int64_t>(pieces.size())) <= 42);
+      }
+      CHECK(joined.source == batch.source);
+      CHECK(joined.target_in == batch.target_in);
+      CHECK(joined.target_out == batch.target_out);
+      CHECK(joined.source_lengths == batch.source_lengths);
+      CHECK(joined.target_lengths == batch.target_lengths);
+      CHECK(joined.examples == batch.examples);
+      CHECK(joined.tokens == batch.tokens);
+    }
+}
+
 TEST_CASE("shuffles and dropout never draw the same numbers") {
   std::set<uint64_t> drawn;
   for (int64_t n = 1; n <= 1000; ++n)

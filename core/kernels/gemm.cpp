@@ -193,18 +193,18 @@ bool is_layer_shaped(int64_t N, int64_t K) { return K <= depth || N <= 512; }
 
 }  // namespace
 
-void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, Scalar alpha, const Scalar* A,
-          int64_t lda, const Scalar* B, int64_t ldb, Scalar beta, Scalar* C, int64_t ldc) {
+void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, int64_t lda,
+          const Scalar* B, int64_t ldb, Scalar beta, Scalar* C, int64_t ldc) {
   if (M == 0 || N == 0) return;
-  if (is_layer_shaped(N, K) && K > 0 && alpha == 1 && (beta == 0 || beta == 1))
+  if (is_layer_shaped(N, K) && K > 0)
     return panel_gemm(transpose_a, transpose_b, M, N, K, A, lda, B, ldb, beta == 1, C, ldc);
   static const bool one_thread = (openblas_set_num_threads(1), true);
   (void)one_thread;
   const auto ta = transpose_a ? CblasTrans : CblasNoTrans, tb = transpose_b ? CblasTrans : CblasNoTrans;
 #ifdef DT_DOUBLE
-  cblas_dgemm(CblasRowMajor, ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+  cblas_dgemm(CblasRowMajor, ta, tb, M, N, K, 1, A, lda, B, ldb, beta, C, ldc);
 #else
-  cblas_sgemm(CblasRowMajor, ta, tb, M, N, K, alpha, A, lda, B, ldb, beta, C, ldc);
+  cblas_sgemm(CblasRowMajor, ta, tb, M, N, K, 1, A, lda, B, ldb, beta, C, ldc);
 #endif
 }
 
@@ -236,17 +236,17 @@ void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int
   const int64_t lda = transpose_a ? M : K, ldb = transpose_b ? K : N;
   // A thread by itself need not cut C up, if that cannot be seen in the result: panels are copied less often.
   if (is_layer_shaped(N, K) && (omp_in_parallel() || omp_get_max_threads() == 1))
-    return gemm(transpose_a, transpose_b, M, N, K, 1, A, lda, B, ldb, beta, C, N);
+    return gemm(transpose_a, transpose_b, M, N, K, A, lda, B, ldb, beta, C, N);
   // Four tiles along the longer side of C, or more: small enough for a core's second-level cache.
   auto tile = [](int64_t n) { return std::clamp<int64_t>((n + 3) / 4, 64, 256); };
   if (M >= N) {
     parallel_for(M, tile(M), [=](int64_t begin, int64_t end) {
-      gemm(transpose_a, transpose_b, end - begin, N, K, 1, A + (transpose_a ? begin : begin * K), lda, B, ldb, beta,
+      gemm(transpose_a, transpose_b, end - begin, N, K, A + (transpose_a ? begin : begin * K), lda, B, ldb, beta,
            C + begin * N, N);
     });
   } else {
     parallel_for(N, tile(N), [=](int64_t begin, int64_t end) {
-      gemm(transpose_a, transpose_b, M, end - begin, K, 1, A, lda, B + (transpose_b ? begin * K : begin), ldb, beta,
+      gemm(transpose_a, transpose_b, M, end - begin, K, A, lda, B + (transpose_b ? begin * K : begin), ldb, beta,
            C + begin, N);
     });
   }

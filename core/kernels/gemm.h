@@ -5,12 +5,12 @@
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
-/// C = alpha op(A) op(B) + beta C on the calling thread; op(X) = X or X^T. C is (M, N), op(A) (M, K), op(B) (K, N), all
-/// row-major; ld* is the distance between two rows as stored. beta = 0 overwrites C, whatever was in it.
-void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, Scalar alpha, const Scalar* A,
-          int64_t lda, const Scalar* B, int64_t ldb, Scalar beta, Scalar* C, int64_t ldc);
+/// C = op(A) op(B) + beta C on the calling thread; op(X) = X or X^T, beta 0 or 1. C is (M, N), op(A) (M, K), op(B) (K,
+/// N), all row-major; ld* is the distance between two rows as stored. beta = 0 overwrites C, whatever was in it.
+void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, int64_t lda,
+          const Scalar* B, int64_t ldb, Scalar beta, Scalar* C, int64_t ldc);
 
-/// The same for dense matrices with alpha = 1, in parallel over fixed tiles of C. (OpenBLAS's own threads would cut
+/// The same for dense matrices, in parallel over fixed tiles of C. (OpenBLAS's own threads would cut
 /// long sums differently for different numbers of threads, and the results would differ in their last bits.)
 void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A,
                    const Scalar* B, Scalar beta, Scalar* C);

@@ -35,12 +35,12 @@ inline float exp(float x) {
 }
 inline double exp(double x) { return std::exp(x); }
 
-/// exp(x) for x <= 0, shorter: as above, but below -87.33, where the result would no longer be a normal number, it is 0.
-/// For softmax, where it is one term of a sum that is at least 1.
+/// exp(x) for x <= 0, shorter: as above, but below -87.33, where the result would no longer be a normal number, it is
+/// 0. For softmax, where it is one term of a sum that is at least 1.
 inline float exp_nonpositive(float x) {
   constexpr float shift = 0x1.8p23f;
   const float shifted = x * 1.44269504088896341f + shift;
-  const int32_t n = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(shift);
+  const uint32_t n = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(shift);  // may wrap, far below
   const float nf = shifted - shift;
   const float r = (x - nf * 0.693359375f) + nf * 2.12194440e-4f;
   float p = 1.9875691500e-4f;

@@ -17,7 +17,7 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
   app.add_option("--train-src", s.train_src, "or two files, one sentence a line: source")->group("Data");
   app.add_option("--train-tgt", s.train_tgt, "and target")->group("Data");
   app.add_option("--valid-src", s.valid_src, "the same to validate on")->group("Data");
-  app.add_option("--valid-tgt", s.valid_tgt, "")->group("Data");
+  app.add_option("--valid-tgt", s.valid_tgt, "and target")->group("Data");
   app.add_option("--vocab-size", s.vocab_size, "subwords at most [160 for a task, 8000 for files]")->group("Data");
   app.add_option("--max-length", s.max_length, "tokens a sentence may have")->group("Data")->capture_default_str();
   app.add_option("--preset", s.preset, "sizes: toy, tiny, small, base [toy for a task, tiny for files]")
@@ -33,15 +33,21 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
                  "(longest side) x (sentences) of an update [1024 for a task, 2048 for files]")
       ->group("Training");
   app.add_option("--lr", s.lr, "peak learning rate")->group("Training")->capture_default_str();
-  app.add_option("--schedule", s.schedule, "then: cosine or inverse-sqrt")->group("Training")->capture_default_str();
   app.add_option("--warmup", s.warmup, "updates to reach it")->group("Training")->capture_default_str();
+  app.add_option("--schedule", s.schedule, "from the peak on: cosine, to 0 at the last update, or inverse-sqrt")
+      ->group("Training")
+      ->capture_default_str();
   app.add_option("--label-smoothing", s.label_smoothing, "[0 for a task, 0.1 for files]")->group("Training");
-  app.add_option("--weight-decay", s.weight_decay, "")->group("Training")->capture_default_str();
+  app.add_option("--weight-decay", s.weight_decay, "AdamW's, of every parameter")
+      ->group("Training")
+      ->capture_default_str();
   app.add_option("--beta1", s.beta1, "AdamW's: how long it remembers gradients")
       ->group("Training")
       ->capture_default_str();
   app.add_option("--beta2", s.beta2, "and their squares")->group("Training")->capture_default_str();
-  app.add_option("--eps", s.eps, "")->group("Training")->capture_default_str();
+  app.add_option("--eps", s.eps, "AdamW's: keeps small gradients from making large steps")
+      ->group("Training")
+      ->capture_default_str();
   app.add_option("--clip-norm", s.clip_norm, "longest gradient")->group("Training")->capture_default_str();
   app.add_option("--max-epochs", s.max_epochs, "[2 for a task, 10 for files; no limit with --max-updates]")
       ->group("Training");
@@ -89,6 +95,10 @@ void add_train_command(CLI::App& app) {
   CLI::Option* config = command->add_option("--config", a->config, "settings from a JSON file; flags win over it");
   command->add_flag("--resume", a->resume, "go on with a run that was interrupted")->excludes(config);
   add_threads_option(*command);
+  command->footer(
+      "Example:\n"
+      "  translate train --run runs/mine --train pairs.tsv --attention diff-v2\n"
+      "  translate train --run runs/mine --resume");
   command->callback([a, command] {
     const nlohmann::json given = given_settings(*command, a->settings);
     if (a->resume) return resume(given, a->run);

@@ -57,14 +57,18 @@ std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vo
 }
 
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens) {
+  const int64_t longer = static_cast<int64_t>(std::max(batch.source.size(), batch.target_in.size()));
+  int64_t count = (longer + tokens - 1) / tokens;
+  if (count > batch_parts) count = (count + batch_parts - 1) / batch_parts * batch_parts;
   std::vector<Batch> pieces;
   auto source = batch.source.begin();
   auto target_in = batch.target_in.begin(), target_out = batch.target_out.begin();
+  int64_t before = 0;  // tokens of the sentences before this one
   for (size_t i = 0; i < batch.source_lengths.size(); ++i) {
     const int64_t s = batch.source_lengths[i], t = batch.target_lengths[i];
-    if (pieces.empty() ||
-        static_cast<int64_t>(std::max(pieces.back().source.size() + s, pieces.back().target_in.size() + t)) > tokens)
-      pieces.emplace_back();
+    // The piece in which the sentence's middle lies.
+    const int64_t index = (2 * before + s + t) * count / (2 * batch.tokens);
+    if (pieces.empty() || index >= static_cast<int64_t>(pieces.size())) pieces.emplace_back();
     Batch& piece = pieces.back();
     piece.source.insert(piece.source.end(), source, source + s);
     piece.target_in.insert(piece.target_in.end(), target_in, target_in + t);
@@ -74,6 +78,7 @@ std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens) {
     piece.tokens += s + t;
     piece.examples.push_back(batch.examples[i]);
     source += s, target_in += t, target_out += t;
+    before += s + t;
   }
   return pieces;
 }

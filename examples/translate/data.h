@@ -22,8 +22,13 @@ PairFiles valid_files(const Settings& settings);
 std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
                             const PairFiles& files);
 
-/// A batch cut into pieces of at most `tokens` on the longer side (but at least a sentence): their activations stay in
-/// the caches, and their gradients add up to the batch's.
+/// Parts in which a batch is shared out among threads. Fixed, so that sums of gradients do not depend on the number of
+/// threads; few, because each part has gradients of its own to be added up.
+constexpr int64_t batch_parts = 8;
+
+/// A batch cut into pieces of about `tokens` on the longer side, whose gradients add up to the batch's. All are about
+/// as large, counting both sides, and if there are more than batch_parts, that divides their number: the parts are
+/// equal.
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens);
 
 }  // namespace translate

@@ -33,8 +33,7 @@ using namespace difftensor;
 
 namespace {
 
-// Tokens of a part of a batch that is computed at once, by one thread: enough to fill a matrix product, few enough to
-// keep activations near.
+// Tokens that are computed at once: enough to fill a matrix product, few enough to keep activations near.
 constexpr int64_t micro_batch_tokens = 256;
 
 double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -319,24 +318,27 @@ class Trainer {
     }
   }
 
-  // Leaves the gradient of the mean loss per target token of the whole batch. Its micro-batches are shared out among
-  // the threads. Dropout depends on the update and the micro-batch, not on the past.
+  // Leaves the gradient of the mean loss per target token of the whole batch. The batch is shared out among the threads
+  // in parts. Dropout depends on the update and the micro-batch, not on the past.
   Losses forward_backward(const Batch& batch) {
-    const std::vector<Batch> parts = micro_batches(batch, micro_batch_tokens);
-    std::vector<Losses> losses(parts.size());
-    parallel_backward(static_cast<int64_t>(parts.size()), [&](int64_t i) {
-      manual_seed(s_.seed, dropout_stream(state_.update + 1, i));
-      CrossEntropyOptions options;
-      options.label_smoothing = static_cast<Scalar>(s_.label_smoothing);
-      options.normalizer = static_cast<int64_t>(batch.target_out.size());
-      options.nll = &losses[i].nll;
-      Tensor loss = model().loss(parts[i].source, parts[i].source_lengths, parts[i].target_in, parts[i].target_lengths,
-                                 parts[i].target_out, options);
-      loss.backward();
-      losses[i].smoothed = static_cast<double>(loss.item()) * static_cast<double>(options.normalizer);
+    const std::vector<Batch> pieces = micro_batches(batch, micro_batch_tokens);
+    const int64_t count = static_cast<int64_t>(pieces.size());
+    std::vector<Losses> losses(pieces.size());
+    parallel_backward(batch_parts, [&](int64_t part) {
+      for (int64_t i = part * count / batch_parts; i < (part + 1) * count / batch_parts; ++i) {
+        manual_seed(s_.seed, dropout_stream(state_.update + 1, i));
+        CrossEntropyOptions options;
+        options.label_smoothing = static_cast<Scalar>(s_.label_smoothing);
+        options.normalizer = static_cast<int64_t>(batch.target_out.size());
+        options.nll = &losses[i].nll;
+        const Batch& b = pieces[i];
+        Tensor loss = model().loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
+        loss.backward();
+        losses[i].smoothed = static_cast<double>(loss.item()) * static_cast<double>(options.normalizer);
+      }
     });
     Losses sum;
-    for (const Losses& part : losses) sum.smoothed += part.smoothed, sum.nll += part.nll;
+    for (const Losses& piece : losses) sum.smoothed += piece.smoothed, sum.nll += piece.nll;
     return sum;
   }
 

@@ -97,7 +97,7 @@ inline double gemm_peak(int threads) {
   for (int run = 0; run < 5; ++run) {
     const double start = seconds();
 #pragma omp parallel num_threads(threads)
-    difftensor::kernels::gemm(false, false, n, n, n, 1, a.data(), n, b.data(), n, 0,
+    difftensor::kernels::gemm(false, false, n, n, n, a.data(), n, b.data(), n, 0,
                               c.data() + omp_get_thread_num() * n * n, n);
     best = std::max(best, threads * 2.0 * n * n * n / (seconds() - start) / 1e9);
   }

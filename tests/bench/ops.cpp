@@ -268,7 +268,8 @@ double extra_mib(F call, int64_t outputs) {
   release_cached_memory();
   malloc_trim(0);  // else the call would take what malloc still holds, and too little be seen
   double extra = 0;
-  std::thread([&] {
+  std::thread([&, threads = omp_get_max_threads()] {
+    omp_set_num_threads(threads);
     const double before = bench::status_mib("VmRSS");
     bench::reset_peak_memory();
     call();

@@ -57,20 +57,23 @@ struct MultiplyAdds {
   }
 };
 
-/// One update; returns the batch's loss. The gradients of its micro-batches add up to its own.
+/// One update; returns the batch's loss. As examples/translate/train.cpp does it: the batch is shared out in a fixed
+/// number of parts, each computed a micro-batch at a time.
 double update(models::Transformer& model, optim::Optimizer& optimizer, const Batch& batch, int64_t micro_tokens) {
   CrossEntropyOptions options;
   options.label_smoothing = Scalar(0.1);
   options.normalizer = static_cast<int64_t>(batch.target_out.size());
-  const std::vector<Batch> parts = translate::micro_batches(batch, micro_tokens);
-  std::vector<double> losses(parts.size());
+  const std::vector<Batch> pieces = translate::micro_batches(batch, micro_tokens);
+  const int64_t count = static_cast<int64_t>(pieces.size());
+  std::vector<double> losses(pieces.size());
   model.zero_grad();
-  parallel_backward(static_cast<int64_t>(parts.size()), [&](int64_t i) {
-    const Batch& part = parts[i];
-    Tensor loss =
-        model.loss(part.source, part.source_lengths, part.target_in, part.target_lengths, part.target_out, options);
-    loss.backward();
-    losses[i] = loss.item();
+  parallel_backward(translate::batch_parts, [&](int64_t part) {
+    for (int64_t i = part * count / translate::batch_parts; i < (part + 1) * count / translate::batch_parts; ++i) {
+      const Batch& b = pieces[i];
+      Tensor loss = model.loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
+      loss.backward();
+      losses[i] = loss.item();
+    }
   });
   optim::clip_grad_norm(model.parameters(), 1);
   optimizer.step();
