@@ -8,19 +8,16 @@
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
-/// exp(x) in float: branch-free, so that a loop over it becomes SIMD code (16 at a time with AVX-512).
-///
-///   x = n ln 2 + r, |r| <= ln(2) / 2, n an integer:   exp(x) = 2^n exp(r)
-///
-/// exp(r) is 1 + r + r^2 p(r), p of degree 5 (coefficients: Cephes, expf.c). 2^n is made by writing n into the exponent
-/// bits, in two halves because 2^128 and 2^-149 are not normal floats. Error: at most 1.02 units in the last place over
-/// the normal range, 1 of the smallest denormal below it. exp(-inf) = 0, above 88.73 inf, NaN stays NaN.
-inline float exp(float x) {
-  x = x < -104.f ? -104.f : x;  // (a NaN fails both comparisons and goes through)
-  x = x > 89.f ? 89.f : x;
+/// x = n ln 2 + r, |r| <= ln(2) / 2, n an integer: exp(x) = 2^n exp(r).
+/// exp(r) is 1 + r + r^2 p(r), p of degree 5 (coefficients: Cephes, expf.c).
+struct ReducedExp {
+  float exp_r;
+  int32_t n;
+};
+inline ReducedExp reduced_exp(float x) {
   constexpr float shift = 0x1.8p23f;  // adding it rounds to an integer, which is then in the low bits
   const float shifted = x * 1.44269504088896341f + shift;
-  const int32_t n = std::bit_cast<int32_t>(shifted) - std::bit_cast<int32_t>(shift);
+  const uint32_t n = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(shift);
   const float nf = shifted - shift;
   const float r = (x - nf * 0.693359375f) + nf * 2.12194440e-4f;  // ln 2 in two parts, the first exact times n
   float p = 1.9875691500e-4f;
@@ -29,28 +26,28 @@ inline float exp(float x) {
   p = p * r + 4.1665795894e-2f;
   p = p * r + 1.6666665459e-1f;
   p = p * r + 5.0000001201e-1f;
-  const float e = 1 + (r + r * r * p);
-  const int32_t half = n >> 1;
-  return e * std::bit_cast<float>((half + 127) << 23) * std::bit_cast<float>((n - half + 127) << 23);
+  return {1 + (r + r * r * p), static_cast<int32_t>(n)};
+}
+/// 2^n for -126 <= n <= 127, written into the exponent bits.
+inline float power_of_two(int32_t n) { return std::bit_cast<float>((static_cast<uint32_t>(n) + 127) << 23); }
+
+/// exp(x) in float: branch-free, so that a loop over it becomes SIMD code (16 at a time with AVX-512). Error: at most
+/// 1.02 units in the last place over the normal range, 1 of the smallest denormal below it. exp(-inf) = 0, above 88.73
+/// inf, NaN stays NaN.
+inline float exp(float x) {
+  x = x < -104.f ? -104.f : x;  // (a NaN fails both comparisons and goes through)
+  x = x > 89.f ? 89.f : x;
+  const ReducedExp e = reduced_exp(x);
+  const int32_t half = e.n >> 1;  // in two factors, because 2^128 and 2^-149 are not normal floats
+  return e.exp_r * power_of_two(half) * power_of_two(e.n - half);
 }
 inline double exp(double x) { return std::exp(x); }
 
-/// exp(x) for x <= 0, shorter: as above, but below -87.33, where the result would no longer be a normal number, it is
-/// 0. For softmax, where it is one term of a sum that is at least 1.
+/// exp(x) for x <= 0, shorter: below -87.33, where the result would no longer be a normal number, it is 0. For softmax,
+/// where it is one term of a sum that is at least 1.
 inline float exp_nonpositive(float x) {
-  constexpr float shift = 0x1.8p23f;
-  const float shifted = x * 1.44269504088896341f + shift;
-  const uint32_t n = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(shift);  // may wrap, far below
-  const float nf = shifted - shift;
-  const float r = (x - nf * 0.693359375f) + nf * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  const float e = (1 + (r + r * r * p)) * std::bit_cast<float>((n + 127) << 23);
-  return x < -87.33f ? 0.f : e;
+  const ReducedExp e = reduced_exp(x);
+  return x < -87.33f ? 0.f : e.exp_r * power_of_two(e.n);
 }
 inline double exp_nonpositive(double x) { return std::exp(x); }
 

@@ -1,21 +1,16 @@
-#!/ usr / bin / env python3
-""
-        "difftensor and PyTorch side by side: training, single operations, decoding. Needs PyTorch (pip install torch).
+#!/usr/bin/env python3
+"""difftensor and PyTorch side by side: training, single operations, decoding. Needs PyTorch (pip install torch).
 
-        make bench python3 tests /
-        bench / pytorch_peer.py-- ids -
-    src train.en.ids.gz-- ids -
-    tgt train.de.ids.gz[--markdown] python3 tests / bench / pytorch_peer.py-- only ops softmax attention /
-        4096 python3 tests / bench / pytorch_peer.py-- only decode-- run runs /
-        mine-- src test.en
+  make bench
+  python3 tests/bench/pytorch_peer.py --ids-src train.en.ids.gz --ids-tgt train.de.ids.gz [--markdown]
+  python3 tests/bench/pytorch_peer.py --only ops softmax attention/4096
+  python3 tests/bench/pytorch_peer.py --only decode --run runs/mine --src test.en
 
-            The ids are token ids,
-    a sentence a line,
-    plain or.gz.Ours are the programs in build / bench.PyTorch runs tests / golden / model.py in processes of their own,
-    float32, on as many threads.Each measurement is made in several ways,
-    of which the quickest counts(and of the peak memories the least) : training explicit maps(naive);
-two scaled_dot_product_attention calls a layer(sdpa2);
-four with v halved, which take its flash path(sdpa4); with --compile, torch.compile of these
+The ids are token ids, a sentence a line, plain or .gz. Ours are the programs in build/bench. PyTorch runs
+tests/golden/model.py in processes of their own, float32, on as many threads. Each measurement is made in several ways,
+of which the quickest counts (and of the peak memories the least):
+  training    explicit maps (naive); two scaled_dot_product_attention calls a layer (sdpa2); four with v halved, which
+              take its flash path (sdpa4); with --compile, torch.compile of these
   operations  likewise, where there are several ways
   decoding    batches of several sizes
 all of it as installed and with MALLOC_MMAP_MAX_=0 and MALLOC_TRIM_THRESHOLD_=100000000000, without which glibc returns
@@ -42,8 +37,9 @@ PRESETS = dict(tiny=dict(d_model=128, encoder_layers=4, decoder_layers=4, heads=
                small=dict(d_model=256, encoder_layers=3, decoder_layers=3, heads=4, ff=704))
 MALLOC = dict(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_="100000000000")
 PAD, BOS, EOS = 0, 1, 2
-#-- - \
-    Files -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- --
+
+
+# --- Files ------------------------------------------------------------------------------------------------------------
 
 def read_ids(path):
     with gzip.open(path, "rt") if path.endswith(".gz") else open(path) as file:
@@ -76,8 +72,8 @@ def save_safetensors(path, tensors):
     text += b" " * (-len(text) % 8)
     pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
-#-- - \
-    PyTorch : training -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- --
+
+# --- PyTorch: training ------------------------------------------------------------------------------------------------
 
 def config(preset, attention, **more):
     from model import Config
@@ -120,8 +116,7 @@ def torch_train(a):
     model = initial_model(a, vocab)
     if a.init:                          # only writes it, for ours to start from the same numbers
         save_safetensors(a.init, dict(model.named_parameters()))
-        return {
-}
+        return {}
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     forward = torch.compile(model, dynamic=True) if a.compile else model
     tokens = 0
@@ -142,8 +137,8 @@ def peak_rss():
     import resource
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
-#-- - \
-    PyTorch : operations -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- --
+
+# --- PyTorch: operations ----------------------------------------------------------------------------------------------
 
 def time_call(f, runs=7):
     """Seconds a call: the median of samples of as many calls as last about 20 ms, as tests/bench/bench.h does."""
@@ -240,8 +235,7 @@ def operations():
         naive = T <= 1024               # explicit maps of more would fill the memory and lose the race
         yield f"attention/{T}", dict(sdpa=bind(attention, B, T, sdpa)) | (
             dict(naive=bind(attention, B, T, lambda q, k, v: explicit_map(q, k) @ v)) if naive else {})
-        yield f"diff_attention/{T}", {
-way: bind(diff_attention, B, T, way)
+        yield f"diff_attention/{T}", {way: bind(diff_attention, B, T, way)
                                       for way in ["sdpa2", "sdpa4"] + ["naive"] * naive}
     yield "chain/1000", dict(eager=chain)
 
@@ -253,15 +247,11 @@ def wanted(name, picks):
 def torch_ops(a):
     import torch
     torch.manual_seed(0)
-    return {
-name : {
-way: time_call(make()) * 1e3 for way, make in ways.items()
-}
-            for
-              name, ways in operations() if wanted (name, a.names)}
+    return {name: {way: time_call(make()) * 1e3 for way, make in ways.items()}
+            for name, ways in operations() if wanted(name, a.names)}
 
-#-- - \
-    PyTorch : decoding -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- --
+
+# --- PyTorch: decoding ------------------------------------------------------------------------------------------------
 
 class Decoder:
     """Greedy decoding of model.py's llama style, made for speed: keys and values of earlier tokens are cached, those of
@@ -402,8 +392,7 @@ def torch_decode(a):
     names = ("vocab", "d_model", "heads", "ff", "encoder_layers", "decoder_layers", "attention", "style")
     if record["model"]["style"] != "llama":
         sys.exit("pytorch_peer.py: decodes the llama style only")
-    model = Transformer(Config(**{
-name: record["model"][name] for name in names}))
+    model = Transformer(Config(**{name: record["model"][name] for name in names}))
     model.load_state_dict(load_safetensors(record["parameters"]))
     with torch.inference_mode():
         decoder, results = Decoder(model.eval()), {}
@@ -419,8 +408,8 @@ name: record["model"][name] for name in names}))
                                                  differ=differ, peak_rss_mib=peak_rss())
     return results
 
-#-- - \
-    Side by side -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -- -
+
+# --- Side by side -----------------------------------------------------------------------------------------------------
 
 def ours(a, program, *arguments):
     """Runs one of our programs; returns its record."""
@@ -440,8 +429,7 @@ def peer(a, task, tuned=True, timeout=None, **more):
     """Runs a task of this file's in a process of its own, so that its malloc settings and peak memory are its own. One
     with a timeout may fail: then the result is None."""
     arguments = {**vars(a), **more, "task": task}
-    environment = {
-  **os.environ, **(MALLOC if tuned else {}), "OMP_NUM_THREADS" : str(a.threads)}
+    environment = {**os.environ, **(MALLOC if tuned else {}), "OMP_NUM_THREADS": str(a.threads)}
     try:
         done = subprocess.run([sys.executable, __file__, "--worker", json.dumps(arguments)], stdout=subprocess.PIPE,
                               env=environment, timeout=timeout)
