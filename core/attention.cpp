@@ -121,6 +121,17 @@ void scores(const Heads& a, const Strip& s, const Scalar* q, const PackedMatrix&
     std::fill(Z + i * stride + s.sees(i), Z + (i + 1) * stride, -std::numeric_limits<Scalar>::infinity());
 }
 
+// The same for a strip of one query, with keys as they lie.
+void single_scores(const Heads& a, const Strip& s, const Scalar* q, const Scalar* k, Scalar* Z) {
+  for (int64_t j = 0; j < s.width(); ++j, k += a.ldk) {
+    Scalar dot = 0;
+#pragma omp simd reduction(+ : dot)
+    for (int64_t c = 0; c < a.d; ++c) dot += q[c] * k[c];
+    Z[j] = dot;
+  }
+  std::fill(Z + s.width(), Z + s.stride(), -std::numeric_limits<Scalar>::infinity());
+}
+
 Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda) {
   Tensor out = Heads::fill(a.layout.queries, a.rows) ? Tensor({a.rows, a.ldv}) : zeros({a.rows, a.ldv});
   const Scalar scale = 1 / std::sqrt(static_cast<Scalar>(a.d));
@@ -130,14 +141,22 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
   };
   a.each_head([&, q = q.data(), k = k.data(), v = v.data(), y = out.data()](Span query, Span key, int64_t head) {
     Workspace& w = workspace();
-    for (int m = 0; m < a.key_maps(); ++m)
+    // In decoding a sentence has one query: packing its keys and values would take longer than using them.
+    const bool single = query.length == 1;
+    const Scalar* values = v + key.begin * a.ldv + head * a.e;
+    for (int m = 0; !single && m < a.key_maps(); ++m)
       w.k_transposed[m].pack(true, a.d, key.length, k + key.begin * a.ldk + a.k_column(head, m), a.ldk);
-    w.v.pack(false, key.length, a.e, v + key.begin * a.ldv + head * a.e, a.ldv);
+    if (!single) w.v.pack(false, key.length, a.e, values, a.ldv);
     a.each_strip(query, key, [&](const Strip& s) {
       const int64_t stride = s.stride(), size = s.rows * stride;
       Scalar *A1 = w.map(0, size), *A2 = a.maps == 2 ? w.map(1, size) : nullptr;
-      for (int m = 0; m < a.maps; ++m)
-        scores(a, s, q + s.query * a.ldq + a.q_column(head, m), w.k_transposed[a.shared_keys ? 0 : m], m ? A2 : A1);
+      for (int m = 0; m < a.maps; ++m) {
+        const Scalar* query_m = q + s.query * a.ldq + a.q_column(head, m);
+        if (single)
+          single_scores(a, s, query_m, k + key.begin * a.ldk + a.k_column(head, m), m ? A2 : A1);
+        else
+          scores(a, s, query_m, w.k_transposed[a.shared_keys ? 0 : m], m ? A2 : A1);
+      }
       for (int64_t i = 0; i < s.rows; ++i) {
         Scalar* a1 = A1 + i * stride;
         const Scalar norm1 = kernels::exp_row(a1, a1, stride, scale).norm();
@@ -152,7 +171,11 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
 #pragma omp simd
         for (int64_t j = 0; j < stride; ++j) a1[j] = norm1 * a1[j] - norm2 * a2[j];
       }
-      w.v.multiply(s.rows, s.width(), a.e, A1, stride, false, y + s.query * a.ldv + head * a.e, a.ldv);
+      Scalar* out = y + s.query * a.ldv + head * a.e;
+      if (single)
+        kernels::gemm(false, false, 1, a.e, s.width(), A1, stride, values, a.ldv, 0, out, a.ldv);
+      else
+        w.v.multiply(s.rows, s.width(), a.e, A1, stride, false, out, a.ldv);
     });
   });
 

@@ -74,7 +74,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   Tensor out(shape);
   if (bias.defined())
     for (int64_t i = 0; i < rows; ++i) std::copy_n(bias.data(), out_features, out.data() + i * out_features);
-  kernels::parallel_gemm(false, true, rows, out_features, in, x.data(), weight.data(), bias.defined(), out.data());
+  kernels::weight_gemm(rows, out_features, in, x.data(), weight.storage(), weight.is_parameter(), bias.defined(),
+                       out.data());
 
   // y = x W^T + b:  dx += dy W,  dW += dy^T x,  db += the sum of dy over rows
   return record("linear", out, {x, weight, bias},

@@ -40,6 +40,8 @@ Scalar Tensor::item() const {
   return data()[0];
 }
 
+bool Tensor::is_parameter() const { return needs_grad() && node()->leaf; }
+
 Tensor& Tensor::requires_grad(bool on) {
   require(!node() || node()->leaf, "requires_grad",
           "only a leaf can be a parameter; this is the result of an op (use detach())");

@@ -84,6 +84,8 @@ class Tensor {
   /// Marks a leaf as a parameter: backward() will leave dL/d(this) in grad(). Throws on the result of an op.
   Tensor& requires_grad(bool on = true);
   bool needs_grad() const { return impl_ && impl_->node; }
+  /// Is this a leaf that requires_grad() marked?
+  bool is_parameter() const;
   /// The gradient, sharing its buffer; an empty handle if none has arrived.
   Tensor grad() const;
   /// Forgets the gradient, as PyTorch's zero_grad(set_to_none=True).

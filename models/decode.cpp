@@ -5,6 +5,7 @@
 #include <exception>
 #include <numeric>
 
+#include "core/kernels/gemm.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/softmax.h"
 
@@ -44,9 +45,8 @@ std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
 // search.
 class Decoding {
  public:
-  Decoding(const Transformer& model, const Tensor& output, const std::vector<std::vector<int32_t>>& sources,
-           int64_t capacity)
-      : model_(model), output_(output) {
+  Decoding(const Transformer& model, const std::vector<std::vector<int32_t>>& sources, int64_t capacity)
+      : model_(model) {
     std::vector<int32_t> ids;
     std::vector<int64_t> lengths;
     for (auto& source : sources) {
@@ -60,7 +60,7 @@ class Decoding {
   }
   // The `count` likeliest next words of every row, likeliest first, after `tokens` were added to the rows.
   std::vector<std::vector<Word>> next(const std::vector<int32_t>& tokens, int count) {
-    const Tensor logits = matmul(model_.step(tokens, position_++, memory_, caches_), output_);
+    const Tensor logits = linear(model_.step(tokens, position_++, memory_, caches_), model_.embedding().weight);
     const int64_t rows = logits.dim(0), V = logits.dim(1);
     std::vector<std::vector<Word>> words(rows);
     parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
@@ -83,7 +83,6 @@ class Decoding {
 
  private:
   const Transformer& model_;
-  const Tensor output_;  // the output layer's weight, (D, V)
   std::vector<nn::KeyValues> memory_;
   std::vector<KeyValueCache> caches_;
   int32_t position_ = 0;
@@ -100,7 +99,7 @@ struct Candidate {
   double log_p;
 };
 
-std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model, const Tensor& output,
+std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
                                                   const std::vector<std::vector<int32_t>>& sources,
                                                   const DecodeOptions& o) {
   std::vector<int64_t> limit;
@@ -112,7 +111,7 @@ std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model, cons
     return log_p / std::pow(static_cast<double>(length), o.length_penalty);
   };
 
-  Decoding decoding(model, output, sources, longest);
+  Decoding decoding(model, sources, longest);
   std::vector<std::vector<Hypothesis>> done(sources.size());
   std::vector<Open> open;
   for (size_t i = 0; i < sources.size(); ++i) open.push_back({static_cast<int>(i), {}, 0});
@@ -190,8 +189,7 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
   std::stable_sort(order.begin(), order.end(),
                    [&](size_t a, size_t b) { return sources[a].size() > sources[b].size(); });
 
-  // The output layer, much the largest, is turned over once: a product with few rows would spend its time on that.
-  const Tensor output = transpose(model.embedding().weight.detach(), 0, 1);
+  kernels::PackedWeights weights;
   // A batch at a time on each thread; a single one is shared by the threads inside its ops.
   std::vector<std::vector<Hypothesis>> results(sources.size());
   const int64_t size = options.batch_size, count = static_cast<int64_t>(order.size()),
@@ -201,10 +199,11 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
 #pragma omp parallel for schedule(dynamic, 1) if (batches > 1)
   for (int64_t b = 0; b < batches; ++b) try {
       const NoGrad no_grad;
+      const kernels::PackedWeights::Scope scope(weights);
       const int64_t begin = b * size, end = std::min(count, begin + size);
       std::vector<std::vector<int32_t>> batch;
       for (int64_t i = begin; i < end; ++i) batch.push_back(sources[order[i]]);
-      auto found = decode_batch(model, output, batch, options);
+      auto found = decode_batch(model, batch, options);
 #pragma omp critical(difftensor_decode)
       {
         for (int64_t i = begin; i < end; ++i) results[order[i]] = std::move(found[i - begin]);

@@ -221,14 +221,16 @@ void PackedMatrix::multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, in
                             int64_t ldc) const {
   require(K <= rows_ && N <= (columns_ + lanes - 1) / lanes * lanes, "PackedMatrix", "more than was packed");
   for (int64_t i = 0; K == 0 && !add && i < M; ++i) std::fill_n(C + i * ldc, N, Scalar{0});
-  for (int64_t k = 0; k < K; k += depth)
-    for (int64_t j = 0; j < N; j += panel) {
-      const Left left{A + k, tile_rows * lda, lda, 1, false};
-      const int64_t columns = std::min(panel, N - j);
-      (columns > lanes ? multiply_wide : multiply_narrow)(M, columns, std::min(depth, K - k), left,
-                                                          copy_.data() + j * rows_ + k * panel, panel, add || k > 0,
-                                                          C + j, ldc);
-    }
+  parallel_for((N + panel - 1) / panel, 1, [=, this](int64_t begin, int64_t end) {
+    for (int64_t k = 0; k < K; k += depth)
+      for (int64_t j = begin * panel; j < std::min(N, end * panel); j += panel) {
+        const Left left{A + k, tile_rows * lda, lda, 1, j == 0};
+        const int64_t columns = std::min(panel, N - j);
+        (columns > lanes ? multiply_wide : multiply_narrow)(M, columns, std::min(depth, K - k), left,
+                                                            copy_.data() + j * rows_ + k * panel, panel, add || k > 0,
+                                                            C + j, ldc);
+      }
+  });
 }
 
 void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A,
@@ -250,6 +252,33 @@ void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int
            C + begin, N);
     });
   }
+}
+
+namespace {
+thread_local PackedWeights* packed_weights = nullptr;
+}
+PackedWeights::Scope::Scope(PackedWeights& weights) : previous_(std::exchange(packed_weights, &weights)) {}
+PackedWeights::Scope::~Scope() { packed_weights = previous_; }
+
+const PackedMatrix& PackedWeights::transposed(const Storage& W, int64_t N, int64_t K) {
+  Copy* copy;
+  {
+    const std::lock_guard lock(mutex_);
+    copy = &copies_[W.data()];
+  }
+  std::call_once(copy->packed, [&] {
+    copy->original = W;
+    copy->matrix.pack(true, K, N, W.data(), K);
+  });
+  return copy->matrix;
+}
+
+void weight_gemm(int64_t M, int64_t N, int64_t K, const Scalar* A, const Storage& W, bool parameter, Scalar beta,
+                 Scalar* C) {
+  if (parameter && packed_weights)
+    packed_weights->transposed(W, N, K).multiply(M, K, N, A, K, beta == 1, C, N);
+  else
+    parallel_gemm(false, true, M, N, K, A, W.data(), beta, C);
 }
 
 void add_column_sums(const Scalar* x, int64_t rows, int64_t width, Scalar* into) {

@@ -79,7 +79,7 @@ inline Scalar log_sum_exp(const Scalar* x, int64_t n) {
   if (top == -std::numeric_limits<Scalar>::infinity()) return top;
   Scalar sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += kernels::exp(x[i] - top);
+  for (int64_t i = 0; i < n; ++i) sum += kernels::exp_nonpositive(x[i] - top);
   return top + std::log(sum);
 }
 
