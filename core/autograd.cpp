@@ -6,6 +6,8 @@
 #include <exception>
 #include <unordered_map>
 
+#include "core/kernels/gemm.h"
+
 namespace difftensor::inline DT_PRECISION {
 namespace {
 thread_local uint64_t nodes_made = 0;
@@ -100,12 +102,14 @@ void parallel_backward(int64_t n, const std::function<void(int64_t)>& f) {
   std::exception_ptr error;
   int64_t failed = n;  // the first part that threw
   const bool checks = anomaly_checks, records = recording;
+  kernels::PackedWeights weights;
 #pragma omp parallel for ordered schedule(dynamic, 1)
   for (int64_t i = 0; i < n; ++i) {
     LeafGradients gradients;
     const bool own_checks = std::exchange(anomaly_checks, checks), own_records = std::exchange(recording, records);
     part_gradients = &gradients;
     try {
+      const kernels::PackedWeights::Scope scope(weights);
       f(i);
     } catch (...) {
 #pragma omp critical(difftensor_error)

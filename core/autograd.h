@@ -102,6 +102,7 @@ class Gradients {
 /// own over the same parameters and calls backward() on it; what that leaves in the parameters' grad() is added up in
 /// the order of i, so the sums have the same bits with any number of threads. This is how a batch is shared out: the
 /// threads meet once for each part of the batch, not in every op, and a part's activations stay in its core's cache.
+/// Weights are brought into the order of products once for all calls: f must not write to parameters.
 ///
 /// default_random() belongs to the thread: an f that draws from it seeds it first, by i. What f throws is thrown again
 /// here; gradients are then undefined.

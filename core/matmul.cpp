@@ -74,16 +74,16 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   Tensor out(shape);
   if (bias.defined())
     for (int64_t i = 0; i < rows; ++i) std::copy_n(bias.data(), out_features, out.data() + i * out_features);
-  kernels::weight_gemm(rows, out_features, in, x.data(), weight.storage(), weight.is_parameter(), bias.defined(),
-                       out.data());
+  const bool parameter = weight.is_parameter();
+  kernels::weight_gemm(true, rows, out_features, in, x.data(), weight.storage(), parameter, bias.defined(), out.data());
 
   // y = x W^T + b:  dx += dy W,  dW += dy^T x,  db += the sum of dy over rows
   return record("linear", out, {x, weight, bias},
-                [x = x.storage(), w = weight.storage(), rows, in, out_features](const Gradients& g) {
+                [x = x.storage(), w = weight.storage(), parameter, rows, in, out_features](const Gradients& g) {
                   Scalar beta;
                   if (g.wants(0)) {
                     Scalar* dx = g.in(0, beta);
-                    kernels::parallel_gemm(false, false, rows, in, out_features, g.out, w.data(), beta, dx);
+                    kernels::weight_gemm(false, rows, in, out_features, g.out, w, parameter, beta, dx);
                   }
                   if (g.wants(1)) {
                     Scalar* dw = g.in(1, beta);

@@ -174,6 +174,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
   const int64_t rows = x.shape()[0], D = x.shape()[1], V = weight.shape()[0];
   const SmoothedTargets smoothed("linear_cross_entropy", targets, V, options);
   std::vector<SmoothedTargets::Loss> losses(rows);
+  const bool parameter = weight.is_parameter();
   const bool wants_dx = grad_enabled() && x.needs_grad(), wants_dw = grad_enabled() && weight.needs_grad();
   Storage dx(wants_dx ? rows * D : 0), dw(wants_dw ? V * D : 0);
   if (rows == 0) std::fill_n(dw.data(), dw.size(), Scalar{0});
@@ -186,7 +187,8 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
     const int64_t count = std::min(chunk, rows - first);
     parallel_for(count, tile, [&](int64_t begin, int64_t end) {
       Scalar* logits = scratch.data() + begin * V;
-      kernels::gemm(false, true, end - begin, V, D, x.data() + (first + begin) * D, D, weight.data(), D, 0, logits, V);
+      kernels::weight_gemm(true, end - begin, V, D, x.data() + (first + begin) * D, weight.storage(), parameter, 0,
+                           logits);
       for (int64_t r = begin; r < end; ++r) {
         Scalar* row = scratch.data() + r * V;
         const Scalar x_target = smoothed.target_of(first + r, row), sum = kernels::row_sum(row, V);
@@ -196,8 +198,8 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
           smoothed.gradient(first + r, 1 / e.sum, 1 / static_cast<Scalar>(smoothed.normalizer), row);
       }
       if (wants_dx)
-        kernels::gemm(false, false, end - begin, D, V, logits, V, weight.data(), D, 0, dx.data() + (first + begin) * D,
-                      D);
+        kernels::weight_gemm(false, end - begin, D, V, logits, weight.storage(), parameter, 0,
+                             dx.data() + (first + begin) * D);
     });
     if (wants_dw)
       kernels::parallel_gemm(true, false, V, D, count, scratch.data(), x.data() + first * D, first > 0, dw.data());

@@ -260,25 +260,25 @@ thread_local PackedWeights* packed_weights = nullptr;
 PackedWeights::Scope::Scope(PackedWeights& weights) : previous_(std::exchange(packed_weights, &weights)) {}
 PackedWeights::Scope::~Scope() { packed_weights = previous_; }
 
-const PackedMatrix& PackedWeights::transposed(const Storage& W, int64_t N, int64_t K) {
+const PackedMatrix& PackedWeights::packed(bool transpose, int64_t K, int64_t N, const Storage& W) {
   Copy* copy;
   {
     const std::lock_guard lock(mutex_);
-    copy = &copies_[W.data()];
+    copy = &copies_[{W.data(), transpose}];
   }
   std::call_once(copy->packed, [&] {
     copy->original = W;
-    copy->matrix.pack(true, K, N, W.data(), K);
+    copy->matrix.pack(transpose, K, N, W.data(), transpose ? K : N);
   });
   return copy->matrix;
 }
 
-void weight_gemm(int64_t M, int64_t N, int64_t K, const Scalar* A, const Storage& W, bool parameter, Scalar beta,
-                 Scalar* C) {
+void weight_gemm(bool transpose, int64_t M, int64_t N, int64_t K, const Scalar* A, const Storage& W, bool parameter,
+                 Scalar beta, Scalar* C) {
   if (parameter && packed_weights)
-    packed_weights->transposed(W, N, K).multiply(M, K, N, A, K, beta == 1, C, N);
+    packed_weights->packed(transpose, K, N, W).multiply(M, K, N, A, K, beta == 1, C, N);
   else
-    parallel_gemm(false, true, M, N, K, A, W.data(), beta, C);
+    parallel_gemm(false, transpose, M, N, K, A, W.data(), beta, C);
 }
 
 void add_column_sums(const Scalar* x, int64_t rows, int64_t width, Scalar* into) {

@@ -32,9 +32,8 @@ class PackedMatrix {
   int64_t rows_ = 0, columns_ = 0;
 };
 
-/// Packed copies of weights, for a time in which nothing writes to them and the products have few rows, so that packing
-/// W each time would take as long as the product: as when decoding. Each copy is made by the thread that needs it first;
-/// all threads read it.
+/// Packed copies of weights, for a time in which nothing writes to them and several products use each: the micro-batches
+/// of an update, the steps of decoding. Each copy is made by the thread that needs it first; all threads read it.
 class PackedWeights {
  public:
   /// While one lives, weight_gemm on this thread reads parameters from these copies.
@@ -48,8 +47,8 @@ class PackedWeights {
    private:
     PackedWeights* previous_;
   };
-  /// W^T, for W (N, K).
-  const PackedMatrix& transposed(const Storage& W, int64_t N, int64_t K);
+  /// op(W), (K, N), of a dense W.
+  const PackedMatrix& packed(bool transpose, int64_t K, int64_t N, const Storage& W);
 
  private:
   struct Copy {
@@ -58,13 +57,13 @@ class PackedWeights {
     PackedMatrix matrix;
   };
   std::mutex mutex_;
-  std::map<const Scalar*, Copy> copies_;
+  std::map<std::pair<const Scalar*, bool>, Copy> copies_;
 };
 
-/// C (M, N) = A W^T + beta C, dense, in parallel. A parameter, which lives as long as its model, is read from its copy
+/// C (M, N) = A op(W) + beta C, dense, in parallel. A parameter, which lives as long as its model, is read from its copy
 /// in PackedWeights, if this thread is in a scope of one.
-void weight_gemm(int64_t M, int64_t N, int64_t K, const Scalar* A, const Storage& W, bool parameter, Scalar beta,
-                 Scalar* C);
+void weight_gemm(bool transpose, int64_t M, int64_t N, int64_t K, const Scalar* A, const Storage& W, bool parameter,
+                 Scalar beta, Scalar* C);
 
 /// into[j] += sum over rows i of x[i][j], for x (rows, width): in parallel over columns.
 void add_column_sums(const Scalar* x, int64_t rows, int64_t width, Scalar* into);
