@@ -162,7 +162,9 @@ void Tensor::backward(const Tensor& seed) const {
 
   Scalar beta;
   Scalar* grad = node()->gradient(beta);
-  for (int64_t i = 0; i < numel(); ++i) grad[i] = (beta == 0 ? 0 : grad[i]) + seed.data()[i];
+  if (beta == 0) std::fill_n(grad, numel(), Scalar{0});
+#pragma omp simd
+  for (int64_t i = 0; i < numel(); ++i) grad[i] += seed.data()[i];
 
   // A node may be the only owner of its inputs. They are kept until the walk is over, so that `nodes` stays valid.
   std::vector<std::shared_ptr<Node>> keep;
