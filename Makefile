@@ -15,6 +15,8 @@ TEXT      := $(filter-out examples/translate/main.cpp $(wildcard examples/transl
 SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp)
 HEADERS   := $(wildcard core/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 
+BENCHMARKS = $(addprefix $(BUILD)/bench/,train_throughput ops decode)
+
 f32 = $(patsubst %.cpp,$(BUILD)/f32/%.o,$(1))
 f64 = $(patsubst %.cpp,$(BUILD)/f64/%.o,$(1))
 
@@ -81,7 +83,7 @@ demo: deps
 	@echo "  echo 'four hundred fifty-six thousand seven hundred eighty-nine' | $(BUILD)/translate translate --run $(BUILD)/demo"
 
 test: deps
-	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64
+	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BENCHMARKS)
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
@@ -89,6 +91,7 @@ test: deps
 	tests/test_train_cli.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
+	tests/test_bench.sh $(BUILD)
 
 FILES ?= $(wildcard tests/golden/*.safetensors)
 golden: deps
@@ -96,7 +99,7 @@ golden: deps
 	@status=0; for p in f64 f32; do $(BUILD)/golden_$$p $(FILES) || status=$$?; done; exit $$status
 
 bench: deps
-	@$(MAKE) -s -j$(JOBS) $(addprefix $(BUILD)/bench/,train_throughput ops decode)
+	@$(MAKE) -s -j$(JOBS) $(BENCHMARKS)
 
 asan: deps
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=native -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run

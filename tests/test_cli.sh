@@ -38,6 +38,13 @@ $translate train --run files $small --train-src src --train-tgt tgt --valid-src 
   --max-updates 3 >/dev/null 2>err || fail "training on files: $(cat err)"
 check "test on files" "$translate test --run files --src src --tgt tgt 2>/dev/null | grep -q 'exact match: [0-9]* of 6'"
 
+# --- Slow BLAS kernels that the user asked for: a warning, and they stay ------------------------------------------
+if grep -qsw avx2 /proc/cpuinfo; then
+  OPENBLAS_CORETYPE=Prescott $translate --help >/dev/null 2>err
+  check "OPENBLAS_CORETYPE=Prescott" \
+    "[ \$(wc -l <err) = 1 ] && grep -q '^warning: OpenBLAS runs its Prescott kernels (OPENBLAS_CORETYPE=Prescott)' err"
+fi
+
 # --- Bad input: exit code 2, one line that names what and where, nothing written --------------------------------
 train="$translate train --run new $small --max-updates 1"
 refuses "missing.tsv" $train --train missing.tsv

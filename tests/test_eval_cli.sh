@@ -121,9 +121,11 @@ refuses "--batch_tokens: unknown; did you mean --batch-tokens?" $translate train
 refuses "--bea: unknown; did you mean --beam?" $translate $run --bea 4
 refuses "trian: unknown; did you mean train?" $translate trian --run new
 refuses "--zzzzzz: unknown (translate test --help" $test --zzzzzz
-for command in train translate test; do
-  check "$command --help" "$translate $command --help | grep -q -- '--run'"
+for command in train translate test data compare inspect; do
+  $translate $command --help >help
+  check "$command --help: an example" "grep -A1 -E 'Examples?:$' help | tail -1 | grep -q '^  .*translate $command'"
 done
+check "--help: defaults" "[ \$($translate train --help | grep -cE '=[0-9.a-z-]+ |\[.*\]') -ge 20 ]"
 if [ -e /dev/full ]; then
   $translate $run <input >/dev/full 2>err; check "full disk: exit 2" "[ $? = 2 ]"
   check "full disk: said so" "grep -q 'stdout: cannot write: No space left on device' err"

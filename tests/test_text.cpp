@@ -237,6 +237,21 @@ TEST_CASE("a file is written whole or not at all") {
   }
 }
 
+TEST_CASE("writing to a link or a device leaves it what it is") {
+  namespace fs = std::filesystem;
+  const TemporaryDirectory directory;
+  const std::string file = directory.write("file", "before"), link = directory.path("link");
+  fs::create_symlink("file", link);
+  write_file(link, "after");
+  CHECK(fs::is_symlink(link));
+  CHECK(read_file(file) == "after");
+  const std::string device = directory.path("device");
+  fs::create_symlink("/dev/null", device);
+  write_file(device, "nothing");
+  CHECK(fs::is_character_file(device));
+  CHECK(!fs::exists(directory.path("device.tmp")));
+}
+
 // --- Vocabulary ---------------------------------------------------------------------------------------------------
 
 TEST_CASE("text goes through the vocabulary and comes back as it was") {

@@ -38,19 +38,20 @@ refuses "nameless/average.safetensors: no such file" $translate translate --run 
 
 # --- Killed and resumed, a training ends with the same bits ------------------------------------------------------
 kills=0
+arguments() { if [ -e killed/config.json ]; then echo "--resume"; else rm -rf killed; echo "$long"; fi; }
 while [ $kills -lt 20 ]; do
-  if [ -e killed/config.json ]; then arguments="--resume"; else rm -rf killed; arguments=$long; fi
+  arguments=$(arguments)
   $translate train --run killed $arguments >/dev/null 2>&1 &
   sleep "$(printf '%d.%03d' $((ms = RANDOM % (took / 6 + 1), ms / 1000)) $((ms % 1000)))"
   kill -KILL $! 2>/dev/null
   wait $! 2>/dev/null
   case $? in
     137) kills=$((kills + 1)) ;;
-    0) ;;  # it came to its end first
+    0) check "after $kills kills, the same bits" "same_run straight killed"; rm -rf killed ;;  # the end came first
     *) fail "resuming after $kills kills"; break ;;
   esac
 done
-run --run killed --resume || fail "resuming after kills: $(cat err)"
+run --run killed $(arguments) || fail "resuming after kills: $(cat err)"
 check "killed at 20 random moments, the same bits" "same_run straight killed"
 
 for signal in INT TERM; do
@@ -142,6 +143,9 @@ refuses "--resume cannot change lr from 0.003 to 0.5, seed from 1 to 2" \
   $translate train --run half --resume --lr 0.5 --seed 2 --log-every 1
 run --run wave $small --max-updates 5
 refuses "--resume cannot change max_updates from 5 to 9" $translate train --run wave --resume --max-updates 9
+run --run longer $small --schedule inverse-sqrt --max-epochs 1; made=$(sed -n 's/^epoch 1  update \([0-9]*\)  VALID.*/\1/p' out)
+run --run longer --resume --max-updates $((made + 3))
+check "more updates than the epochs of before" "grep -q \"  update $((made + 3))  VALID\" out"
 refuses "half: the run has made 40 updates already, more than 30" $translate train --run half --resume --max-updates 30
 refuses "--config" $translate train --run half --resume --config half/config.json
 mkdir busy; touch busy/notes

@@ -55,6 +55,8 @@ void Settings::update(const nlohmann::json& values, const std::string& name) {
 void Settings::change(const nlohmann::json& values, const std::string& name) {
   if (values.contains("preset")) d_model = ff = 0, heads = layers = 0;
   if (values.contains("attention")) heads = 0;
+  if (values.contains("max_epochs")) max_updates = 0;
+  if (values.contains("max_updates")) max_epochs = 0;
   update(values, name);
 }
 

@@ -30,7 +30,8 @@ struct Settings {
   std::string style = "llama";     // llama | vaswani
   double dropout = -1;             // -1: 0 for a task, 0.1 for files
 
-  // Training. An update sees batch_tokens: (longest side of a sentence) x (sentences).
+  // Training. An update sees batch_tokens: (longest side of a sentence) x (sentences). Its gradient is accumulated from
+  // pieces of 256 tokens, so memory does not grow with it.
   int64_t batch_tokens = 0;         // 0: 1024 for a task, 2048 for files
   double lr = 0.003;                // the peak
   int64_t warmup = 200;             // updates to reach it
@@ -46,7 +47,7 @@ struct Settings {
 
   // Validation is at the end of every epoch. The best model is kept, and training ends after `patience` validations
   // in a row that were no better.
-  std::string best_by = "loss";  // loss | bleu, of the validation
+  std::string best_by = "loss";  // loss | bleu, of the validation; BLEU is that of 200 greedy translations
   int64_t patience = 0;          // 0: never
 
   // Reports and checkpoints.
@@ -58,7 +59,8 @@ struct Settings {
   /// setting, or has a value of another type.
   void update(const nlohmann::json& values, const std::string& name);
   /// The same for settings that are to win over earlier ones: where they name another preset or attention, sizes that
-  /// they do not name are those of the preset again.
+  /// they do not name are those of the preset again; and where they name one of max_epochs and max_updates, the other
+  /// is no limit any more.
   void change(const nlohmann::json& values, const std::string& name);
   /// The defaults, changed by a file. Throws InputError naming the file and the key.
   static Settings read(const std::string& path);

@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# The benchmarks from outside: that they run, count and keep records. Their figures are not judged here.
+# usage: tests/test_bench.sh BUILD_DIR
+. "$(dirname "$0")"/cli_helpers.sh
+bench=$(dirname "$translate")/bench
+
+for ((i = 0; i < 60; ++i)); do seq -s ' ' $((i + 3)) $((2 * i % 17 + i + 5)); done >src
+tac src | gzip >tgt.gz
+$bench/train_throughput --ids-src src --ids-tgt tgt.gz --steps 2 --warmup 1 --batch-tokens 128 --save model.safetensors \
+  --json train.json >line 2>err || fail "train_throughput: $(cat err)"
+check "training: a line" "[ \$(wc -l <line) = 1 ] && grep -qE \
+  'preset=tiny attention=diff .* loss=[0-9.]+ tokens/s=[0-9]+ peak_rss_mib=[0-9]+ gflops=[0-9.]+ peak_fraction=0\.[0-9]+$' line"
+check "training: a record" "grep -q '\"multiply_adds_per_source_token\": 786432' train.json &&
+  grep -q '\"multiply_adds_per_target_token\": 1810432' train.json"
+$bench/decode --model model.safetensors --ids-src src --sentences 7 --json decode.json >line 2>err ||
+  fail "decode: $(cat err)"
+check "decoding: a line" "grep -qE 'sentences=7 .* sentences/s=[0-9.]+' line"
+$bench/ops chain softmax/64 --threads 1 --json ops.json >line 2>err || fail "ops: $(cat err)"
+check "operations: a line each" "[ \$(wc -l <line) = 2 ] && grep -qE '^softmax/64 .* x memcpy' line"
+head -1 src >short
+refuses "no operation sofmax: there are softmax" $bench/ops sofmax
+refuses "src has 60 sentences, short 1" $bench/train_throughput --ids-src src --ids-tgt short
+refuses "missing: cannot open" $bench/train_throughput --ids-src missing --ids-tgt src
+
+report
