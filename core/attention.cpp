@@ -70,11 +70,13 @@ struct Heads {
   // A strip of one head's queries: its rows of q, where they stand among the S keys, and how many its rows see.
   struct Strip {
     int64_t query, rows, offset, S;
+    int64_t room;  // numbers in the largest map of the sentence's strips
     bool causal;
     int64_t sees(int64_t row) const { return causal ? std::clamp<int64_t>(row + offset + 1, 0, S) : S; }
     int64_t width() const { return sees(rows - 1); }
     // Rows of a map lie this far apart: whole SIMD registers, so that a sentence of 14 words costs one step, not 14.
-    int64_t stride() const { return (width() + kernels::lanes - 1) / kernels::lanes * kernels::lanes; }
+    int64_t stride() const { return padded(width()); }
+    static int64_t padded(int64_t width) { return (width + kernels::lanes - 1) / kernels::lanes * kernels::lanes; }
   };
   // Calls task(sentence's query span, key span, head) for all, in parallel.
   template <class F>
@@ -91,7 +93,7 @@ struct Heads {
     const int64_t height = std::clamp<int64_t>(131072 / std::max<int64_t>(1, key.length), 32, 128);
     for (int64_t t = 0; t < query.length; t += height)
       f(Strip{query.begin + t, std::min(height, query.length - t), t + key.length - query.length, key.length,
-              layout.causal});
+              std::min(height, query.length) * Strip::padded(key.length), layout.causal});
   }
 };
 
@@ -103,8 +105,8 @@ using kernels::ExpRow, kernels::PackedMatrix;
 struct Workspace {
   PackedMatrix k_transposed[2], k[2], v, v_transposed;
   Storage maps[3];
-  Scalar* map(int i, int64_t size) {
-    if (maps[i].size() < size) maps[i] = Storage(size);
+  Scalar* map(int i, const Strip& s) {
+    if (maps[i].size() < s.room) maps[i] = Storage(s.room);
     return maps[i].data();
   }
 };
@@ -148,8 +150,8 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
       w.k_transposed[m].pack(true, a.d, key.length, k + key.begin * a.ldk + a.k_column(head, m), a.ldk);
     if (!single) w.v.pack(false, key.length, a.e, values, a.ldv);
     a.each_strip(query, key, [&](const Strip& s) {
-      const int64_t stride = s.stride(), size = s.rows * stride;
-      Scalar *A1 = w.map(0, size), *A2 = a.maps == 2 ? w.map(1, size) : nullptr;
+      const int64_t stride = s.stride();
+      Scalar *A1 = w.map(0, s), *A2 = a.maps == 2 ? w.map(1, s) : nullptr;
       for (int m = 0; m < a.maps; ++m) {
         const Scalar* query_m = q + s.query * a.ldq + a.q_column(head, m);
         if (single)
@@ -218,8 +220,8 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
       for (int64_t j = 0; fresh[2] && j < key.length; ++j) std::fill_n(d[2] + at_v + j * a.ldv, a.e, Scalar{0});
 
       a.each_strip(query, key, [&](const Strip& s) {
-        const int64_t width = s.width(), stride = s.stride(), size = s.rows * stride;
-        Scalar *A1 = w.map(0, size), *A2 = a.maps == 2 ? w.map(1, size) : nullptr, *dA = w.map(2, size);
+        const int64_t width = s.width(), stride = s.stride();
+        Scalar *A1 = w.map(0, s), *A2 = a.maps == 2 ? w.map(1, s) : nullptr, *dA = w.map(2, s);
         const Scalar* dout = g.out + s.query * a.ldv + head * a.e;
         w.v_transposed.multiply(s.rows, a.e, stride, dout, a.ldv, false, dA, stride);
         for (int m = 0; m < a.maps; ++m)

@@ -217,6 +217,32 @@ TEST_CASE("fused attention equals matmul and softmax for all lengths, forward an
   CHECK(worst <= tolerance);
 }
 
+TEST_CASE("fused attention stores no map: memory grows with the length, not with its square") {
+  Random random(1);
+  const int64_t T = 2048, map = T * T * static_cast<int64_t>(sizeof(Scalar));
+  const AttentionLayout layout{2, {{0, T}}, {{0, T}}, true};
+  // All that was asked of the allocator and not returned to the system, in bytes.
+  auto held = [] {
+    const AllocatorStats stats = allocator_stats();
+    return static_cast<int64_t>(stats.bytes_in_use + stats.bytes_cached);
+  };
+  auto grown = [&](auto attend) {
+    std::vector<Tensor> in;
+    for (const int64_t width : {64, 64, 64}) in.push_back(randn({T, width}, random).requires_grad());
+    const Tensor lambda = scalar(Scalar(0.4)).requires_grad(), seed = randn({T, 64}, random);
+    release_cached_memory();
+    const int64_t before = held();
+    attend(in[0], in[1], in[2], lambda, layout).backward(seed);
+    return held() - before;
+  };
+  const int64_t fused = grown(diff_attention);
+  MESSAGE("MiB beyond the inputs: ", fused >> 20);
+  CHECK(fused < map);
+#ifndef __SANITIZE_ADDRESS__  // where freed blocks do not count
+  CHECK(grown(plain_diff_attention) > 4 * map);
+#endif
+}
+
 TEST_CASE("kernels agree with their formulas in double on odd shapes") {
   const double tolerance = sizeof(Scalar) == 4 ? 1e-5 : 1e-12;
   Random random(7);
