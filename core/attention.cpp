@@ -75,8 +75,7 @@ struct Heads {
     int64_t sees(int64_t row) const { return causal ? std::clamp<int64_t>(row + offset + 1, 0, S) : S; }
     int64_t width() const { return sees(rows - 1); }
     // Rows of a map lie this far apart: whole SIMD registers, so that a sentence of 14 words costs one step, not 14.
-    int64_t stride() const { return padded(width()); }
-    static int64_t padded(int64_t width) { return (width + kernels::lanes - 1) / kernels::lanes * kernels::lanes; }
+    int64_t stride() const { return kernels::whole_registers(width()); }
   };
   // Calls task(sentence's query span, key span, head) for all, in parallel.
   template <class F>
@@ -93,7 +92,7 @@ struct Heads {
     const int64_t height = std::clamp<int64_t>(131072 / std::max<int64_t>(1, key.length), 32, 128);
     for (int64_t t = 0; t < query.length; t += height)
       f(Strip{query.begin + t, std::min(height, query.length - t), t + key.length - query.length, key.length,
-              std::min(height, query.length) * Strip::padded(key.length), layout.causal});
+              std::min(height, query.length) * kernels::whole_registers(key.length), layout.causal});
   }
 };
 

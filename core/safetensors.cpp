@@ -10,7 +10,6 @@
 #include <fstream>
 #include <list>
 #include <nlohmann/json.hpp>
-#include <string_view>
 #include <system_error>
 #include <tuple>
 #include <utility>
@@ -104,25 +103,30 @@ SafeTensors parse(const std::string& file) {
   return content;
 }
 
+}  // namespace
+
 void write_atomically(const std::string& path, const std::vector<std::string_view>& pieces) {
-  const std::string temporary = path + ".tmp";
+  // A link is followed, and what is no plain file (/dev/null, a pipe) is written to, not replaced.
+  std::error_code nothing_there;
+  const std::filesystem::path found = std::filesystem::canonical(path, nothing_there);
+  const std::string target = found.empty() ? path : found.string();
+  const bool replace = found.empty() || std::filesystem::is_regular_file(found);
+  const std::string written = replace ? target + ".tmp" : target;
   const auto check = [&](bool ok) {
     if (ok) return;
     const int reason = errno;
-    std::remove(temporary.c_str());
+    if (replace) std::remove(written.c_str());
     throw std::system_error(reason, std::generic_category(), "cannot write " + path);
   };
   {
-    const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(temporary.c_str(), "wb"), std::fclose);
+    const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(written.c_str(), "wb"), std::fclose);
     check(file != nullptr);
     for (auto piece : pieces) check(piece.empty() || std::fwrite(piece.data(), piece.size(), 1, file.get()) == 1);
     // On disk before it gets its name: or a power failure could leave the name with no content.
-    check(std::fflush(file.get()) == 0 && fsync(fileno(file.get())) == 0);
+    check(std::fflush(file.get()) == 0 && (!replace || fsync(fileno(file.get())) == 0));
   }
-  check(std::rename(temporary.c_str(), path.c_str()) == 0);
+  if (replace) check(std::rename(written.c_str(), target.c_str()) == 0);
 }
-
-}  // namespace
 
 SafeTensors load_safetensors(const std::string& path) {
   try {

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "core/tensor.h"
@@ -32,9 +33,13 @@ struct SafeTensors {
 /// Throws std::runtime_error naming the file and what is wrong with it.
 SafeTensors load_safetensors(const std::string& path);
 
-/// Writes `path`.tmp and renames it when it is safely on disk: a full disk, a crash or a kill leaves an earlier file as
-/// it was. Throws std::runtime_error naming the file and the system's reason, and std::invalid_argument for a name that
-/// is not UTF-8 or is there twice, and for integers that do not fit their shape or dtype.
+/// Writes the file by write_atomically. Throws what that throws, and std::invalid_argument for a name that is not UTF-8
+/// or is there twice, and for integers that do not fit their shape or dtype.
 void save_safetensors(const std::string& path, const SafeTensors& content);
+
+/// Writes the pieces, one after the other, into `path`.tmp and renames it when it is safely on disk: a full disk, a
+/// crash or a kill leaves an earlier file as it was. A link is followed; a device or a pipe is written to. Throws
+/// std::system_error naming the file and the system's reason.
+void write_atomically(const std::string& path, const std::vector<std::string_view>& pieces);
 
 }  // namespace difftensor::inline DT_PRECISION

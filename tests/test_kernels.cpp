@@ -67,7 +67,7 @@ TEST_CASE("softmax: large scores, masked keys, and rows with nothing to attend t
   CHECK(std::isnan(softmax(tensor({0, std::numeric_limits<Scalar>::quiet_NaN()}, {2})).values()[0]));
 }
 
-TEST_CASE("a softmax too large for the caches is the same but for rounding") {
+TEST_CASE("a softmax too large for the caches is the same") {
   Random random(3);
   for (const int64_t width : {1040, 1041}) {
     Tensor x = randn({5000, width}, random, 4);
@@ -79,7 +79,7 @@ TEST_CASE("a softmax too large for the caches is the same but for rounding") {
       for (int64_t i = 0; i < width; ++i)
         worst = worse(worst, std::abs(static_cast<double>(y.data()[row * width + i] - alone.data()[i])));
     }
-    CHECK(worst <= 4 * std::numeric_limits<Scalar>::epsilon());
+    CHECK(worst <= std::numeric_limits<Scalar>::epsilon());
     CHECK(sum(y).item() == doctest::Approx(5000));
   }
 }

@@ -24,6 +24,7 @@
 #include "examples/translate/train_log.h"
 #include "examples/translate/unicode.h"
 #include "examples/translate/vocabulary.h"
+#include "tests/testing.h"
 
 namespace {
 
@@ -33,20 +34,14 @@ using difftensor::Random;
 // A directory for one test's files.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    std::string name = (std::filesystem::temp_directory_path() / "difftensor-text-XXXXXX").string();
-    REQUIRE(mkdtemp(name.data()) != nullptr);
-    path_ = name;
-  }
-  ~TemporaryDirectory() { std::filesystem::remove_all(path_); }
-  std::string path(const std::string& name) const { return (path_ / name).string(); }
+  std::string path(const std::string& name) const { return (folder_.path / name).string(); }
   std::string write(const std::string& name, const std::string& bytes) const {
     write_file(path(name), bytes);
     return path(name);
   }
 
  private:
-  std::filesystem::path path_;
+  TemporaryFolder folder_;
 };
 
 // The message of the InputError that `f` throws, without the directory.
@@ -62,8 +57,6 @@ std::string input_error(const TemporaryDirectory& directory, F f) {
   }
   return "no error";
 }
-
-bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 

@@ -219,7 +219,7 @@ void PackedMatrix::pack(bool transpose, int64_t K, int64_t N, const Scalar* B, i
 
 void PackedMatrix::multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, int64_t lda, bool add, Scalar* C,
                             int64_t ldc) const {
-  require(K <= rows_ && N <= (columns_ + lanes - 1) / lanes * lanes, "PackedMatrix", "more than was packed");
+  require(K <= rows_ && N <= whole_registers(columns_), "PackedMatrix", "more than was packed");
   for (int64_t i = 0; K == 0 && !add && i < M; ++i) std::fill_n(C + i * ldc, N, Scalar{0});
   parallel_for((N + panel - 1) / panel, 1, [=, this](int64_t begin, int64_t end) {
     for (int64_t k = 0; k < K; k += depth)

@@ -32,8 +32,9 @@ class PackedMatrix {
   int64_t rows_ = 0, columns_ = 0;
 };
 
-/// Packed copies of weights, for a time in which nothing writes to them and several products use each: the micro-batches
-/// of an update, the steps of decoding. Each copy is made by the thread that needs it first; all threads read it.
+/// Packed copies of weights, for a time in which nothing writes to them and several products use each: the
+/// micro-batches of an update, the steps of decoding. Each copy is made by the thread that needs it first; all threads
+/// read it.
 class PackedWeights {
  public:
   /// While one lives, weight_gemm on this thread reads parameters from these copies.
@@ -60,8 +61,8 @@ class PackedWeights {
   std::map<std::pair<const Scalar*, bool>, Copy> copies_;
 };
 
-/// C (M, N) = A op(W) + beta C, dense, in parallel. A parameter, which lives as long as its model, is read from its copy
-/// in PackedWeights, if this thread is in a scope of one.
+/// C (M, N) = A op(W) + beta C, dense, in parallel. A parameter, which lives as long as its model, is read from its
+/// copy in PackedWeights, if this thread is in a scope of one.
 void weight_gemm(bool transpose, int64_t M, int64_t N, int64_t K, const Scalar* A, const Storage& W, bool parameter,
                  Scalar beta, Scalar* C);
 

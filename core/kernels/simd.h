@@ -14,4 +14,7 @@ using Simd = Scalar __attribute__((vector_size(simd_bytes)));
 /// The same at any address.
 using Unaligned = Scalar __attribute__((vector_size(simd_bytes), aligned(sizeof(Scalar)), may_alias));
 
+/// How many Scalars the registers hold that n of them take.
+constexpr int64_t whole_registers(int64_t n) { return (n + lanes - 1) / lanes * lanes; }
+
 }  // namespace difftensor::inline DT_PRECISION::kernels

@@ -4,7 +4,6 @@
 #include <immintrin.h>
 #endif
 
-#include <algorithm>
 #include <limits>
 
 #include "core/kernels/math.h"
@@ -34,20 +33,16 @@ struct ExpRow {
   /// What makes a softmax of y.
   Scalar norm() const { return sum == 0 ? 0 : 1 / sum; }
 };
-/// The part of it after the maximum: y = exp(scale (x - max)), and returns sum y.
-inline Scalar exp_below(Scalar max, const Scalar* x, Scalar* y, int64_t n, Scalar scale) {
-  const Scalar origin = max == -std::numeric_limits<Scalar>::infinity() ? 0 : max;
+inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n, Scalar scale = 1) {
+  const Scalar top = row_max(x, n);
+  const Scalar origin = top == -std::numeric_limits<Scalar>::infinity() ? 0 : top;
   Scalar sum = 0;
 #pragma omp simd reduction(+ : sum)
   for (int64_t i = 0; i < n; ++i) {
     y[i] = kernels::exp_nonpositive(scale * (x[i] - origin));
     sum += y[i];
   }
-  return sum;
-}
-inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n, Scalar scale = 1) {
-  const Scalar top = row_max(x, n);
-  return {top, exp_below(top, x, y, n, scale)};
+  return {top, sum};
 }
 
 /// y = softmax(x).
@@ -60,16 +55,9 @@ inline void softmax_row(const Scalar* x, Scalar* y, int64_t n) {
 /// y = softmax(x), for a result that will not stay in a cache: an ordinary store would first read y from memory. `y` is
 /// aligned to a register, n a whole number of them, `row` has room for n. Call streaming_done() before others read y.
 inline void softmax_row_streaming(const Scalar* x, Scalar* y, int64_t n, Scalar* row) {
-  // While exp is computed, memory would have nothing to do: the rows to come are fetched, a piece at a time.
-  constexpr int64_t piece = 256, ahead = 1024, line = 64 / sizeof(Scalar);
-  ExpRow all{row_max(x, n), 0};
-  for (int64_t at = 0; at < n; at += piece) {
-    const int64_t end = std::min(n, at + piece);
-    for (int64_t i = at; i < end; i += line) __builtin_prefetch(x + std::max(n, ahead) + i);
-    all.sum += exp_below(all.max, x + at, row + at, end - at, 1);
-  }
-  const Scalar norm = all.norm();
+  const Scalar norm = exp_row(x, row, n).norm();
   for (int64_t i = 0; i < n; i += lanes) {
+    __builtin_prefetch(x + n + i);  // the next row: it comes while this one goes
     const Simd p = *reinterpret_cast<const Unaligned*>(row + i) * norm;
 #if defined(__AVX512F__) && !defined(DT_DOUBLE)
     _mm512_stream_ps(y + i, reinterpret_cast<__m512>(p));

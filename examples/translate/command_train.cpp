@@ -50,7 +50,8 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
       ->group("Training")
       ->capture_default_str();
   app.add_option("--clip-norm", s.clip_norm, "longest gradient")->group("Training")->capture_default_str();
-  app.add_option("--max-epochs", s.max_epochs, "passes over the pairs [2 for a task, 10 for files; no limit with --max-updates]")
+  app.add_option("--max-epochs", s.max_epochs,
+                 "passes over the pairs [2 for a task, 10 for files; no limit with --max-updates]")
       ->group("Training");
   app.add_option("--max-updates", s.max_updates, "stop there")->group("Training");
   app.add_option("--seed", s.seed, "fixes everything that is random")
@@ -59,12 +60,14 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
       ->capture_default_str();
   app.add_flag("--overfit-one-batch", s.overfit_one_batch, "train and validate on one batch: can the model learn?")
       ->group("Training");
-  app.add_option("--best-by", s.best_by, "what makes the best model: validation loss, or bleu of 200 greedy translations")
+  app.add_option("--best-by", s.best_by,
+                 "what makes the best model: validation loss, or bleu of 200 greedy translations")
       ->group("Training")
       ->capture_default_str();
   app.add_option("--patience", s.patience, "end after so many validations that were no better [never]")
       ->group("Training");
-  app.add_option("--average", s.average, "keep so many checkpoints, the oldest going first, and average them at the end [none]")
+  app.add_option("--average", s.average,
+                 "keep so many checkpoints, the oldest going first, and average them at the end [none]")
       ->group("Training");
   app.add_option("--save-every", s.save_every, "updates between checkpoints [an epoch]")->group("Training");
   app.add_option("--log-every", s.log_every, "updates between reports")->group("Training")->capture_default_str();

@@ -1,15 +1,13 @@
 #include "examples/translate/corpus.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <cerrno>
-#include <cstdio>
 #include <cstring>
-#include <filesystem>
 #include <fstream>
 #include <istream>
+#include <system_error>
 
+#include "core/safetensors.h"
 #include "examples/translate/unicode.h"
 
 namespace translate {
@@ -96,23 +94,11 @@ std::string read_file(const std::string& path) {
 }
 
 void write_file(const std::string& path, const std::string& bytes) {
-  // A link is followed, and what is no plain file (/dev/null, a pipe) is written to, not replaced.
-  std::error_code nothing_there;
-  const std::filesystem::path found = std::filesystem::canonical(path, nothing_there);
-  const std::string target = found.empty() ? path : found.string();
-  const bool replace = found.empty() || std::filesystem::is_regular_file(found);
-  const std::string beside = replace ? target + ".tmp" : target;
-  std::FILE* out = std::fopen(beside.c_str(), "wb");
-  // On disk before it gets its name: or a power failure could leave the name with no content.
-  bool ok = out && std::fwrite(bytes.data(), 1, bytes.size(), out) == bytes.size() && std::fflush(out) == 0 &&
-            (!replace || fsync(fileno(out)) == 0);
-  const int reason = errno;
-  if (out) std::fclose(out);
-  if (ok && (!replace || std::rename(beside.c_str(), target.c_str()) == 0)) return;
-  if (!ok) errno = reason;
-  const std::string message = cannot("write", path);
-  if (replace) std::remove(beside.c_str());
-  throw std::runtime_error(message);
+  try {
+    difftensor::write_atomically(path, {bytes});
+  } catch (const std::system_error& error) {
+    throw std::runtime_error(path + ": cannot write: " + error.code().message());
+  }
 }
 
 }  // namespace translate

@@ -30,8 +30,7 @@ std::vector<Pair> read_tsv(const std::string& path);
 
 /// A whole file's bytes. Throws InputError if it cannot be read.
 std::string read_file(const std::string& path);
-/// Writes a file under another name, then renames it, so that whatever happens the old one or the new one is there
-/// whole; a link is followed, and a device or a pipe written to. Throws std::runtime_error if it cannot.
+/// Writes a file whole or not at all (difftensor::write_atomically). Throws std::runtime_error if it cannot.
 void write_file(const std::string& path, const std::string& bytes);
 
 }  // namespace translate
