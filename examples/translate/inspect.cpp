@@ -16,23 +16,9 @@ constexpr std::string_view page =
 #include "inspect.html.inc"
     ;
 
-// An attention layer's trace, for as long as this object lives.
-class Listener {
- public:
-  explicit Listener(nn::Attention& attention) : attention_(attention) { attention_.trace = &trace; }
-  ~Listener() { attention_.trace = nullptr; }
-  Listener(const Listener&) = delete;
-  Listener& operator=(const Listener&) = delete;
-
-  nn::AttentionTrace trace;
-
- private:
-  nn::Attention& attention_;
-};
-
-AttentionMaps::Stack stack_maps(const std::deque<Listener>& layers) {
+AttentionMaps::Stack stack_maps(const std::deque<AttentionListener>& layers) {
   AttentionMaps::Stack maps;
-  for (const Listener& layer : layers) maps.push_back(head_maps(layer.trace));
+  for (const AttentionListener& layer : layers) maps.push_back(head_maps(layer.trace));
   return maps;
 }
 
@@ -67,7 +53,7 @@ std::vector<HeadMaps> head_maps(const nn::AttentionTrace& trace) {
 AttentionMaps attention_maps(const models::Transformer& model, const std::vector<int32_t>& source,
                              const std::vector<int32_t>& target_in) {
   NoGrad no_grad;
-  std::deque<Listener> encoder, decoder, cross;
+  std::deque<AttentionListener> encoder, decoder, cross;
   for (auto& layer : model.encoder().layers()) encoder.emplace_back(*layer->self_attn);
   for (auto& layer : model.decoder().layers()) {
     decoder.emplace_back(*layer->self_attn);
@@ -76,6 +62,27 @@ AttentionMaps attention_maps(const models::Transformer& model, const std::vector
   const Tensor logits =
       model(source, {static_cast<int64_t>(source.size())}, target_in, {static_cast<int64_t>(target_in.size())});
   return {stack_maps(encoder), stack_maps(decoder), stack_maps(cross), logits};
+}
+
+AttentionFigure most_decided_cross_attention(const Translator& translator, const std::vector<int32_t>& source,
+                                             const std::vector<int32_t>& target) {
+  const AttentionMaps maps = attention_maps(*translator.model, source, {target.begin(), target.end() - 1});
+  AttentionFigure figure;
+  double most_decided = -1;
+  for (size_t layer = 0; layer < maps.cross.size(); ++layer)
+    for (size_t head = 0; head < maps.cross[layer].size(); ++head) {
+      const HeadMaps& m = maps.cross[layer][head];
+      const double decided = mean(max(m.difference, {1})).item();
+      if (decided <= most_decided) continue;
+      most_decided = decided;
+      figure.lambda = mean(m.lambda).item();
+      figure.title = "cross-attention, decoder layer " + std::to_string(layer + 1) + ", head " +
+                     std::to_string(head + 1) + (m.lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
+      figure.a1 = m.a1.values(), figure.a2 = m.a2.values(), figure.difference = m.difference.values();
+    }
+  for (size_t i = 1; i < target.size(); ++i) figure.queries.push_back(translator.vocabulary.piece(target[i]));
+  for (const int32_t id : source) figure.keys.push_back(translator.vocabulary.piece(id));
+  return figure;
 }
 
 // --- The page -----------------------------------------------------------------------------------------------------

@@ -4,10 +4,28 @@
 #include <string>
 #include <vector>
 
+#include "examples/translate/charts.h"
 #include "examples/translate/run.h"
 #include "models/transformer.h"
 
 namespace translate {
+
+/// What an attention layer computes in its last call, while this object lives. Until then only one thread may call the
+/// layer, so nothing may be decoded.
+class AttentionListener {
+ public:
+  explicit AttentionListener(difftensor::nn::Attention& attention) : attention_(attention) {
+    attention_.trace = &trace;
+  }
+  ~AttentionListener() { attention_.trace = nullptr; }
+  AttentionListener(const AttentionListener&) = delete;
+  AttentionListener& operator=(const AttentionListener&) = delete;
+
+  difftensor::nn::AttentionTrace trace;
+
+ private:
+  difftensor::nn::Attention& attention_;
+};
 
 /// What one head attends to: T queries, S keys.
 struct HeadMaps {
@@ -32,6 +50,12 @@ struct AttentionMaps {
 /// Runs the model on one pair: the source with its EOS, the target from BOS to its last word.
 AttentionMaps attention_maps(const difftensor::models::Transformer& model, const std::vector<int32_t>& source,
                              const std::vector<int32_t>& target_in);
+
+/// The cross-attention of a pair, in the layer and head that look most decidedly: where the largest entry of a row of
+/// A1 - lambda A2 is largest on average. The source ends with EOS; the target begins with BOS and ends with EOS. The
+/// model must have differential attention.
+AttentionFigure most_decided_cross_attention(const Translator& translator, const std::vector<int32_t>& source,
+                                             const std::vector<int32_t>& target);
 
 /// One HTML file, in need of nothing else, on which to explore the maps of a sentence and its translation: `target`, or
 /// if there is none what the model finds with this beam. Throws InputError on a text that is empty, of several lines,

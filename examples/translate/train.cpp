@@ -3,7 +3,6 @@
 #include <cerrno>
 #include <chrono>
 #include <cmath>
-#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -19,8 +18,11 @@
 #include "examples/translate/data.h"
 #include "examples/translate/history.h"
 #include "examples/translate/inspect.h"
+#include "examples/translate/lambdas.h"
 #include "examples/translate/progress.h"
 #include "examples/translate/run.h"
+#include "examples/translate/signals.h"
+#include "examples/translate/svg.h"
 #include "examples/translate/train_log.h"
 #include "optim/average.h"
 #include "optim/clip.h"
@@ -41,31 +43,6 @@ double seconds() { return std::chrono::duration<double>(std::chrono::steady_cloc
 // A field of a log: 0 if someone put text there.
 double number(const std::string& field) { return std::strtod(field.c_str(), nullptr); }
 
-// Set by SIGINT and SIGTERM. The next one kills.
-volatile std::sig_atomic_t stop_signal = 0;
-
-// Within its scope, the first SIGINT or SIGTERM only sets stop_signal.
-class CatchSignals {
- public:
-  CatchSignals() {
-    stop_signal = 0;
-    struct sigaction action {};
-    action.sa_handler = [](int signal) { stop_signal = signal; };
-    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
-    sigaction(SIGINT, &action, &before_[0]);
-    sigaction(SIGTERM, &action, &before_[1]);
-  }
-  ~CatchSignals() {
-    sigaction(SIGINT, &before_[0], nullptr);
-    sigaction(SIGTERM, &before_[1], nullptr);
-  }
-  CatchSignals(const CatchSignals&) = delete;
-  CatchSignals& operator=(const CatchSignals&) = delete;
-
- private:
-  struct sigaction before_[2];
-};
-
 class Trainer {
  public:
   // A new run, or one that goes on.
@@ -81,7 +58,10 @@ class Trainer {
         state_(resume ? checkpoints_.load(model(), optimizer_) : TrainingState()),
         log_(folder + "/train_log.csv",
              "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds", state_.update) {
-    if (!differential_attentions().empty()) lambda_log_.emplace(folder + "/lambda.csv", lambda_header(), state_.update);
+    const LambdaMeter lambdas(model());
+    std::string lambda_columns;
+    for (const std::string& name : lambdas.names()) lambda_columns += "," + name;
+    if (!lambda_columns.empty()) lambda_log_.emplace(folder + "/lambda.csv", "update" + lambda_columns, state_.update);
     if (state_.update > total_)
       throw InputError(folder + ": the run has made " + std::to_string(state_.update) + " updates already, more than " +
                        std::to_string(total_));
@@ -139,11 +119,11 @@ class Trainer {
     double smoothed = 0, nll = 0;  // summed over target tokens
   };
   struct Validation {
-    double loss;
+    double loss = 0;
     Bleu bleu;
-    double exact;  // per cent
+    double exact = 0;  // per cent
     std::vector<std::string> samples;
-    std::string lambdas;  // ",0.2,0.35": the mean of each attention's over all validation tokens
+    std::vector<double> lambdas;  // of each differential attention: the mean over all validation tokens
   };
 
   models::Transformer& model() { return *run_.model; }
@@ -245,28 +225,6 @@ class Trainer {
            files.size(), v.loss, std::exp(v.loss), v.bleu.score, v.exact);
   }
 
-  // Every attention that has a lambda, by the name of its parameters.
-  std::vector<std::pair<std::string, nn::Attention*>> differential_attentions() {
-    std::vector<std::pair<std::string, nn::Attention*>> all;
-    if (model().config.attention == models::AttentionKind::softmax) return all;
-    const auto add = [&](const std::string& stack, const models::TransformerStack& layers) {
-      for (size_t i = 0; i < layers.layers().size(); ++i) {
-        const std::string layer = stack + ".layers." + std::to_string(i);
-        all.emplace_back(layer + ".self_attn", layers.layers()[i]->self_attn.get());
-        if (auto& cross = layers.layers()[i]->cross_attn) all.emplace_back(layer + ".cross_attn", cross.get());
-      }
-    };
-    add("encoder", model().encoder());
-    add("decoder", model().decoder());
-    return all;
-  }
-
-  std::string lambda_header() {
-    std::string header = "update";
-    for (auto& [name, attention] : differential_attentions()) header += "," + name;
-    return header;
-  }
-
   void update(const Batch& batch, Progress& progress) {
     const double began = seconds();
     const int64_t update = state_.update + 1;
@@ -306,7 +264,9 @@ class Trainer {
     for (size_t i = 0; i < v.samples.size(); ++i) print_translation(valid_pairs_[i], v.samples[i]);
     log_.line("valid,%ld,%ld,%.6f,%.4f,,,,%.2f,%.1f,%.1f", epoch, state_.update, v.loss, std::exp(v.loss), v.bleu.score,
               v.exact, seconds() - start_);
-    if (lambda_log_) lambda_log_->line("%ld%s", state_.update, v.lambdas.c_str());
+    std::string lambdas;
+    for (const double lambda : v.lambdas) lambdas += format(",%.6f", lambda);
+    if (lambda_log_) lambda_log_->line("%ld%s", state_.update, lambdas.c_str());
     write_file(folder_ + "/loss.svg", training_chart(s_.attention + " attention, " + s_.style + " style, " +
                                                          std::to_string(model().parameter_count()) + " parameters",
                                                      read_history(folder_)));
@@ -342,80 +302,53 @@ class Trainer {
     return sum;
   }
 
-  // Loss without smoothing or dropout over all validation pairs, and BLEU and exact matches of greedy translations of
-  // the first 200.
+  // Loss over all validation pairs; BLEU and exact matches of greedy translations of the first 200.
   Validation validate() {
-    NoGrad no_grad;
     model().eval();
-    double nll = 0;
-    int64_t targets = 0;
-    const auto attentions = differential_attentions();
-    std::vector<nn::AttentionTrace> traces(attentions.size());
-    std::vector<std::pair<double, int64_t>> lambdas(attentions.size());  // sum and count
-    for (size_t i = 0; i < attentions.size(); ++i) attentions[i].second->trace = &traces[i];
-    for (const Batch& batch : make_batches(valid_, micro_batch_tokens, nullptr)) {
-      double part = 0;
-      CrossEntropyOptions options;
-      options.nll = &part;
-      model().loss(batch.source, batch.source_lengths, batch.target_in, batch.target_lengths, batch.target_out,
-                   options);
-      nll += part;
-      targets += static_cast<int64_t>(batch.target_out.size());
-      for (size_t i = 0; i < traces.size(); ++i) {
-        for (const Scalar lambda : traces[i].lambda.values()) lambdas[i].first += static_cast<double>(lambda);
-        lambdas[i].second += traces[i].lambda.numel();
-      }
-    }
-    if (!std::isfinite(nll)) throw astray(state_.update, nll / static_cast<double>(targets));
-    std::string means;
-    for (size_t i = 0; i < attentions.size(); ++i) {
-      attentions[i].second->trace = nullptr;
-      char mean[32];
-      std::snprintf(mean, sizeof mean, ",%.6f", lambdas[i].first / static_cast<double>(lambdas[i].second));
-      means += mean;
-    }
+    Validation v;
+    validation_loss(v);
     std::vector<std::string> sources, references;
     for (size_t i = 0; i < std::min<size_t>(200, valid_pairs_.size()); ++i) {
       sources.push_back(valid_pairs_[i].source);
       references.push_back(valid_pairs_[i].target);
     }
     std::vector<std::string> found = run_.translate(sources, {}, "validation");
-    const Bleu bleu = corpus_bleu(found, references);
-    double exact = 0;
-    for (size_t i = 0; i < found.size(); ++i) exact += found[i] == references[i];
-    exact *= 100 / static_cast<double>(found.size());
+    v.bleu = corpus_bleu(found, references);
+    for (size_t i = 0; i < found.size(); ++i) v.exact += found[i] == references[i];
+    v.exact *= 100 / static_cast<double>(found.size());
     found.resize(std::min<size_t>(3, found.size()));
-    return {nll / static_cast<double>(targets), bleu, exact, found, means};
+    v.samples = found;
+    return v;
   }
 
-  // The cross-attention of a validation sentence, in the layer and head that look most decidedly: where the largest
-  // entry of a row of A1 - lambda A2 is largest on average.
-  void draw_attention() {
-    if (model().config.attention == models::AttentionKind::softmax) return;
+  // Without smoothing or dropout. The lambdas are those of the same passes.
+  void validation_loss(Validation& v) {
     NoGrad no_grad;
+    LambdaMeter lambdas(model());
+    double nll = 0;
+    int64_t targets = 0;
+    for (const Batch& b : make_batches(valid_, micro_batch_tokens, nullptr)) {
+      double part = 0;
+      CrossEntropyOptions options;
+      options.nll = &part;
+      model().loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
+      lambdas.add();
+      nll += part;
+      targets += static_cast<int64_t>(b.target_out.size());
+    }
+    v.loss = nll / static_cast<double>(targets);
+    v.lambdas = lambdas.means();
+    if (!std::isfinite(v.loss)) throw astray(state_.update, v.loss);
+  }
+
+  // A head's cross-attention in one of the first validation sentences.
+  void draw_attention() {
+    if (!lambda_log_) return;
     model().eval();
     const Example& example = *std::max_element(valid_.begin(), valid_.begin() + std::min<size_t>(50, valid_.size()),
                                                [](const Example& a, const Example& b) { return fit(a) < fit(b); });
-    const std::vector<int32_t> target_in(example.target.begin(), example.target.end() - 1);
-    const AttentionMaps maps = attention_maps(model(), example.source, target_in);
-    AttentionFigure figure;
-    double most_decided = -1;
-    for (size_t layer = 0; layer < maps.cross.size(); ++layer)
-      for (size_t head = 0; head < maps.cross[layer].size(); ++head) {
-        const HeadMaps& m = maps.cross[layer][head];
-        const double decided = mean(max(m.difference, {1})).item();
-        if (decided <= most_decided) continue;
-        most_decided = decided;
-        figure.lambda = mean(m.lambda).item();
-        figure.title = "cross-attention, decoder layer " + std::to_string(layer + 1) + ", head " +
-                       std::to_string(head + 1) +
-                       (m.lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
-        figure.a1 = m.a1.values(), figure.a2 = m.a2.values(), figure.difference = m.difference.values();
-      }
-    for (size_t i = 1; i < example.target.size(); ++i)
-      figure.queries.push_back(run_.vocabulary.piece(example.target[i]));
-    for (int32_t id : example.source) figure.keys.push_back(run_.vocabulary.piece(id));
-    write_file(folder_ + "/attention.svg", attention_chart(figure));
+    write_file(folder_ + "/attention.svg",
+               attention_chart(most_decided_cross_attention(run_, example.source, example.target)));
   }
   // A sentence makes a good picture if it is neither short nor long.
   static int64_t fit(const Example& e) {
