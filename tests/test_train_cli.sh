@@ -56,6 +56,7 @@ check "killed at 20 random moments, the same bits" "same_run straight killed"
 
 for signal in INT TERM; do
   status=$((128 + $(kill -l $signal)))
+  rm out
   $translate train --run stopped_$signal $long --threads 1 >out 2>/dev/null &
   await "grep -qs 'update 50 ' out"
   kill -$signal $!
@@ -146,7 +147,17 @@ refuses "--resume cannot change max_updates from 5 to 9" $translate train --run 
 run --run longer $small --schedule inverse-sqrt --max-epochs 1; made=$(sed -n 's/^epoch 1  update \([0-9]*\)  VALID.*/\1/p' out)
 run --run longer --resume --max-updates $((made + 3))
 check "more updates than the epochs of before" "grep -q \"  update $((made + 3))  VALID\" out"
-refuses "half: the run has made 40 updates already, more than 30" $translate train --run half --resume --max-updates 30
+refuses "half: the run has made 40 updates already: its new end must come later than at 30" $translate train --run half --resume --max-updates 30
+cp -r half noted; sed -i '2s/,[0-9.]*,/,n\/a,/3' noted/train_log.csv
+refuses 'noted/train_log.csv: "n/a" is no number' $translate train --run noted $more
+cp -r half dropout; sed -i 's/"dropout": 0.0/"dropout": 1.5/' dropout/config.json
+refuses 'dropout/config.json: --dropout 1.5: must be in' $translate train --run dropout --resume
+refuses 'dropout/config.json: --dropout 1.5: must be in' $translate translate --run dropout
+cp -r half unbegun; rm unbegun/config.json
+refuses "unbegun: holds a run that has no config.json" $translate train --run unbegun $small
+cp -r straight rotated; cp rotated/checkpoints/update-0000392.safetensors rotated/checkpoints/update-0000385.safetensors
+check "killed before an old checkpoint was removed, the average is of the last ones only" \
+  "run --run rotated --resume && same_run straight rotated"
 refuses "--config" $translate train --run half --resume --config half/config.json
 mkdir busy; touch busy/notes
 refuses "busy: is not empty" $translate train --run busy $small
@@ -220,7 +231,6 @@ cp long.src long.tgt; sed -i '250s/$/ and this is far too long/' long.tgt
 refuses "long.tgt:250: the target has" $train --train-src long.src --train-tgt long.tgt --max-length 8
 paste long.tgt long.src >long.tsv
 refuses "long.tsv:250: the source has" $train --train long.tsv --max-length 8
-cp long.src short.src
 refuses "long.tgt:250: the target has" \
   $train --train-src long.src --train-tgt long.src --valid-src long.src --valid-tgt long.tgt --max-length 8
 check "nothing was written" "[ ! -e new ]"

@@ -22,7 +22,7 @@ struct Batch {
   std::vector<size_t> examples;  ///< which ones these are
 };
 
-/// Streams of random numbers: no two uses of the same seed may share one. (Streams 0 and 1 draw tasks and weights.)
+/// Streams of random numbers for what is drawn during a training. (Stream 0 draws a task's pairs, and the weights.)
 inline uint64_t shuffle_stream(int64_t epoch) { return uint64_t{1} << 32 | static_cast<uint64_t>(epoch); }
 inline uint64_t dropout_stream(int64_t update, int64_t micro_batch) {
   return static_cast<uint64_t>(2 + micro_batch) << 32 | static_cast<uint64_t>(update);

@@ -39,6 +39,10 @@ void Checkpoints::save_and_keep(const TrainingState& state, const difftensor::nn
   }
   save(state, model, optimizer);
   // Old ones go last: after a kill, the training goes on from the checkpoint before, and needs what that had.
+  remove_old();
+}
+
+void Checkpoints::remove_old() const {
   const std::vector<std::string> files = kept();
   for (size_t i = 0; i + static_cast<size_t>(keep_) < files.size(); ++i) fs::remove(files[i]);
 }
@@ -63,6 +67,7 @@ TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim
   }
   for (const std::string& later : kept())
     if (fs::path(later).filename() > kept_name(state.update)) fs::remove(later);
+  remove_old();  // a kill may have come in between
   return state;
 }
 

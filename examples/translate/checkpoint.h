@@ -33,13 +33,16 @@ class Checkpoints {
   /// As save, and adds the parameters to those kept.
   void save_and_keep(const TrainingState& state, const difftensor::nn::Module& model,
                      const difftensor::optim::Optimizer& optimizer) const;
-  /// Takes over the last checkpoint, and forgets what was kept later. Throws InputError naming the file if it is
-  /// damaged, or belongs to another model, vocabulary or data, having changed nothing.
+  /// Takes over the last checkpoint, and forgets what was kept later. Throws, naming the file, if it is damaged, or
+  /// belongs to another model, vocabulary or data; no file has changed then.
   TrainingState load(difftensor::nn::Module& model, difftensor::optim::Optimizer& optimizer) const;
   /// The files of the parameters kept, oldest first.
   std::vector<std::string> kept() const;
 
  private:
+  // All but the last `keep`.
+  void remove_old() const;
+
   const std::string folder_;
   const Vocabulary& vocabulary_;
   const std::string data_;

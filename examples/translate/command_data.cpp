@@ -143,7 +143,9 @@ void add_data_command(CLI::App& app) {
   command->add_option("--train-src", a->source, "or two files, one sentence a line: source");
   command->add_option("--train-tgt", a->target, "and target");
   command->add_option("--vocab", a->vocabulary, "count subwords, too: a run folder or a SentencePiece model");
-  command->add_option("--vocab-size", a->vocab_size, "or learn so many from this corpus, as training does")
+  command
+      ->add_option("--vocab-size", a->vocab_size,
+                   "or learn so many from this corpus, as training does (but from all of it)")
       ->check(range(1, 1000000));
   command->add_option("--max-length", a->max_length, "tokens a sentence may have, EOS counted")
       ->capture_default_str()

@@ -35,7 +35,7 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
       ->group("Training");
   app.add_option("--lr", s.lr, "peak learning rate")->group("Training")->capture_default_str();
   app.add_option("--warmup", s.warmup, "updates to reach it")->group("Training")->capture_default_str();
-  app.add_option("--schedule", s.schedule, "from the peak on: cosine, to 0 at the last update, or inverse-sqrt")
+  app.add_option("--schedule", s.schedule, "from the peak on: cosine, to 0 after the last update, or inverse-sqrt")
       ->group("Training")
       ->capture_default_str();
   app.add_option("--label-smoothing", s.label_smoothing, "[0 for a task, 0.1 for files]")->group("Training");

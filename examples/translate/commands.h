@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
+#include "examples/translate/run.h"
 #include "models/decode.h"
 
 namespace translate {
@@ -32,7 +33,7 @@ inline void add_run_options(CLI::App& command, std::string& run, std::string& mo
   command.add_option("--run", run, "the run folder")->required();
   command.add_option("--model", model, "its best, last or average parameters")
       ->capture_default_str()
-      ->check(CLI::IsMember({"best", "last", "average"}).description(""));
+      ->check(CLI::IsMember(model_files).description(""));
 }
 
 /// What the subcommands that translate have in common.

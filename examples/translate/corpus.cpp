@@ -33,10 +33,12 @@ std::vector<std::string> read_sentences(const std::string& path) {
 }
 
 void require_words(const std::string& text, const std::string& path, size_t index, const char* what) {
-  if (text.find_first_not_of(" \t") == std::string::npos) throw InputError(at_line(path, index) + what + " is empty");
+  if (is_blank(text)) throw InputError(at_line(path, index) + what + " is empty");
 }
 
 }  // namespace
+
+bool is_blank(const std::string& text) { return text.find_first_not_of(" \t") == std::string::npos; }
 
 std::vector<std::string> read_lines(std::istream& in, const std::string& name) {
   std::vector<std::string> lines;

@@ -28,6 +28,9 @@ std::vector<Pair> read_parallel(const std::string& source_path, const std::strin
 /// The two sides on one line, with a tab between. Throws InputError as above, or if a line has not exactly one tab.
 std::vector<Pair> read_tsv(const std::string& path);
 
+/// Nothing but spaces and tabs.
+bool is_blank(const std::string& text);
+
 /// A whole file's bytes. Throws InputError if it cannot be read.
 std::string read_file(const std::string& path);
 /// Writes a file whole or not at all (difftensor::write_atomically). Throws std::runtime_error if it cannot.

@@ -27,8 +27,8 @@ std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vo
 constexpr int64_t batch_parts = 8;
 
 /// A batch cut into pieces of about `tokens` on the longer side, whose gradients add up to the batch's. All are about
-/// as large, counting both sides, and if there are more than batch_parts, that divides their number: the parts are
-/// equal.
+/// as large, counting both sides, and if there are more than batch_parts, that divides their number, so that the parts
+/// are equal: unless a sentence is longer than a piece.
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens);
 
 }  // namespace translate

@@ -5,6 +5,7 @@
 #include <map>
 
 #include "examples/translate/corpus.h"
+#include "examples/translate/train_log.h"
 
 namespace translate {
 namespace {
@@ -16,20 +17,10 @@ struct Table {
   std::vector<Row> rows;
 };
 
-std::vector<std::string> fields_of(const std::string& line) {
-  std::vector<std::string> fields(1);
-  for (const char c : line)
-    if (c == ',')
-      fields.emplace_back();
-    else
-      fields.back() += c;
-  return fields;
-}
-
 Table read_csv(const std::string& path) {
   Table table;
   for (const std::string& line : read_lines(path)) {
-    const std::vector<std::string> fields = fields_of(line);
+    const std::vector<std::string> fields = csv_fields(line);
     if (table.columns.empty()) {
       table.columns = fields;
       continue;

@@ -23,7 +23,8 @@ RunLock lock_run_folder(const std::string& folder) {
   RunLock lock(std::fopen((folder + "/lock").c_str(), "ae"), std::fclose);
   if (!lock) throw InputError(folder + ": cannot write into this folder: " + std::strerror(errno));
   if (flock(fileno(lock.get()), LOCK_EX | LOCK_NB) != 0)
-    throw InputError(folder + ": another training is at work in this folder");
+    throw InputError(folder + (errno == EWOULDBLOCK ? ": another training is at work in this folder"
+                                                    : std::string(": cannot be locked: ") + std::strerror(errno)));
   return lock;
 }
 
@@ -33,10 +34,13 @@ RunLock create_run_folder(const std::string& folder) {
   if (error) throw InputError(folder + ": cannot make this folder: " + error.message());
   const bool empty = fs::is_empty(folder, error);
   if (error) throw InputError(folder + ": cannot read this folder: " + error.message());
+  const auto holds = [&](const char* name) { return fs::exists(fs::path(folder) / name); };
   if (!empty)
-    throw InputError(folder + (fs::exists(fs::path(folder) / "config.json")
-                                   ? ": holds a run already; go on with it by --resume, or name another folder"
-                                   : ": is not empty; name another folder"));
+    throw InputError(folder + (holds("config.json") ? ": holds a run already; go on with it by --resume, or name "
+                                                      "another folder"
+                               : holds("lock")      ? ": holds a run that has no config.json, as one that was stopped "
+                                                      "before it began; remove it, or name another folder"
+                                                    : ": is not empty; name another folder"));
   return lock_run_folder(folder);
 }
 
@@ -64,11 +68,21 @@ void save_run_file(const std::string& path, difftensor::SafeTensors content, con
   difftensor::save_safetensors(path, content);
 }
 
+Settings load_run_settings(const std::string& folder) {
+  const std::string path = folder + "/config.json";
+  Settings settings = Settings::read(path);
+  try {
+    settings.resolve();
+  } catch (const std::exception& e) {
+    throw InputError(path + ": " + e.what());
+  }
+  return settings;
+}
+
 Translator Translator::load(const std::string& folder, const std::string& which) {
   if (!fs::is_directory(folder)) throw InputError(folder + ": no such run folder");
   const std::string config_path = folder + "/config.json", model_path = folder + "/" + model_files.at(which);
-  Settings settings = Settings::read(config_path);
-  settings.resolve();
+  Settings settings = load_run_settings(folder);
   Vocabulary vocabulary = Vocabulary::load(folder + "/spm.model");
   difftensor::SafeTensors file = load_run_file(model_path, vocabulary);
   std::erase_if(file.tensors, [](const auto& entry) { return entry.first.starts_with("optimizer."); });

@@ -36,8 +36,8 @@ struct Translator {
   Vocabulary vocabulary;
   std::unique_ptr<difftensor::models::Transformer> model;  // in evaluation mode
 
-  /// Reads a run folder, with its best, last or average parameters. Throws InputError naming the file that is missing,
-  /// damaged or does not fit the others.
+  /// Reads a run folder, with its best, last or average parameters. Throws, naming the file that is missing, damaged or
+  /// does not fit the others.
   static Translator load(const std::string& folder, const std::string& which = "best");
 
   /// The best translations of each line, best first: as many as decode() gives. A blank line has one, empty and of
@@ -65,7 +65,10 @@ RunLock create_run_folder(const std::string& folder);
 /// The names by which a run's parameters are asked for (best, last, average), with their files.
 extern const std::map<std::string, std::string> model_files;
 
-/// A run folder's file of this name. Throws InputError if it cannot be read, or was trained with another vocabulary.
+/// A run's settings. Throws InputError naming its config.json if that cannot be read, or says what cannot be.
+Settings load_run_settings(const std::string& folder);
+
+/// A run folder's file of this name. Throws, naming it, if it cannot be read, or was trained with another vocabulary.
 difftensor::SafeTensors load_run_file(const std::string& path, const Vocabulary& vocabulary);
 /// Writes parameters, or more, with a fingerprint of the vocabulary that they belong to. An earlier file survives a
 /// failure.

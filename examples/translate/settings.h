@@ -35,7 +35,7 @@ struct Settings {
   int64_t batch_tokens = 0;         // 0: 1024 for a task, 2048 for files
   double lr = 0.003;                // the peak
   int64_t warmup = 200;             // updates to reach it
-  std::string schedule = "cosine";  // then: cosine, to 0 at the last update | inverse-sqrt
+  std::string schedule = "cosine";  // then: cosine, to 0 after the last update | inverse-sqrt
   double label_smoothing = -1;      // -1: 0 for a task, 0.1 for files
   double weight_decay = 0.01;
   double beta1 = 0.9, beta2 = 0.98, eps = 1e-8;

@@ -7,7 +7,7 @@ namespace translate {
 /// SIGINT or SIGTERM if one came within the scope of a CatchSignals, else 0.
 inline volatile std::sig_atomic_t stop_signal = 0;
 
-/// Within its scope, the first SIGINT or SIGTERM only sets stop_signal. The next one kills.
+/// Within its scope, the first SIGINT and the first SIGTERM only set stop_signal. A second one kills.
 class CatchSignals {
  public:
   CatchSignals() {

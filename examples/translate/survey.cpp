@@ -24,8 +24,6 @@ std::vector<std::string> raw_lines(const std::string& path) {
   return lines;
 }
 
-bool is_blank(const std::string& text) { return text.find_first_not_of(" \t") == std::string::npos; }
-
 int64_t count_words(const std::string& text) { return static_cast<int64_t>(split(text).size()); }
 
 }  // namespace

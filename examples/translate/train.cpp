@@ -45,8 +45,8 @@ double number(const std::string& field) { return std::strtod(field.c_str(), null
 
 class Trainer {
  public:
-  // A new run, or one that goes on.
-  Trainer(const Settings& settings, const std::string& folder, bool resume)
+  // A new run, or one that goes on: to the end that it had, or a new one.
+  Trainer(const Settings& settings, const std::string& folder, bool resume, bool new_end)
       : s_(settings),
         folder_(folder),
         run_(resume ? reopen() : prepare()),
@@ -62,9 +62,10 @@ class Trainer {
     std::string lambda_columns;
     for (const std::string& name : lambdas.names()) lambda_columns += "," + name;
     if (!lambda_columns.empty()) lambda_log_.emplace(folder + "/lambda.csv", "update" + lambda_columns, state_.update);
-    if (state_.update > total_)
-      throw InputError(folder + ": the run has made " + std::to_string(state_.update) + " updates already, more than " +
-                       std::to_string(total_));
+    if (new_end && state_.update >= total_)
+      throw InputError(folder + ": the run has made " + std::to_string(state_.update) +
+                       " updates already: its new end must come later than at " + std::to_string(total_));
+    if (resume) read_history(folder_);  // throws now, rather than after an epoch, if it cannot be drawn
     if (!resume) checkpoints_.save(state_, model(), optimizer_);
     // The config comes last: a folder that has one can be resumed.
     write_file(folder_ + "/config.json", nlohmann::json(s_).dump(2) + "\n");
@@ -76,36 +77,9 @@ class Trainer {
   }
 
   void run() {
-    const CatchSignals catch_signals;
     // The time of earlier sessions counts.
     start_ = seconds() - (log_.lines().empty() ? 0 : number(log_.lines().back().back()));
-    Progress progress(total_, state_.update);
-    while (state_.update < total_ && !patience_is_over()) {
-      const int64_t epoch = state_.update / updates_per_epoch_ + 1;
-      const std::vector<Batch> batches = epoch_batches(epoch);
-      for (bool epoch_ends = false; !epoch_ends;) {
-        update(batches[static_cast<size_t>(state_.update % updates_per_epoch_)], progress);
-        epoch_ends = state_.update % updates_per_epoch_ == 0 || state_.update == total_;
-        if (state_.update % s_.log_every == 0 || state_.update == total_) {
-          progress.clear();
-          report_training(epoch);
-        }
-        if (epoch_ends) {
-          progress.clear();
-          validate_and_keep_best(epoch);
-        }
-        if (state_.update == total_ || (s_.save_every ? state_.update % s_.save_every == 0 : epoch_ends))
-          checkpoints_.save_and_keep(state_, model(), optimizer_);
-        else if (stop_signal || epoch_ends)
-          checkpoints_.save(state_, model(), optimizer_);
-        if (const int signal = stop_signal) {
-          progress.clear();
-          report("stopped by %s after update %ld; go on with: translate train --run %s --resume\n",
-                 signal == SIGINT ? "SIGINT" : "SIGTERM", state_.update, folder_.c_str());
-          throw Interrupted{signal};
-        }
-      }
-    }
+    make_updates();
     if (state_.update < total_)
       report("no better for %ld validations: training ends before update %ld\n", state_.since_best, total_);
     draw_attention();
@@ -127,6 +101,38 @@ class Trainer {
   };
 
   models::Transformer& model() { return *run_.model; }
+
+  void make_updates() {
+    const CatchSignals catch_signals;
+    Progress progress(total_, state_.update);
+    while (state_.update < total_ && !patience_is_over()) {
+      const int64_t epoch = state_.update / updates_per_epoch_ + 1;
+      const std::vector<Batch> batches = epoch_batches(epoch);
+      for (bool epoch_ends = false; !epoch_ends;) {
+        update(batches[static_cast<size_t>(state_.update % updates_per_epoch_)], progress);
+        epoch_ends = state_.update % updates_per_epoch_ == 0 || state_.update == total_;
+        if (state_.update % s_.log_every == 0 || state_.update == total_) {
+          progress.clear();
+          report_training(epoch);
+        }
+        if (epoch_ends) {
+          progress.clear();
+          validate_and_keep_best(epoch);
+        }
+        const int signal = stop_signal;
+        if (state_.update == total_ || (s_.save_every ? state_.update % s_.save_every == 0 : epoch_ends))
+          checkpoints_.save_and_keep(state_, model(), optimizer_);
+        else if (signal || epoch_ends)
+          checkpoints_.save(state_, model(), optimizer_);
+        if (signal) {
+          progress.clear();
+          report("stopped by %s after update %ld; go on with: translate train --run %s --resume\n",
+                 signal == SIGINT ? "SIGINT" : "SIGTERM", state_.update, folder_.c_str());
+          throw Interrupted{signal};
+        }
+      }
+    }
+  }
 
   // Reads and checks everything before the folder is made, so that a mistake leaves nothing behind.
   Translator prepare() {
@@ -197,7 +203,7 @@ class Trainer {
   std::runtime_error astray(int64_t update, double loss) const {
     return std::runtime_error("update " + std::to_string(update) + ": loss " + std::to_string(loss) +
                               ", gradient norm " + std::to_string(norm_) +
-                              ": training has gone astray; try a lower --lr (" + folder_ +
+                              ": training has gone astray; try a new run with a lower --lr (" + folder_ +
                               " keeps the last checkpoint)");
   }
 
@@ -378,14 +384,13 @@ class Trainer {
 
 void train(Settings settings, const std::string& folder) {
   settings.resolve();
-  Trainer(settings, folder, false).run();
+  Trainer(settings, folder, false, false).run();
 }
 
 void resume(const nlohmann::json& given, const std::string& folder) {
   const std::string path = folder + "/config.json";
   if (!std::filesystem::exists(path)) throw InputError(folder + ": holds no run to resume (there is no config.json)");
-  Settings before = Settings::read(path);
-  before.resolve();
+  const Settings before = load_run_settings(folder);
   Settings settings = before;
   settings.change(given, "the command line");
   settings.resolve();
@@ -399,7 +404,8 @@ void resume(const nlohmann::json& given, const std::string& folder) {
     if (value != old_values[key] && !may_change.contains(key))
       changed += (changed.empty() ? "" : ", ") + key + " from " + old_values[key].dump() + " to " + value.dump();
   if (!changed.empty()) throw InputError(folder + ": --resume cannot change " + changed);
-  Trainer(settings, folder, true).run();
+  const bool new_end = settings.max_epochs != before.max_epochs || settings.max_updates != before.max_updates;
+  Trainer(settings, folder, true, new_end).run();
 }
 
 }  // namespace translate

@@ -12,8 +12,8 @@
 #include "examples/translate/corpus.h"
 
 namespace translate {
-namespace {
-std::vector<std::string> fields(const std::string& line) {
+
+std::vector<std::string> csv_fields(const std::string& line) {
   std::vector<std::string> all(1);
   for (const char c : line)
     if (c == ',')
@@ -22,11 +22,10 @@ std::vector<std::string> fields(const std::string& line) {
       all.back() += c;
   return all;
 }
-}  // namespace
 
 TrainLog::TrainLog(const std::string& path, const std::string& header, int64_t update) : path_(path) {
   std::string kept = header + "\n";
-  const std::vector<std::string> columns = fields(header);
+  const std::vector<std::string> columns = csv_fields(header);
   const size_t update_column = std::find(columns.begin(), columns.end(), "update") - columns.begin();
   if (std::filesystem::exists(path)) {
     std::istringstream bytes(read_file(path));
@@ -34,7 +33,7 @@ TrainLog::TrainLog(const std::string& path, const std::string& header, int64_t u
     std::getline(bytes, line);
     // A line without its end was cut off.
     while (std::getline(bytes, line) && !bytes.eof()) {
-      std::vector<std::string> values = fields(line);
+      std::vector<std::string> values = csv_fields(line);
       if (values.size() != columns.size() || std::atoll(values[update_column].c_str()) > update) continue;
       kept += line + "\n";
       lines_.push_back(std::move(values));
@@ -55,7 +54,7 @@ void TrainLog::line(const char* format, ...) {
   va_end(arguments);
   if (std::fprintf(file_.get(), "%s\n", text.c_str()) < 0 || std::fflush(file_.get()) != 0)
     throw std::runtime_error(path_ + ": cannot write: " + std::strerror(errno));
-  lines_.push_back(fields(text));
+  lines_.push_back(csv_fields(text));
 }
 
 }  // namespace translate

@@ -8,6 +8,9 @@
 
 namespace translate {
 
+/// The fields of a line, without quotes around any.
+std::vector<std::string> csv_fields(const std::string& line);
+
 /// A CSV file with a header, in which a column "update" says when each line was written.
 class TrainLog {
  public:
