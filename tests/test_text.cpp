@@ -489,14 +489,14 @@ std::vector<std::vector<size_t>> indices(const std::vector<Batch>& batches) {
 TEST_CASE("batches hold every example once, within the budget") {
   const auto examples = some_examples(1000);
   Random random(1);
-  for (Random* shuffled : {static_cast<Random*>(nullptr), &random}) {
+  const std::vector<Batch> sorted = sorted_batches(examples, 200), shuffled = shuffled_batches(examples, 200, random);
+  for (auto* batches : {&sorted, &shuffled}) {
     std::vector<int> seen(examples.size());
-    for (const Batch& batch : make_batches(examples, 200, shuffled)) {
-      size_t longest = 0, source_at = 0, target_at = 0;
+    for (const Batch& batch : *batches) {
+      size_t source_at = 0, target_at = 0;
       for (size_t b = 0; b < batch.examples.size(); ++b) {
         const auto& [source, target] = examples[batch.examples[b]];
         ++seen[batch.examples[b]];
-        longest = std::max({longest, source.size(), target.size()});
         REQUIRE(batch.source_lengths[b] == static_cast<int64_t>(source.size()));
         REQUIRE(batch.target_lengths[b] == static_cast<int64_t>(target.size() - 1));
         CHECK(std::equal(source.begin(), source.end(), batch.source.begin() + source_at));
@@ -509,28 +509,54 @@ TEST_CASE("batches hold every example once, within the budget") {
       CHECK(batch.target_in.size() == target_at);
       CHECK(batch.target_out.size() == target_at);
       CHECK(batch.tokens == static_cast<int64_t>(source_at + target_at));
-      CHECK(longest * batch.examples.size() <= 200);
     }
     CHECK(std::all_of(seen.begin(), seen.end(), [](int times) { return times == 1; }));
   }
-  // A sentence longer than the budget is not lost.
-  CHECK(make_batches({{{5, 6, 7, 2}, {1, 5, 2}}, {{5, 2}, {1, 2}}}, 3, nullptr).size() == 2);
-  CHECK(make_batches({}, 100, nullptr).empty());
+  int64_t tokens = 0;
+  for (const Batch& batch : sorted) {
+    const int64_t longest = std::max(std::ranges::max(batch.source_lengths), std::ranges::max(batch.target_lengths));
+    CHECK(longest * static_cast<int64_t>(batch.examples.size()) <= 200);
+    tokens += batch.tokens;
+  }
+  CHECK(shuffled.size() == sorted.size());
+  for (const Batch& batch : shuffled)  // equal, but for half a sentence of at most 62 tokens at each end
+    CHECK(std::abs(batch.tokens - tokens / static_cast<int64_t>(shuffled.size())) <= 63);
+
+  // A sentence longer than the budget is not lost, and leaves no batch empty.
+  const std::vector<Example> uneven = {{{5, 6, 7, 8, 9, 2}, {1, 5, 2}}, {{5, 2}, {1, 2}}, {{6, 2}, {1, 2}}};
+  for (const auto& batches : {sorted_batches(uneven, 3), shuffled_batches(uneven, 3, random)}) {
+    CHECK(batches.size() == 3);
+    for (const Batch& batch : batches) CHECK(batch.examples.size() == 1);
+  }
+  CHECK(sorted_batches({}, 100).empty());
+  CHECK(shuffled_batches({}, 100, random).empty());
 }
 
-TEST_CASE("batches follow the seed; without one they are sorted") {
+TEST_CASE("shuffled batches follow the seed, and mix sentences of up to twice the length") {
   const auto examples = some_examples(1000);
   Random first(3), again(3), other(4);
-  const auto order = indices(make_batches(examples, 300, &first));
-  CHECK(order == indices(make_batches(examples, 300, &again)));
-  CHECK(order != indices(make_batches(examples, 300, &other)));
-  CHECK(order != indices(make_batches(examples, 300, &first)));  // the next epoch
+  const auto batches = shuffled_batches(examples, 300, first);
+  const auto order = indices(batches);
+  CHECK(order == indices(shuffled_batches(examples, 300, again)));
+  CHECK(order != indices(shuffled_batches(examples, 300, other)));
+  CHECK(order != indices(shuffled_batches(examples, 300, first)));  // the next epoch
 
   std::vector<size_t> sorted;
-  for (const Batch& batch : make_batches(examples, 300, nullptr))
+  for (const Batch& batch : sorted_batches(examples, 300))
     sorted.insert(sorted.end(), batch.examples.begin(), batch.examples.end());
   const auto key = [&](size_t i) { return std::tuple(examples[i].source.size(), examples[i].target.size(), i); };
   CHECK(std::is_sorted(sorted.begin(), sorted.end(), [&](size_t a, size_t b) { return key(a) < key(b); }));
+
+  int mixed = 0;
+  for (const Batch& batch : batches) {
+    std::vector<int64_t> lengths;
+    for (size_t b = 0; b < batch.examples.size(); ++b)
+      lengths.push_back(batch.source_lengths[b] + batch.target_lengths[b]);
+    const int64_t longest = std::ranges::max(lengths), shortest = std::ranges::min(lengths);
+    CHECK(longest <= 2 * shortest + 10);  // 10: the least and the most that any batch collects differ, too
+    mixed += longest > shortest + shortest / 3;
+  }
+  CHECK(mixed > static_cast<int>(batches.size()) / 2);
 }
 
 TEST_CASE("micro-batches hold every sentence once, in order, and are about equally large") {
@@ -543,7 +569,7 @@ TEST_CASE("micro-batches hold every sentence once, in order, and are about equal
     examples.push_back(e);
   }
   for (const int64_t batch_tokens : {50, 1000, 4096})
-    for (const Batch& batch : make_batches(examples, batch_tokens, nullptr)) {
+    for (const Batch& batch : sorted_batches(examples, batch_tokens)) {
       const std::vector<Batch> pieces = micro_batches(batch, 100);
       CHECK((pieces.size() <= size_t{batch_parts} || pieces.size() % batch_parts == 0));
       Batch joined;

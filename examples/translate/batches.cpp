@@ -23,13 +23,14 @@ void append(Batch& batch, const Example& example, size_t index) {
   batch.examples.push_back(index);
 }
 
+// Tokens of both sides, with their EOS.
+int64_t length_of(const Example& e) { return static_cast<int64_t>(e.source.size() + e.target.size()) - 1; }
+
 }  // namespace
 
-std::vector<Batch> make_batches(const std::vector<Example>& examples, int64_t budget, difftensor::Random* random) {
+std::vector<Batch> sorted_batches(const std::vector<Example>& examples, int64_t budget) {
   std::vector<size_t> order(examples.size());
   std::iota(order.begin(), order.end(), size_t{0});
-  // The sort is stable, so what was shuffled stays so among examples of the same lengths.
-  if (random) shuffle(order, *random);
   const auto lengths = [&](size_t i) { return std::pair(examples[i].source.size(), examples[i].target.size()); };
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return lengths(a) < lengths(b); });
 
@@ -44,7 +45,33 @@ std::vector<Batch> make_batches(const std::vector<Example>& examples, int64_t bu
     }
     append(batches.back(), examples[i], i);
   }
-  if (random) shuffle(batches, *random);
+  return batches;
+}
+
+std::vector<Batch> shuffled_batches(const std::vector<Example>& examples, int64_t budget, difftensor::Random& random) {
+  std::vector<std::pair<difftensor::Scalar, size_t>> order;
+  int64_t tokens = 0;
+  for (size_t i = 0; i < examples.size(); ++i) {
+    order.emplace_back(static_cast<difftensor::Scalar>(length_of(examples[i])) * (1 + random.uniform()), i);
+    tokens += length_of(examples[i]);
+  }
+  std::sort(order.begin(), order.end());
+
+  // Equal parts: a sentence belongs to the one in which its middle lies; but no part may stay empty.
+  const size_t count = sorted_batches(examples, budget).size();
+  std::vector<Batch> batches(count);
+  size_t b = 0;
+  int64_t before = 0;
+  for (size_t n = 0; n < order.size(); ++n) {
+    const size_t i = order[n].second;
+    const int64_t length = length_of(examples[i]);
+    const bool beyond = static_cast<int64_t>(count) * (2 * before + length) >= 2 * static_cast<int64_t>(b + 1) * tokens;
+    const bool needed = order.size() - n < count - b;
+    if (!batches[b].examples.empty() && (beyond || needed)) ++b;
+    append(batches[b], examples[i], i);
+    before += length;
+  }
+  shuffle(batches, random);
   return batches;
 }
 

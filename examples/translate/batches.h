@@ -1,5 +1,5 @@
 #pragma once
-// Sentences sorted into batches of similar length, and packed end to end: no padding.
+// Sentences put into batches, and packed end to end: no padding.
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -28,10 +28,13 @@ inline uint64_t dropout_stream(int64_t update, int64_t micro_batch) {
   return static_cast<uint64_t>(2 + micro_batch) << 32 | static_cast<uint64_t>(update);
 }
 
-/// Every example once, in batches of which (longest side of any sentence) x (sentences) is at most `budget`, unless a
-/// sentence alone is longer. A batch has sentences of similar length, so that it takes similar time whatever the
-/// lengths. `random` shuffles the order of batches, and which of the examples of the same lengths go together; null:
-/// sorted by length.
-std::vector<Batch> make_batches(const std::vector<Example>& examples, int64_t budget, difftensor::Random* random);
+/// Every example once, sorted by length, in batches of which (longest side of any sentence) x (sentences) is at most
+/// `budget`, unless a sentence alone is longer.
+std::vector<Batch> sorted_batches(const std::vector<Example>& examples, int64_t budget);
+
+/// As many batches to train on, all with about the same number of tokens, in random order. Only roughly sorted: a
+/// sentence goes among those of up to twice its length. Without padding, mixing costs nothing, and a gradient from
+/// sentences of many lengths is a better guess of the whole corpus's.
+std::vector<Batch> shuffled_batches(const std::vector<Example>& examples, int64_t budget, difftensor::Random& random);
 
 }  // namespace translate

@@ -30,7 +30,7 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
   app.add_option("--layers", s.layers, "layers of each stack, instead of the preset's")->group("Model");
   app.add_option("--dropout", s.dropout, "[0 for a task, 0.1 for files]")->group("Model");
   app.add_option("--batch-tokens", s.batch_tokens,
-                 "(longest side) x (sentences) of an update, accumulated in pieces of 256 [1024 for a task, 2048 for "
+                 "tokens of an update, on the longer side, accumulated in pieces of 256 [1024 for a task, 2048 for "
                  "files]")
       ->group("Training");
   app.add_option("--lr", s.lr, "peak learning rate")->group("Training")->capture_default_str();

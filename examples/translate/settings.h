@@ -30,7 +30,7 @@ struct Settings {
   std::string style = "llama";     // llama | vaswani
   double dropout = -1;             // -1: 0 for a task, 0.1 for files
 
-  // Training. An update sees batch_tokens: (longest side of a sentence) x (sentences). Its gradient is accumulated from
+  // Training. An update sees about batch_tokens on the longer side of its pairs. Its gradient is accumulated from
   // pieces of 256 tokens, so memory does not grow with it.
   int64_t batch_tokens = 0;         // 0: 1024 for a task, 2048 for files
   double lr = 0.003;                // the peak

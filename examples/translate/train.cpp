@@ -50,7 +50,7 @@ class Trainer {
       : s_(settings),
         folder_(folder),
         run_(resume ? reopen() : prepare()),
-        updates_per_epoch_(static_cast<int64_t>(make_batches(train_, s_.batch_tokens, nullptr).size())),
+        updates_per_epoch_(static_cast<int64_t>(sorted_batches(train_, s_.batch_tokens).size())),
         total_(total_updates()),
         schedule_(s_.learning_rate(total_)),
         optimizer_({{model().parameters(), s_.weight_decay}}, s_.lr, {s_.beta1, s_.beta2, s_.eps}),
@@ -166,7 +166,7 @@ class Trainer {
 
   // Validates on what is trained on: a batch of sentences of middling length.
   void keep_one_batch(const std::vector<Pair>& pairs) {
-    const std::vector<Batch> batches = make_batches(train_, s_.batch_tokens, nullptr);
+    const std::vector<Batch> batches = sorted_batches(train_, s_.batch_tokens);
     valid_.clear(), valid_pairs_.clear();
     for (const size_t i : batches[batches.size() / 2].examples) {
       valid_.push_back(train_[i]);
@@ -177,9 +177,8 @@ class Trainer {
   // An epoch's batches depend on its number, not on the past.
   std::vector<Batch> epoch_batches(int64_t epoch) const {
     Random random(s_.seed, shuffle_stream(epoch));
-    std::vector<Batch> batches = make_batches(train_, s_.batch_tokens, &random);
-    if (s_.overfit_one_batch)
-      std::fill(batches.begin(), batches.end(), make_batches(valid_, s_.batch_tokens, nullptr).at(0));
+    std::vector<Batch> batches = shuffled_batches(train_, s_.batch_tokens, random);
+    if (s_.overfit_one_batch) std::fill(batches.begin(), batches.end(), sorted_batches(valid_, s_.batch_tokens).at(0));
     return batches;
   }
 
@@ -333,7 +332,7 @@ class Trainer {
     LambdaMeter lambdas(model());
     double nll = 0;
     int64_t targets = 0;
-    for (const Batch& b : make_batches(valid_, micro_batch_tokens, nullptr)) {
+    for (const Batch& b : sorted_batches(valid_, micro_batch_tokens)) {
       double part = 0;
       CrossEntropyOptions options;
       options.nll = &part;

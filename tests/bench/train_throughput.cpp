@@ -87,7 +87,7 @@ void measure(const Arguments& a) {
   for (const auto& example : examples)
     for (const auto* side : {&example.source, &example.target})
       vocab = std::max<int64_t>(vocab, *std::max_element(side->begin(), side->end()) + 1);
-  const std::vector<Batch> batches = translate::make_batches(examples, a.batch_tokens, nullptr);
+  const std::vector<Batch> batches = translate::sorted_batches(examples, a.batch_tokens);
 
   Random random(1);
   models::Transformer model(bench::preset(a.preset, a.attention, vocab), random);
