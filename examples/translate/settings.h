@@ -30,8 +30,9 @@ struct Settings {
   std::string style = "llama";     // llama | vaswani
   double dropout = -1;             // -1: 0 for a task, 0.1 for files
 
-  // Training. An update sees about batch_tokens on the longer side of its pairs. Its gradient is accumulated from
-  // pieces of 256 tokens, so memory does not grow with it.
+  // Training. An epoch has as many updates as there are batches of batch_tokens, (longest side) x (sentences), when
+  // pairs are sorted by length. An update's gradient is accumulated from pieces of 256 tokens: memory does not grow
+  // with it.
   int64_t batch_tokens = 0;         // 0: 1024 for a task, 2048 for files
   double lr = 0.003;                // the peak
   int64_t warmup = 200;             // updates to reach it
