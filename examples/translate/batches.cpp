@@ -48,7 +48,7 @@ std::vector<Batch> sorted_batches(const std::vector<Example>& examples, int64_t 
   return batches;
 }
 
-std::vector<Batch> shuffled_batches(const std::vector<Example>& examples, int64_t budget, difftensor::Random& random) {
+std::vector<Batch> shuffled_batches(const std::vector<Example>& examples, int64_t count, difftensor::Random& random) {
   std::vector<std::pair<difftensor::Scalar, size_t>> order;
   int64_t tokens = 0;
   for (size_t i = 0; i < examples.size(); ++i) {
@@ -58,15 +58,14 @@ std::vector<Batch> shuffled_batches(const std::vector<Example>& examples, int64_
   std::sort(order.begin(), order.end());
 
   // Equal parts: a sentence belongs to the one in which its middle lies; but no part may stay empty.
-  const size_t count = sorted_batches(examples, budget).size();
   std::vector<Batch> batches(count);
-  size_t b = 0;
-  int64_t before = 0;
-  for (size_t n = 0; n < order.size(); ++n) {
+  int64_t b = 0, before = 0;
+  const int64_t sentences = static_cast<int64_t>(order.size());
+  for (int64_t n = 0; n < sentences; ++n) {
     const size_t i = order[n].second;
     const int64_t length = length_of(examples[i]);
-    const bool beyond = static_cast<int64_t>(count) * (2 * before + length) >= 2 * static_cast<int64_t>(b + 1) * tokens;
-    const bool needed = order.size() - n < count - b;
+    const bool beyond = count * (2 * before + length) >= 2 * (b + 1) * tokens;
+    const bool needed = sentences - n < count - b;
     if (!batches[b].examples.empty() && (beyond || needed)) ++b;
     append(batches[b], examples[i], i);
     before += length;

@@ -32,9 +32,10 @@ inline uint64_t dropout_stream(int64_t update, int64_t micro_batch) {
 /// `budget`, unless a sentence alone is longer.
 std::vector<Batch> sorted_batches(const std::vector<Example>& examples, int64_t budget);
 
-/// As many batches to train on, all with about the same number of tokens, in random order. Only roughly sorted: a
-/// sentence goes among those of up to twice its length. Without padding, mixing costs nothing, and a gradient from
-/// sentences of many lengths is a better guess of the whole corpus's.
-std::vector<Batch> shuffled_batches(const std::vector<Example>& examples, int64_t budget, difftensor::Random& random);
+/// Every example once, in `count` batches to train on (there are no fewer examples), all with about the same number of
+/// tokens, in random order. Only roughly sorted: a sentence goes among those of up to twice its length. Without
+/// padding, mixing costs nothing, and a gradient from sentences of many lengths is a better guess of the whole
+/// corpus's.
+std::vector<Batch> shuffled_batches(const std::vector<Example>& examples, int64_t count, difftensor::Random& random);
 
 }  // namespace translate

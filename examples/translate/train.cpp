@@ -177,7 +177,7 @@ class Trainer {
   // An epoch's batches depend on its number, not on the past.
   std::vector<Batch> epoch_batches(int64_t epoch) const {
     Random random(s_.seed, shuffle_stream(epoch));
-    std::vector<Batch> batches = shuffled_batches(train_, s_.batch_tokens, random);
+    std::vector<Batch> batches = shuffled_batches(train_, updates_per_epoch_, random);
     if (s_.overfit_one_batch) std::fill(batches.begin(), batches.end(), sorted_batches(valid_, s_.batch_tokens).at(0));
     return batches;
   }
