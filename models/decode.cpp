@@ -103,9 +103,7 @@ std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
                                                   const std::vector<std::vector<int32_t>>& sources,
                                                   const DecodeOptions& o) {
   std::vector<int64_t> limit;
-  for (auto& source : sources)
-    limit.push_back(static_cast<int64_t>(o.max_length_factor * static_cast<double>(source.size())) +
-                    o.max_length_extra);
+  for (auto& source : sources) limit.push_back(o.max_length(static_cast<int64_t>(source.size())));
   const int64_t longest = *std::max_element(limit.begin(), limit.end());
   auto score = [&](double log_p, int64_t length) {
     return log_p / std::pow(static_cast<double>(length), o.length_penalty);

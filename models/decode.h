@@ -9,9 +9,14 @@ struct DecodeOptions {
   double length_penalty = 1;  ///< alpha: a hypothesis scores log P / length^alpha, EOS counted; alpha >= 0
   int64_t batch_size = 64;    ///< sentences decoded together, those of about one length
   int32_t bos = 1, eos = 2;
-  /// At most max_length_factor * (source length) + max_length_extra tokens, EOS counted.
   double max_length_factor = 1.5;
   int64_t max_length_extra = 10;
+
+  /// The most tokens that a translation of so many source tokens may have, EOS counted on both sides:
+  /// max_length_factor * source + max_length_extra.
+  int64_t max_length(int64_t source) const {
+    return static_cast<int64_t>(max_length_factor * static_cast<double>(source)) + max_length_extra;
+  }
 };
 
 /// A translation: its token ids without BOS and EOS, and its score log P / length^alpha.

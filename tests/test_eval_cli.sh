@@ -26,6 +26,22 @@ refuses "--n-best 3 needs a --beam" $translate $run --n-best 3
 refuses "length penalty nan" $translate $run --beam 2 --length-penalty nan
 refuses "length penalty -1" $translate $run --beam 2 --length-penalty -1
 refuses "--batch-size" $translate $run --batch-size 0
+refuses "stdin: cannot read: Is a directory" eval "$translate $run <."
+check "of a flag given twice, the last counts" "cmp -s plain <($translate $run --beam 2 --beam 4 <input 2>/dev/null)"
+cp -r run early; rm early/model.safetensors
+refuses "early/model.safetensors: not there yet" $translate translate --run early
+check "its last checkpoint" "[ \$($translate translate --run early --model last <input 2>/dev/null | wc -l) = 5 ]"
+
+# A translation is cut off after max_length_factor times its source, and 10 tokens.
+for i in $(seq 40); do printf '%d\t%s\n' $((i % 7)) "one two three four five six seven eight nine ten eleven twelve"; done >growing.tsv
+$translate train --run growing --train growing.tsv --vocab-size 30 --d-model 16 --ff 16 --layers 1 --dropout 0 --max-updates 60 \
+  --warmup 10 --lr 0.02 --batch-tokens 200 --overfit-one-batch --threads 2 >out 2>&1 || fail "training"
+check "targets that are out of reach are counted" \
+  "grep -qx '39 of their targets are longer than 1.5 times the source and 10 tokens, where .*: --max-length-factor' out"
+echo 3 | $translate translate --run growing >short 2>/dev/null
+sed -i 's/"max_length_factor": 1.5/"max_length_factor": 20.0/' growing/config.json
+echo 3 | $translate translate --run growing >whole 2>/dev/null
+check "a run's factor is used" "[ \$(wc -c <whole) -gt \$(wc -c <short) ]"
 
 # A terminal: each line is answered before the next is typed, and a bad one does not end the session.
 mkfifo keys
@@ -55,7 +71,7 @@ head -2 src >shorter
 refuses "src has 3 lines, but shorter has 2" $test --src src --tgt shorter
 refuses "missing: cannot open" $test --src missing --tgt tgt
 refuses "--src and --tgt go together" $test --src src
-refuses "none/out" $test --src src --tgt tgt --out none/out
+refuses "none/out: cannot write: No such file or directory" $test --src src --tgt tgt --out none/out
 
 # --- Runs side by side --------------------------------------------------------------------------------------------
 $translate train --run soft --task reverse --pairs 400 --max-updates 10 --d-model 16 --ff 16 --layers 1 --threads 2 \
@@ -69,6 +85,8 @@ check "a picture of its own" "$translate compare run --svg other.svg 2>/dev/null
 mkdir half && cp run/config.json half && head -1 run/train_log.csv >half/train_log.csv
 check "a run that has just begun" "$translate compare half 2>/dev/null | grep -qE '^half +diff( +-){5}$'"
 refuses "nowhere: no such run folder" $translate compare run nowhere
+cp -r soft stopped; echo 'valid,2,14,2.000000,7.3891,,,,1.00,0.0,0.1' >>stopped/train_log.csv
+check "updates are counted to the last validation" "$translate compare stopped 2>/dev/null | grep -qE '^stopped +softmax +[0-9]+ +14 '"
 refuses "half/train_log.csv:2" eval 'echo train,1 >>half/train_log.csv; '"$translate compare half"
 refuses "none/x.svg" $translate compare run --svg none/x.svg
 refuses "runs is required" $translate compare
@@ -92,6 +110,14 @@ check "lines and words" "grep -qE '^lines +10 +10$' report && grep -qE '^words +
 check "histogram" "grep -qE '^ +[0-9]+-[0-9]+  █+ 4$' report"
 check "longest pairs" "grep -qx '  faulty.tsv:10  40 and 1 words' report"
 
+printf ' a b\tc\na b\tc  d\na\tb \na\t\u00a0\n\u3000\tb\na b\tc d\n' >spaces.tsv
+$translate data --train spaces.tsv >report 2>/dev/null
+found "stray spaces" "3  sentences with a space at an end, or two in a row: spaces.tsv:1, spaces.tsv:2, spaces.tsv:3"
+found "whitespace of other kinds" "2  empty sentences: spaces.tsv:4, spaces.tsv:5"
+$translate data --train growing.tsv --vocab-size 30 >report 2>/dev/null
+found "targets out of reach" "40  targets longer than 1.5 times the source and 10: .*: growing.tsv:1, growing.tsv:2, growing.tsv:3, ..."
+refuses "--vocab excludes --vocab-size" $translate data --train growing.tsv --vocab run --vocab-size 30
+
 paste <(seq 1 30) <(seq 101 130) >good.tsv
 check "good.tsv: exit 0" "$translate data --train good.tsv >report 2>/dev/null && grep -q '^30 pairs can be trained on; to be sure' report"
 check "subwords of a run" "$translate data --train good.tsv --vocab run >report 2>/dev/null && grep -q '^of [0-9]* in the vocabulary' report"
@@ -102,7 +128,7 @@ found "none unknown" "0  pairs with characters that the vocabulary lacks"
 # `data` and `train` agree on what can be trained on.
 printf 'a\tb\n' >one.tsv; : >nothing.tsv; printf 'a b\tc\r\nd\te\r\n\r\n' >gap.tsv
 { cat good.tsv; printf '%s\tb\n' "$(yes 1 | head -300 | tr '\n' ' ')"; } >long.tsv
-for corpus in faulty good one nothing gap long; do
+for corpus in faulty good one nothing gap long spaces; do
   $translate data --train $corpus.tsv --vocab-size 20 >/dev/null 2>&1; says=$?
   rm -rf new; $translate train --run new --train $corpus.tsv --vocab-size 20 --d-model 16 --ff 16 --layers 1 --max-updates 1 \
     --threads 2 >/dev/null 2>&1
@@ -118,6 +144,7 @@ refuses "--train-src and --train-tgt go together" $translate data --train-src sr
 # --- Help, mistakes, and output that cannot be written ------------------------------------------------------------
 refuses "--atention: unknown; did you mean --attention?" $translate train --run new --atention diff
 refuses "--batch_tokens: unknown; did you mean --batch-tokens?" $translate train --run new --batch_tokens=512
+refuses "--epochs: unknown; did you mean --max-epochs?" $translate train --run new --epochs 3
 refuses "--bea: unknown; did you mean --beam?" $translate $run --bea 4
 refuses "trian: unknown; did you mean train?" $translate trian --run new
 refuses "--zzzzzz: unknown (translate test --help" $test --zzzzzz

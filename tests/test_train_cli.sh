@@ -133,7 +133,7 @@ refuses "nothing: holds no run to resume" $translate train --run nothing --resum
 cp -r half wide; sed -i 's/"d_model": 16/"d_model": 32/' wide/config.json
 refuses "wide/last.safetensors: does not fit wide/config.json" $translate train --run wide --resume
 cp -r half words; sed -i 's/"task": "reverse"/"task": "numbers"/' words/config.json
-refuses "words/last.safetensors: the training data are no longer those" $translate train --run words --resume
+refuses "words/last.safetensors: the data to train or validate on are no longer those" $translate train --run words --resume
 run --run german --task numbers --pairs 300 --d-model 16 --ff 16 --layers 1 --max-updates 1
 cp -r half mixed; cp german/spm.model mixed/
 refuses "mixed/last.safetensors: belongs to another vocabulary than spm.model" $translate train --run mixed --resume
@@ -143,7 +143,7 @@ refuses "cut/last.safetensors" $translate train --run cut --resume
 refuses "--resume cannot change lr from 0.003 to 0.5, seed from 1 to 2" \
   $translate train --run half --resume --lr 0.5 --seed 2 --log-every 1
 run --run wave $small --max-updates 5
-refuses "--resume cannot change max_updates from 5 to 9" $translate train --run wave --resume --max-updates 9
+refuses "--resume cannot change max_updates from 5 to 9 (a cosine schedule is made for its last update" $translate train --run wave --resume --max-updates 9
 run --run longer $small --schedule inverse-sqrt --max-epochs 1; made=$(sed -n 's/^epoch 1  update \([0-9]*\)  VALID.*/\1/p' out)
 run --run longer --resume --max-updates $((made + 3))
 check "more updates than the epochs of before" "grep -q \"  update $((made + 3))  VALID\" out"
@@ -158,6 +158,8 @@ refuses "unbegun: holds a run that has no config.json" $translate train --run un
 cp -r straight rotated; cp rotated/checkpoints/update-0000392.safetensors rotated/checkpoints/update-0000385.safetensors
 check "killed before an old checkpoint was removed, the average is of the last ones only" \
   "run --run rotated --resume && same_run straight rotated"
+mkdir starting
+refuses "starting: another training is at work" flock starting/lock $translate train --run starting $small
 refuses "--config" $translate train --run half --resume --config half/config.json
 mkdir busy; touch busy/notes
 refuses "busy: is not empty" $translate train --run busy $small
@@ -212,6 +214,19 @@ refuses "--train and --train-src" $train --train pairs.tsv --train-tgt tgt
 refuses "--valid and --valid-src" $train --train pairs.tsv --valid pairs.tsv --valid-src src
 refuses "files to validate on need files to train on" $train --valid pairs.tsv
 refuses "files to validate on need files to train on" $train --task numbers --valid-src src --valid-tgt tgt
+# Of the kinds of data, the one that the flags name counts.
+for kind in "--train pairs.tsv" "--train-src src --train-tgt tgt" "--task reverse --pairs 300"; do
+  rm -rf newer; run --run newer $kind --vocab-size 40 --d-model 16 --ff 16 --layers 1 --max-updates 1 || fail "$kind"
+  for flags in "--train pairs.tsv --valid pairs.tsv" "--train-src src --train-tgt tgt --valid-src src --valid-tgt tgt" "--task reverse"; do
+    rm -rf new
+    check "$flags after $kind" "run --run new --config newer/config.json $flags && \
+      [ \$(grep -cE '\"(train|train_src|task)\": \"[^\"]' new/config.json) = 1 ]"
+  done
+done
+{ printf '\xEF\xBB\xBF'; cat pairs.tsv; } >marked.tsv
+for corpus in marked pairs; do run --run $corpus --config newer/config.json --train $corpus.tsv --vocab-size 40; done
+check "a byte order mark is no text" "cmp marked/spm.model pairs/spm.model"
+rm -rf new
 for bad in "--label-smoothing 1" "--label-smoothing -0.5" "--dropout nan" "--beta1 1" "--beta2 -0.1"; do
   refuses "must be in [0, 1)" $train $bad
 done
@@ -219,11 +234,15 @@ for bad in "--lr inf" "--lr nan" "--lr 0" "--clip-norm inf" "--eps 0"; do
   refuses "must be positive and finite" $train $bad
 done
 refuses "--weight-decay -1: must be" $train --weight-decay -1
-refuses "--vocab-size -5: must be at least 1" $train --vocab-size -5
+for flag in --vocab-size --batch-tokens --max-epochs --max-updates; do
+  for number in -5 0 010 1e3 ""; do refuses "$flag: $number: must be a whole number, at least 1" $train $flag "$number"; done
+done
+echo '{"vocab_size": -5}' >bad.json
+refuses "--vocab-size -5: must be at least 1" $train --config bad.json
 refuses "--patience -1: must be at least 0" $train --patience -1
 refuses "--d-model -16: must be at least 0" $train --d-model -16
 refuses "--best-by luck" $train --best-by luck
-refuses "--seed" $train --seed -1
+refuses "--seed: -1: must be a whole number, at least 0" $train --seed -1
 
 # A sentence that is too long is named by its own line, though pairs were held out before it, and its own file.
 for i in $(seq 300); do echo "word $i"; done >long.src

@@ -51,7 +51,7 @@ TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim
   const std::string path = folder_ + "/last.safetensors";
   const difftensor::SafeTensors file = load_run_file(path, vocabulary_);
   if (const auto data = file.metadata.find("data"); data == file.metadata.end() || data->second != data_)
-    throw InputError(path + ": the training data are no longer those that this training began with");
+    throw InputError(path + ": the data to train or validate on are no longer those that this training began with");
   std::map<std::string, difftensor::Tensor> parameters, moments;
   for (auto& [name, tensor] : file.tensors) {
     const std::string prefix = "optimizer.";

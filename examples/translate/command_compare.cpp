@@ -4,7 +4,6 @@
 #include <cstdio>
 #include <filesystem>
 #include <memory>
-#include <nlohmann/json.hpp>
 
 #include "core/safetensors.h"
 #include "examples/translate/commands.h"
@@ -18,15 +17,6 @@ struct Arguments {
   std::vector<std::string> runs;
   std::string svg = "compare.svg";
 };
-
-std::string attention_of(const std::string& run) {
-  const std::string path = run + "/config.json";
-  try {
-    return nlohmann::json::parse(read_file(path)).at("attention").get<std::string>();
-  } catch (const nlohmann::json::exception& e) {
-    throw InputError(path + ": not the settings of a run: " + e.what());
-  }
-}
 
 int64_t parameters_of(const std::string& run) {
   int64_t count = 0;
@@ -49,9 +39,12 @@ std::vector<std::string> describe(const std::string& run, const TrainingHistory&
     std::snprintf(buffer, sizeof buffer, pattern, value);
     return std::string(buffer);
   };
-  std::vector<std::string> row{run, attention_of(run), "-", "-", "-", "-", "-"};
+  std::vector<std::string> row{run, load_run_settings(run).attention, "-", "-", "-", "-", "-"};
   if (std::filesystem::exists(run + "/model.safetensors")) row[2] = std::to_string(parameters_of(run));
-  if (!h.train_loss.empty()) row[3] = text("%.0f", h.train_loss.back().x);
+  double updates = 0;  // a training that ended by --patience has validated after its last report
+  for (const auto* points : {&h.train_loss, &h.valid_loss})
+    if (!points->empty()) updates = std::max(updates, points->back().x);
+  if (updates > 0) row[3] = text("%.0f", updates);
   if (!h.valid_loss.empty()) {
     const Point best = *std::min_element(h.valid_loss.begin(), h.valid_loss.end(),
                                          [](const Point& a, const Point& b) { return a.y < b.y; });

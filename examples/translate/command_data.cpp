@@ -146,13 +146,14 @@ void add_data_command(CLI::App& app) {
   command
       ->add_option("--vocab-size", a->vocab_size,
                    "or learn so many from this corpus, as training does (but from all of it)")
+      ->excludes("--vocab")
       ->check(range(1, 1000000));
   command->add_option("--max-length", a->max_length, "tokens a sentence may have, EOS counted")
       ->capture_default_str()
       ->check(range(1, 1000000));
   command->callback([a] { report(*a); });
   command->footer(
-      "Exit code 0 if training would take the corpus, 2 if it would not. Examples:\n"
+      "Exit code 0 if training would take the corpus without files for validation, 2 if it would not. Examples:\n"
       "  translate data --train pairs.tsv\n"
       "  translate data --train-src train.en --train-tgt train.de --vocab-size 8000");
 }

@@ -20,6 +20,7 @@ struct Arguments {
 void test(const Arguments& a) {
   const Translator translator = Translator::load(a.decoding.run, a.decoding.model);
   if (a.source.empty() != a.target.empty()) throw InputError("--src and --tgt go together");
+  if (!a.out.empty()) require_writable(a.out);  // now, rather than after all the work
   if (a.source.empty() && translator.settings.task.empty())
     throw InputError(a.decoding.run + ": was trained on files, which have no test set: name one with --src and --tgt");
   Settings drawn = translator.settings;

@@ -20,6 +20,16 @@ void add_inspect_command(CLI::App& app);    // command_inspect.cpp
 /// Whole numbers in this range; the help does not repeat it.
 inline CLI::Validator range(int least, int most) { return CLI::Range(least, most).description(""); }
 
+/// Whole numbers from `least` on, as people write them: CLI11 alone would take 010 for 8, and -1 for a large one.
+inline CLI::Validator whole_number(int least) {
+  const auto check = [least](const std::string& text) {
+    const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
+    const bool ok = digits && (text == "0" ? least <= 0 : text[0] != '0');
+    return ok ? "" : text + ": must be a whole number, at least " + std::to_string(least);
+  };
+  return CLI::Validator(check, "");
+}
+
 /// --threads, which every subcommand that computes has.
 inline void add_threads_option(CLI::App& command) {
   command

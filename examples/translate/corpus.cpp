@@ -1,8 +1,11 @@
 #include "examples/translate/corpus.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <istream>
 #include <system_error>
@@ -38,12 +41,13 @@ void require_words(const std::string& text, const std::string& path, size_t inde
 
 }  // namespace
 
-bool is_blank(const std::string& text) { return text.find_first_not_of(" \t") == std::string::npos; }
+bool is_blank(const std::string& text) { return split(text).empty(); }
 
 std::vector<std::string> read_lines(std::istream& in, const std::string& name) {
   std::vector<std::string> lines;
   for (std::string line; std::getline(in, line);) {
     if (line.ends_with('\r')) line.pop_back();
+    if (lines.empty() && line.starts_with(byte_order_mark)) line.erase(0, byte_order_mark.size());
     if (const size_t bad = find_invalid_utf8(line); bad != std::string::npos)
       throw InputError(at_line(name, lines.size()) + "byte " + std::to_string(bad + 1) + " is not valid UTF-8");
     lines.push_back(std::move(line));
@@ -93,6 +97,11 @@ std::string read_file(const std::string& path) {
   for (char block[1 << 16]; in.read(block, sizeof block), in.gcount() > 0;) bytes.append(block, in.gcount());
   if (in.bad()) throw InputError(cannot("read", path));
   return bytes;
+}
+
+void require_writable(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path();
+  if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0) throw InputError(cannot("write", path));
 }
 
 void write_file(const std::string& path, const std::string& bytes) {

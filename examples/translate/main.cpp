@@ -15,6 +15,8 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <iostream>
+#include <new>
 #include <numeric>
 
 #include "examples/fast_blas.h"
@@ -35,12 +37,18 @@ size_t edit_distance(const std::string& a, const std::string& b) {
   return row.back();
 }
 
-// "--atention: unknown; did you mean --attention?", if one of `known` is near or begins like that.
+// Whether this option's name has the word, of three letters or more, in it: --epochs for --max-epochs.
+bool contains(const std::string& name, const std::string& word) {
+  const std::string letters = word.substr(std::min(word.find_first_not_of('-'), word.size()));
+  return name.starts_with(word) || (letters.size() >= 3 && name.find(letters) != std::string::npos);
+}
+
+// "--atention: unknown; did you mean --attention?", if one of `known` is near or contains it.
 std::string unknown(const std::string& word, const std::vector<std::string>& known) {
   std::string nearest;
   size_t least = word.size() / 3 + 2;  // one letter wrong in three, and one more
   for (const std::string& name : known)
-    if (const size_t distance = name.starts_with(word) ? 1 : edit_distance(word, name); distance < least)
+    if (const size_t distance = contains(name, word) ? 1 : edit_distance(word, name); distance < least)
       nearest = name, least = distance;
   return word + ": unknown" + (nearest.empty() ? "" : "; did you mean " + nearest + "?");
 }
@@ -81,6 +89,7 @@ int fail(const std::string& message) {
 int run(int argc, char** argv) {
   CLI::App app("Trains a Differential Transformer to translate, and translates with it.", "translate");
   app.require_subcommand(1);
+  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // --lr 1 --lr 2: the last counts
   app.footer("Each subcommand has its own help: translate train --help");
   translate::add_train_command(app);
   translate::add_translate_command(app);
@@ -97,6 +106,8 @@ int run(int argc, char** argv) {
                 "--help lists the options)");
   } catch (const translate::Interrupted& e) {
     return 128 + e.signal;
+  } catch (const std::bad_alloc&) {
+    return fail("out of memory: a smaller model, vocabulary, batch or beam needs less");
   } catch (const std::exception& e) {
     return fail(e.what());
   }
@@ -109,9 +120,10 @@ int main(int argc, char** argv) {
   if (!open_standard_streams()) return fail("stdout: is closed");
   // Past a limit on the size of files, writing is to fail with a message as on a full disk, not to kill.
   std::signal(SIGXFSZ, SIG_IGN);
+  std::ios::sync_with_stdio(false);  // or std::cin takes a read error for the end of the input
   ensure_fast_blas(argv);
   const int status = run(argc, argv);
-  if (status == 0 && (std::fflush(stdout) != 0 || std::ferror(stdout)))
+  if (status == 0 && (!std::cout.flush() || std::fflush(stdout) != 0 || std::ferror(stdout)))
     return fail(std::string("stdout: cannot write: ") + std::strerror(errno));
   return status;
 }

@@ -35,6 +35,7 @@ RunLock create_run_folder(const std::string& folder) {
   const bool empty = fs::is_empty(folder, error);
   if (error) throw InputError(folder + ": cannot read this folder: " + error.message());
   const auto holds = [&](const char* name) { return fs::exists(fs::path(folder) / name); };
+  if (holds("lock")) lock_run_folder(folder);  // throws if a training is at work, perhaps just beginning
   if (!empty)
     throw InputError(folder + (holds("config.json") ? ": holds a run already; go on with it by --resume, or name "
                                                       "another folder"
@@ -83,6 +84,9 @@ Translator Translator::load(const std::string& folder, const std::string& which)
   if (!fs::is_directory(folder)) throw InputError(folder + ": no such run folder");
   const std::string config_path = folder + "/config.json", model_path = folder + "/" + model_files.at(which);
   Settings settings = load_run_settings(folder);
+  if (which == "best" && !fs::exists(model_path) && fs::exists(folder + "/last.safetensors"))
+    throw InputError(model_path + ": not there yet, it comes with the first validation, at the end of an epoch; --model "
+                     "last takes the last checkpoint");
   Vocabulary vocabulary = Vocabulary::load(folder + "/spm.model");
   difftensor::SafeTensors file = load_run_file(model_path, vocabulary);
   std::erase_if(file.tensors, [](const auto& entry) { return entry.first.starts_with("optimizer."); });
@@ -105,7 +109,7 @@ std::vector<std::vector<Translation>> Translator::n_best(const std::vector<std::
   std::vector<std::vector<int32_t>> sources;
   std::vector<size_t> line_of;
   for (size_t i = 0; i < lines.size(); ++i) {
-    if (split(lines[i]).empty()) {
+    if (is_blank(lines[i])) {
       translations[i].push_back({"", 0});
       continue;
     }
@@ -119,6 +123,7 @@ std::vector<std::vector<Translation>> Translator::n_best(const std::vector<std::
   }
   options.bos = Vocabulary::bos;
   options.eos = Vocabulary::eos;
+  options.max_length_factor = settings.max_length_factor;
   const auto total = static_cast<int64_t>(sources.size());
   Progress progress(total);
   const auto found = models::decode(*model, sources, options, [&](int64_t done) {

@@ -57,6 +57,14 @@ void Settings::change(const nlohmann::json& values, const std::string& name) {
   if (values.contains("attention")) heads = 0;
   if (values.contains("max_epochs")) max_updates = 0;
   if (values.contains("max_updates")) max_epochs = 0;
+  const auto names = [&](const char* first, const char* second) {
+    return values.contains(first) || values.contains(second);
+  };
+  if (names("train", "task")) train_src.clear(), train_tgt.clear();
+  if (names("train_src", "train_tgt") || values.contains("task")) train.clear();
+  if (names("train_src", "train_tgt") || values.contains("train")) task.clear();
+  if (names("valid", "task")) valid_src.clear(), valid_tgt.clear();
+  if (names("valid_src", "valid_tgt") || values.contains("task")) valid.clear();
   update(values, name);
 }
 
@@ -121,6 +129,8 @@ void Settings::resolve() {
     if (!ok) throw InputError(text.str());
   };
   check(lr > 0 && std::isfinite(lr), "--lr", lr, "be positive and finite");
+  check(max_length_factor > 0 && max_length_factor <= 1000, "--max-length-factor", max_length_factor,
+        "be positive, and at most 1000");
   check(clip_norm > 0 && std::isfinite(clip_norm), "--clip-norm", clip_norm, "be positive and finite");
   check(weight_decay >= 0 && weight_decay * lr < 1, "--weight-decay", weight_decay, "be from 0 to below 1 / lr");
   check(eps > 0 && std::isfinite(eps), "--eps", eps, "be positive and finite");

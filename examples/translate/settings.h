@@ -20,6 +20,7 @@ struct Settings {
   std::string train_src, train_tgt, valid_src, valid_tgt;
   int vocab_size = 0;        // subwords at most; 0: 160 for a task, 8000 for files
   int64_t max_length = 256;  // tokens of a sentence; a longer one is an error
+  double max_length_factor = 1.5;  // a translation is cut off after so many times its source's tokens, and 10
 
   // Model. A preset sets the sizes: toy (D 128, 2 + 2 layers), tiny (4 + 4 layers), small (D 256, 3 + 3), base (D 512,
   // 6 + 6).
@@ -60,8 +61,8 @@ struct Settings {
   /// setting, or has a value of another type.
   void update(const nlohmann::json& values, const std::string& name);
   /// The same for settings that are to win over earlier ones: where they name another preset or attention, sizes that
-  /// they do not name are those of the preset again; and where they name one of max_epochs and max_updates, the other
-  /// is no limit any more.
+  /// they do not name are those of the preset again; where they name one of max_epochs and max_updates, the other is no
+  /// limit any more; and where they name one kind of data (a task, a TSV, two files), the others are not used any more.
   void change(const nlohmann::json& values, const std::string& name);
   /// The defaults, changed by a file. Throws InputError naming the file and the key.
   static Settings read(const std::string& path);
@@ -74,7 +75,7 @@ struct Settings {
 };
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Settings, task, pairs, train, valid, train_src, train_tgt, valid_src, valid_tgt,
-                                   vocab_size, max_length, preset, d_model, ff, heads, layers, attention, style,
+                                   vocab_size, max_length, max_length_factor, preset, d_model, ff, heads, layers, attention, style,
                                    dropout, batch_tokens, lr, warmup, schedule, label_smoothing, weight_decay, beta1,
                                    beta2, eps, clip_norm, max_epochs, max_updates, seed, overfit_one_batch, best_by,
                                    patience, log_every, save_every, average)

@@ -8,11 +8,12 @@
 
 #include "examples/translate/corpus.h"
 #include "examples/translate/unicode.h"
+#include "models/decode.h"
 
 namespace translate {
 namespace {
 
-// Lines of whatever bytes, without "\n" or "\r\n".
+// Lines of whatever bytes, without "\n" or "\r\n", nor a byte order mark.
 std::vector<std::string> raw_lines(const std::string& path) {
   const std::string bytes = read_file(path);
   std::vector<std::string> lines;
@@ -20,8 +21,14 @@ std::vector<std::string> raw_lines(const std::string& path) {
     end = std::min(bytes.find('\n', begin), bytes.size());
     lines.push_back(bytes.substr(begin, end - begin));
     if (lines.back().ends_with('\r')) lines.back().pop_back();
+    if (begin == 0 && lines.back().starts_with(byte_order_mark)) lines.back().erase(0, byte_order_mark.size());
   }
   return lines;
+}
+
+// One that the vocabulary would make tokens of, and a translation would have to come with.
+bool has_stray_space(const std::string& text) {
+  return text.starts_with(' ') || text.ends_with(' ') || text.find("  ") != std::string::npos;
 }
 
 int64_t count_words(const std::string& text) { return static_cast<int64_t>(split(text).size()); }
@@ -43,6 +50,7 @@ Survey read_corpus(const std::string& source_file, const std::string& target_fil
   Finding tabs{"lines without exactly one tab", true}, bytes{"lines of invalid UTF-8", true};
   Finding empty{"empty sentences", true}, repeated{"pairs that repeat an earlier one", false};
   Finding again{"sources again, with another target", false}, same{"source and target the same", false};
+  Finding spaces{"sentences with a space at an end, or two in a row", false};
   if (source.size() != target.size())
     unequal.add((source.size() < target.size() ? source_file : target_file) + " ends first");
 
@@ -69,6 +77,7 @@ Survey read_corpus(const std::string& source_file, const std::string& target_fil
     }
     if (!readable) continue;
     SurveyedPair pair{source[i], target[i], source_file + line, {count_words(source[i]), count_words(target[i])}, {}};
+    if (has_stray_space(pair.source) || has_stray_space(pair.target)) spaces.add(pair.place);
     if (pair.source == pair.target) same.add(pair.place);
     const bool known = !seen_sources.insert(pair.source).second;
     if (!seen_pairs.insert(pair.source + '\t' + pair.target).second)
@@ -80,7 +89,7 @@ Survey read_corpus(const std::string& source_file, const std::string& target_fil
   if (survey.pairs.size() < 2) few.add(source_file);
   survey.findings = {unequal, few};
   if (tsv) survey.findings = {few, tabs};
-  survey.findings.insert(survey.findings.end(), {bytes, empty, repeated, again, same});
+  survey.findings.insert(survey.findings.end(), {bytes, empty, repeated, again, same, spaces});
   return survey;
 }
 
@@ -114,16 +123,23 @@ void check_lengths(Survey& survey, int64_t max_length, bool subwords) {
   char ratio[160];
   std::snprintf(ratio, sizeof ratio, "lengths that do not fit: over 3 times, and 5 %s, off the usual ratio %.2f",
                 unit.c_str(), median);
+  const difftensor::models::DecodeOptions decoding;
+  char limit[160];
+  std::snprintf(limit, sizeof limit,
+                "targets longer than %g times the source and %ld: translations stop there (train --max-length-factor)",
+                decoding.max_length_factor, decoding.max_length_extra);
+  Finding cut{limit, false};
   Finding long_pairs{"pairs over --max-length " + std::to_string(max_length) + ", in " + unit, true};
   Finding odd{ratio, false};
   for (const SurveyedPair& pair : survey.pairs) {
     const int64_t s = length(pair, 0), t = length(pair, 1);
     if (std::max(s, t) + 1 > max_length) long_pairs.add(pair.place);
+    if (t + 1 > decoding.max_length(s + 1)) cut.add(pair.place);
     const double expected = median * static_cast<double>(s), found = static_cast<double>(t);
     if (std::max(expected, found) > 3 * std::min(expected, found) && std::abs(expected - found) > 5)
       odd.add(pair.place);
   }
-  survey.findings.insert(survey.findings.end(), {long_pairs, odd});
+  survey.findings.insert(survey.findings.end(), {long_pairs, odd, cut});
 }
 
 }  // namespace translate

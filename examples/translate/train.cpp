@@ -73,6 +73,14 @@ class Trainer {
         "%zu pairs to train on, %zu to validate on; %d subwords; %s attention, %s style, %ld parameters; %d threads\n",
         train_.size(), valid_.size(), run_.vocabulary.size(), s_.attention.c_str(), s_.style.c_str(),
         model().parameter_count(), omp_get_max_threads());
+    models::DecodeOptions decoding;
+    decoding.max_length_factor = s_.max_length_factor;
+    if (const auto cut = std::count_if(train_.begin(), train_.end(), [&](const Example& e) {  // the target's BOS aside
+          return static_cast<int64_t>(e.target.size()) - 1 > decoding.max_length(static_cast<int64_t>(e.source.size()));
+        }))
+      report("%ld of their targets are longer than %g times the source and %ld tokens, where the model's translations "
+             "are cut off: --max-length-factor\n",
+             cut, s_.max_length_factor, decoding.max_length_extra);
     if (resume) report("going on after update %ld\n", state_.update);
   }
 
@@ -396,15 +404,20 @@ void resume(const nlohmann::json& given, const std::string& folder) {
   // The data's content is checked against the checkpoint's fingerprint, wherever it lies now.
   std::set<std::string> may_change{"train",     "valid",     "train_src", "train_tgt",
                                    "valid_src", "valid_tgt", "patience",  "log_every"};
-  if (settings.schedule != "cosine") may_change.insert({"max_epochs", "max_updates"});  // cosine falls to 0 at the end
+  const bool end_may_change = settings.schedule != "cosine";
+  if (end_may_change) may_change.insert({"max_epochs", "max_updates"});
   const nlohmann::json old_values = before, new_values = settings;
   std::string changed;
   for (const auto& [key, value] : new_values.items())
     if (value != old_values[key] && !may_change.contains(key))
       changed += (changed.empty() ? "" : ", ") + key + " from " + old_values[key].dump() + " to " + value.dump();
-  if (!changed.empty()) throw InputError(folder + ": --resume cannot change " + changed);
-  const bool new_end = settings.max_epochs != before.max_epochs || settings.max_updates != before.max_updates;
-  Trainer(settings, folder, true, new_end).run();
+  const bool end_changes = settings.max_epochs != before.max_epochs || settings.max_updates != before.max_updates;
+  if (!changed.empty())
+    throw InputError(folder + ": --resume cannot change " + changed +
+                     (end_changes && !end_may_change ? " (a cosine schedule is made for its last update; inverse-sqrt "
+                                                       "can go on for longer)"
+                                                     : ""));
+  Trainer(settings, folder, true, end_changes).run();
 }
 
 }  // namespace translate
