@@ -107,26 +107,34 @@ void parallel_backward(int64_t n, const std::function<void(int64_t)>& f) {
   for (int64_t i = 0; i < n; ++i) {
     LeafGradients gradients;
     const bool own_checks = std::exchange(anomaly_checks, checks), own_records = std::exchange(recording, records);
+    const Random own_random = default_random();
+    const auto keep_error = [&] {
+#pragma omp critical(difftensor_error)
+      if (i < failed) failed = i, error = std::current_exception();
+    };
     part_gradients = &gradients;
     try {
       const kernels::PackedWeights::Scope scope(weights);
       f(i);
     } catch (...) {
-#pragma omp critical(difftensor_error)
-      if (i < failed) failed = i, error = std::current_exception();
+      keep_error();
     }
     part_gradients = nullptr;
-    anomaly_checks = own_checks, recording = own_records;
+    anomaly_checks = own_checks, recording = own_records, default_random() = own_random;
 #pragma omp ordered
-    for (auto& [leaf, part] : gradients) {
-      if (!leaf->grad) {
-        leaf->grad = part;
-        continue;
-      }
-      Scalar beta;
-      Scalar* sum = leaf->gradient(beta);
+    try {
+      for (auto& [leaf, part] : gradients) {
+        if (!leaf->grad) {
+          leaf->grad = part;
+          continue;
+        }
+        Scalar beta;
+        Scalar* sum = leaf->gradient(beta);
 #pragma omp simd
-      for (int64_t k = 0; k < part.size(); ++k) sum[k] += part.data()[k];
+        for (int64_t k = 0; k < part.size(); ++k) sum[k] += part.data()[k];
+      }
+    } catch (...) {
+      keep_error();
     }
   }
   if (error) std::rethrow_exception(error);
@@ -169,22 +177,28 @@ void Tensor::backward(const Tensor& seed) const {
   // A node may be the only owner of its inputs. They are kept until the walk is over, so that `nodes` stays valid.
   std::vector<std::shared_ptr<Node>> keep;
   keep.reserve(nodes.size());
-  for (Node* n : nodes) {
-    if (n->leaf) continue;  // the root may be one
-    if (n->grad) n->run_backward();
-    if (anomaly_checks)
+  try {
+    for (Node* n : nodes) {
+      if (n->leaf) continue;  // the root may be one
+      if (n->grad) n->run_backward();
+      if (anomaly_checks)
+        for (auto& input : n->inputs)
+          if (const Storage grad = input ? input->gradient_slot() : Storage(); !all_finite(grad.data(), grad.size())) {
+            std::ostringstream text;
+            text << n->op << ": NaN or infinity in the gradient of its input of shape " << input->shape;
+            throw std::runtime_error(text.str());
+          }
+      n->free_closure();
+      n->grad = {};
+      n->freed = true;
       for (auto& input : n->inputs)
-        if (const Storage grad = input ? input->gradient_slot() : Storage(); !all_finite(grad.data(), grad.size())) {
-          std::ostringstream text;
-          text << n->op << ": NaN or infinity in the gradient of its input of shape " << input->shape;
-          throw std::runtime_error(text.str());
-        }
-    n->free_closure();
-    n->grad = {};
-    n->freed = true;
-    for (auto& input : n->inputs)
-      if (input) keep.push_back(std::move(input));
-    n->inputs.clear();
+        if (input) keep.push_back(std::move(input));
+      n->inputs.clear();
+    }
+  } catch (...) {  // what is left holds parts of gradients: nobody may go through it again
+    for (Node* n : nodes)
+      if (!n->leaf) n->grad = {}, n->freed = true;
+    throw;
   }
 }
 
@@ -196,13 +210,15 @@ std::string graphviz(const Tensor& result) {
       if (input && input->leaf && std::find(nodes.begin(), nodes.end(), input.get()) == nodes.end())
         nodes.push_back(input.get());
   std::sort(nodes.begin(), nodes.end(), [](Node* a, Node* b) { return a->number < b->number; });
+  std::unordered_map<const Node*, size_t> place;  // numbers are a thread's own: leaves of two threads may share one
+  for (size_t i = 0; i < nodes.size(); ++i) place[nodes[i]] = i + 1;
   std::ostringstream dot;
   dot << "digraph {\n  rankdir=LR; node [shape=box, style=rounded, fontname=\"sans-serif\"];\n";
   for (Node* n : nodes) {
-    dot << "  n" << n->number << " [label=\"" << n->op << "\\n"
+    dot << "  n" << place[n] << " [label=\"" << n->op << "\\n"
         << n->shape << "\"" << (n->leaf ? ", style=filled" : "") << "];\n";
     for (auto& input : n->inputs)
-      if (input) dot << "  n" << input->number << " -> n" << n->number << ";\n";
+      if (input) dot << "  n" << place[input.get()] << " -> n" << place[n] << ";\n";
   }
   dot << "}\n";
   return dot.str();

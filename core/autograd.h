@@ -58,7 +58,8 @@ class Gradients {
   /// Does input i need a gradient?
   bool wants(int i) const { return node_.inputs[i] != nullptr; }
 
-  /// dL/d(input i) so far, to be added to; zeros at first.
+  /// dL/d(input i) so far, to be added to; zeros at first. Throws if the input needs no gradient: ask wants(i) where
+  /// there are several.
   Scalar* in(int i) const {
     Scalar beta;
     Scalar* grad = in(i, beta);
@@ -68,7 +69,10 @@ class Gradients {
     return grad;
   }
   /// The same without the zeros: beta = 0 says that the content is undefined and must be overwritten.
-  Scalar* in(int i, Scalar& beta) const { return node_.inputs[i]->gradient(beta); }
+  Scalar* in(int i, Scalar& beta) const {
+    require(wants(i), node_.op, "the gradient of input ", i, " is asked for, which needs none: see wants()");
+    return node_.inputs[i]->gradient(beta);
+  }
 
   /// dL/d(input i)[k] += f(k) for every element k; nothing if input i needs no gradient.
   template <class F>
@@ -104,8 +108,9 @@ class Gradients {
 /// threads meet once for each part of the batch, not in every op, and a part's activations stay in its core's cache.
 /// Weights are brought into the order of products once for all calls: f must not write to parameters.
 ///
-/// default_random() belongs to the thread: an f that draws from it seeds it first, by i. What f throws is thrown again
-/// here; gradients are then undefined.
+/// Within f, a parameter's grad() is what this call has made. default_random() belongs to the thread: an f that draws
+/// from it seeds it first, by i; afterwards it is as it was. What f throws is thrown again here; gradients are then
+/// undefined.
 void parallel_backward(int64_t n, const std::function<void(int64_t)>& f);
 
 /// False inside a NoGrad scope.
@@ -150,13 +155,15 @@ void check_finite(const char* op, const Tensor& out);  // only under DetectAnoma
 
 /// Makes `out` the differentiable result of `op` on `inputs`. `backward` is called with Gradients in which in(i)
 /// belongs to inputs[i]. It captures storage and sizes one by one, never a Tensor: a closure that held its own output's
-/// node would keep the graph alive for ever. Returns `out`.
+/// node would keep the graph alive for ever. Returns `out`. Throws if `out` has a place in a graph already, as an input
+/// itself would; input.detach() has not.
 template <class Backward>
 Tensor record(const char* op, Tensor out, std::span<const std::reference_wrapper<const Tensor>> inputs,
               Backward backward) {
   detail::check_finite(op, out);
   if (!grad_enabled()) return out;
   if (std::none_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.needs_grad(); })) return out;
+  require(!out.needs_grad(), op, "its result is in a graph already: detach() it first");
   auto node = std::make_shared<detail::OpNode<Backward>>(op, out.shape(), std::move(backward));
   node->inputs.reserve(inputs.size());
   for (const Tensor& input : inputs) node->inputs.push_back(input.defined() ? input.node() : nullptr);

@@ -48,8 +48,8 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
       rstds.data()[r] = rstd;
     }
   });
-  // With n = (x - mean) rstd and u = dy w:  dx += rstd (u - mean(u) - n mean(u n)),  dw += sum over rows of dy n,  db
-  // of dy
+  // With n = (x - mean) rstd and u = dy w:
+  //   dx += rstd (u - mean(u) - n mean(u n)),  dw += sum over rows of dy n,  db += sum over rows of dy
   return record("layer_norm", out, {x, weight, bias},
                 [x = x.storage(), w = weight.storage(), means, rstds, rows, D](const Gradients& g) {
                   Scalar* dx = g.wants(0) ? g.in(0) : nullptr;

@@ -147,8 +147,6 @@ struct Span {
   bool operator==(const Span&) const = default;
 };
 using Spans = std::vector<Span>;
-/// Sentences of these lengths, end to end.
-Spans packed_spans(const std::vector<int64_t>& lengths);
 
 struct AttentionLayout {
   int heads;      ///< output heads h
@@ -170,6 +168,10 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 Tensor diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
                       const AttentionLayout& layout);
 
+// --- core/plain_attention.cpp -------------------------------------------------------------------------------------
+
+/// Sentences of these lengths, end to end.
+Spans packed_spans(const std::vector<int64_t>& lengths);
 /// A sentence's rows of x (N, heads w) as (heads, T, w).
 Tensor split_heads(const Tensor& x, const Span& span, int64_t heads);
 /// The map itself: softmax(Q K^T / sqrt(d)) over the keys that each query may see. (heads, T, d), (heads, S, d) ->
@@ -177,7 +179,7 @@ Tensor split_heads(const Tensor& x, const Span& span, int64_t heads);
 Tensor attention_map(const Tensor& q, const Tensor& k, bool causal);
 
 /// The same two functions made of nothing but matmul, softmax and friends: the definition to read first, and the oracle
-/// that the fused ones are tested against.
+/// that the fused ones are tested against. The spans of queries must fill q's rows, one after the other.
 Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout);
 Tensor plain_diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
                             const AttentionLayout& layout);

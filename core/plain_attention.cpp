@@ -27,6 +27,18 @@ namespace {
 // (heads, T, w) back to (T, heads w).
 Tensor merge_heads(const Tensor& x) { return reshape(permute(x, {1, 0, 2}), {x.dim(1), x.dim(0) * x.dim(2)}); }
 
+// Results are joined one after the other, so the spans must be.
+void check_spans(const char* op, const Tensor& q, const AttentionLayout& layout) {
+  require(layout.queries.size() == layout.keys.size(), op, layout.queries.size(), " query spans for ",
+          layout.keys.size(), " key spans");
+  int64_t row = 0;
+  for (const Span& span : layout.queries) {
+    require(span.begin == row, op, "query spans must follow one another, without a gap");
+    row += span.length;
+  }
+  require(row == q.dim(0), op, "the query spans hold ", row, " of ", q.dim(0), " rows");
+}
+
 // Every second head of x (2h, T, w), beginning with `first`: (h, T, w).
 Tensor every_second(const Tensor& x, int first) {
   Tensor pairs = reshape(x, {x.dim(0) / 2, 2, x.dim(1), x.dim(2)});
@@ -35,6 +47,7 @@ Tensor every_second(const Tensor& x, int first) {
 }  // namespace
 
 Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout) {
+  check_spans("plain_attention", q, layout);
   const int h = layout.heads;
   std::vector<Tensor> sentences;
   for (size_t b = 0; b < layout.queries.size(); ++b) {
@@ -47,6 +60,7 @@ Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
 
 Tensor plain_diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
                             const AttentionLayout& layout) {
+  check_spans("plain_diff_attention", q, layout);
   const int h = layout.heads;
   const bool shared_keys = k.dim(1) != q.dim(1);  // version 2: h key heads
   std::vector<Tensor> sentences;

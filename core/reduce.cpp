@@ -99,10 +99,10 @@ Tensor max(const Tensor& x, std::vector<int> axes, bool keepdim) {
       [x = x.data(), y = out.data()](int64_t i, int64_t o) { y[o] = x[i] > y[o] || std::isnan(x[i]) ? x[i] : y[o]; });
   // dx_i += dy_o / (how many attain the maximum) where x_i = y_o
   return record("max", out, {x}, [x = x.storage(), y = out.storage(), r](const Gradients& g) {
-    std::vector<Scalar> share(y.size(), 0);
-    r.each([&](int64_t i, int64_t o) { share[o] += x.data()[i] == y.data()[o]; });
+    std::vector<int64_t> ties(y.size());
+    r.each([&](int64_t i, int64_t o) { ties[o] += x.data()[i] == y.data()[o]; });
     r.each([&, dx = g.in(0)](int64_t i, int64_t o) {
-      if (x.data()[i] == y.data()[o]) dx[i] += g.out[o] / share[o];
+      if (x.data()[i] == y.data()[o]) dx[i] += g.out[o] / static_cast<Scalar>(ties[o]);
     });
   });
 }

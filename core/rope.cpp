@@ -7,7 +7,8 @@ namespace difftensor::inline DT_PRECISION {
 namespace {
 // cos and sin of p base^(-2i / d) for every position p that occurs and i < d / 2: row p has d / 2 cosines, then d / 2
 // sines. Every layer of every batch asks for the same, so each thread keeps the last.
-Storage rotation_table(const std::vector<int32_t>& positions, int64_t d, double base) {
+Storage rotation_table(const char* op, const std::vector<int32_t>& positions, int64_t d, double base) {
+  for (int32_t p : positions) require(p >= 0, op, "negative position ", p);
   struct Kept {
     int64_t d = 0;
     double base = 0;
@@ -35,8 +36,7 @@ Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, d
           positions.size(), " positions");
   const int64_t rows = x.shape()[0], D = x.shape()[1], d = heads > 0 ? D / heads : 0;
   require(d > 0 && d % 2 == 0 && d * heads == D, "rope", heads, " heads of an even width do not make up ", x.shape());
-  for (int32_t p : positions) require(p >= 0, "rope", "negative position ", p);
-  const Storage table = rotation_table(positions, d, base);
+  const Storage table = rotation_table("rope", positions, d, base);
 
   // (y_2i, y_2i+1) = R(angle) (x_2i, x_2i+1). A rotation's transpose is the rotation back: dx += R(-angle) dy.
   auto rotate = [table, positions, rows, D, d](const Scalar* from, Scalar* to, Scalar sign, Scalar beta) {
@@ -65,7 +65,7 @@ Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, d
 
 Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width) {
   require(width > 0 && width % 2 == 0, "sinusoids", "width ", width, " is not even");
-  const Storage table = rotation_table(positions, width, 10000);
+  const Storage table = rotation_table("sinusoids", positions, width, 10000);
   Tensor out({static_cast<int64_t>(positions.size()), width});
   for (size_t n = 0; n < positions.size(); ++n)
     for (int64_t i = 0; i < width / 2; ++i) {

@@ -107,20 +107,24 @@ SafeTensors parse(const std::string& file) {
 
 void write_atomically(const std::string& path, const std::vector<std::string_view>& pieces) {
   // A link is followed, and what is no plain file (/dev/null, a pipe) is written to, not replaced.
-  std::error_code nothing_there;
-  const std::filesystem::path found = std::filesystem::canonical(path, nothing_there);
-  const std::string target = found.empty() ? path : found.string();
-  const bool replace = found.empty() || std::filesystem::is_regular_file(found);
-  const std::string written = replace ? target + ".tmp" : target;
+  namespace fs = std::filesystem;
+  std::error_code none;
+  fs::path target = path;
+  for (int links = 0; links < 40 && fs::is_symlink(target, none); ++links)
+    target = target.parent_path() / fs::read_symlink(target, none);
+  const bool replace = !fs::exists(target, none) || fs::is_regular_file(target, none);
+  const std::string written = target.string() + (replace ? ".tmp" : "");
+  bool opened = false;
   const auto check = [&](bool ok) {
     if (ok) return;
     const int reason = errno;
-    if (replace) std::remove(written.c_str());
+    if (replace && opened) std::remove(written.c_str());
     throw std::system_error(reason, std::generic_category(), "cannot write " + path);
   };
   {
     const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(written.c_str(), "wb"), std::fclose);
-    check(file != nullptr);
+    opened = file != nullptr;
+    check(opened);
     for (auto piece : pieces) check(piece.empty() || std::fwrite(piece.data(), piece.size(), 1, file.get()) == 1);
     // On disk before it gets its name: or a power failure could leave the name with no content.
     check(std::fflush(file.get()) == 0 && (!replace || fsync(fileno(file.get())) == 0));

@@ -23,7 +23,7 @@ struct Integers {
   bool operator==(const Integers&) const = default;
 };
 
-/// What such a file holds. Names are UTF-8.
+/// What such a file holds. Names are UTF-8; what is not, in metadata, is written as U+FFFD.
 struct SafeTensors {
   std::map<std::string, Tensor> tensors;  ///< F32 and F64; written as what Scalar is
   std::map<std::string, Integers> integers;

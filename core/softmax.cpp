@@ -78,8 +78,8 @@ Tensor log_softmax(const Tensor& x) {
 
 namespace {
 
-// The smoothed target of a row is q_v = (1 - s) [v = target] + s / V, so with log p_v = x_v - log_sum, p the softmax of
-// x,
+// The smoothed target of a row is q_v = (1 - s) [v = target] + s / V, so with log p_v = x_v - log_sum, where p is the
+// softmax of x,
 //   loss = -sum_v q_v log p_v = log_sum - (1 - s) x_target - s mean(x),   dloss/dx_v = p_v - q_v.
 struct SmoothedTargets {
   const std::vector<int32_t>& ids;

@@ -13,8 +13,8 @@
 namespace difftensor::inline DT_PRECISION {
 namespace {
 
-// Size classes: eight steps per power of two, so that at most an eighth of a block is wasted while
-// batches of slightly different lengths still find each other's blocks.
+// Size classes: eight steps per power of two, of 64 bytes at least, so that batches of slightly different lengths find
+// each other's blocks.
 size_t round_up_to_class(size_t bytes) {
   size_t step = std::max<size_t>(64, std::bit_floor(bytes) / 8);
   return (bytes + step - 1) / step * step;

@@ -27,7 +27,9 @@ Random& default_random() {
 void manual_seed(uint64_t seed, uint64_t stream) { default_random() = Random(seed, stream); }
 
 Tensor::Tensor(const Shape& shape, Storage storage)
-    : impl_(std::make_shared<Impl>(Impl{shape, std::move(storage), nullptr})) {}
+    : impl_(std::make_shared<Impl>(Impl{shape, std::move(storage), nullptr})) {
+  require(numel() == shape.numel(), "Tensor", numel(), " values for shape ", shape);
+}
 
 int64_t Tensor::dim(int axis) const {
   int i = axis < 0 ? axis + rank() : axis;
@@ -53,12 +55,12 @@ Tensor& Tensor::requires_grad(bool on) {
 }
 
 Tensor Tensor::grad() const {
-  if (!node() || !node()->grad) return {};
-  return Tensor(shape(), node()->grad);
+  if (!node() || !node()->gradient_slot()) return {};
+  return Tensor(shape(), node()->gradient_slot());
 }
 
 void Tensor::zero_grad() const {
-  if (node()) node()->grad = {};
+  if (node()) node()->gradient_slot() = {};
 }
 
 Tensor Tensor::clone() const {

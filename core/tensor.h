@@ -66,10 +66,11 @@ class Tensor {
   Tensor() = default;
   /// Values undefined. The other ways to make one: zeros, ones, full, tensor, randn, rand.
   explicit Tensor(const Shape& shape) : Tensor(shape, Storage(shape.numel())) {}
+  /// These values, shared. Throws if their number is not the shape's.
   Tensor(const Shape& shape, Storage storage);
 
   bool defined() const { return impl_ != nullptr; }
-  // All that follow, except needs_grad(), throw std::invalid_argument if the handle is empty.
+  // All that follow, except needs_grad() and is_parameter(), throw std::invalid_argument if the handle is empty.
   const Shape& shape() const { return impl().shape; }
   int rank() const { return shape().rank(); }
   /// Size of an axis; negative axes count from the end. Throws if there is no such axis.
@@ -86,13 +87,14 @@ class Tensor {
   bool needs_grad() const { return impl_ && impl_->node; }
   /// Is this a leaf that requires_grad() marked?
   bool is_parameter() const;
-  /// The gradient, sharing its buffer; an empty handle if none has arrived.
+  /// The gradient, sharing its buffer until more is added to it; an empty handle if none has arrived.
   Tensor grad() const;
   /// Forgets the gradient, as PyTorch's zero_grad(set_to_none=True).
   void zero_grad() const;
 
   /// Adds d(this)/d(leaf) to every leaf's grad(), and frees the graph. Throws if this is not a scalar, if nothing
-  /// it depends on requires a gradient, or if the graph was freed by an earlier backward().
+  /// it depends on requires a gradient, or if the graph was freed by an earlier backward(). What an op throws on the way
+  /// is thrown on: the graph is freed then, and the gradients of leaves are undefined.
   void backward() const;
   /// The same with a seed dL/d(this), of this tensor's shape, in place of 1.
   void backward(const Tensor& seed) const;
@@ -101,6 +103,7 @@ class Tensor {
   Tensor detach() const { return Tensor(shape(), storage()); }
   Tensor clone() const;
 
+  /// The place in the graph, null if there is none; record() gives one.
   const std::shared_ptr<Node>& node() const { return impl().node; }
   void set_node(std::shared_ptr<Node> node) { impl().node = std::move(node); }
 

@@ -60,7 +60,7 @@ class Decoding {
   }
   // The `count` likeliest next words of every row, likeliest first, after `tokens` were added to the rows.
   std::vector<std::vector<Word>> next(const std::vector<int32_t>& tokens, int count) {
-    const Tensor logits = linear(model_.step(tokens, position_++, memory_, caches_), model_.embedding().weight);
+    const Tensor logits = model_.logits(model_.step(tokens, position_++, memory_, caches_));
     const int64_t rows = logits.dim(0), V = logits.dim(1);
     std::vector<std::vector<Word>> words(rows);
     parallel_for(rows, 1, [&](int64_t begin, int64_t end) {
@@ -179,6 +179,9 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
           options.batch_size, " must be at least 1");
   require(options.length_penalty >= 0 && std::isfinite(options.length_penalty), "decode", "length penalty ",
           options.length_penalty, " must be finite and not negative");
+  require(options.max_length_factor >= 0 && options.max_length_factor <= 1e6 && options.max_length(1) >= 1, "decode",
+          "translations of at most ", options.max_length_factor, " times the source and ", options.max_length_extra,
+          " tokens");
   require(!model.training(), "decode", "the model is in training mode: call eval() first");
   std::vector<size_t> order(sources.size());
   std::iota(order.begin(), order.end(), size_t{0});

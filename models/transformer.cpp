@@ -47,8 +47,9 @@ KeyValueCache::KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width
 nn::KeyValues KeyValueCache::append(const nn::KeyValues& next) {
   require(!grad_enabled(), "KeyValueCache", "decoding with a cache cannot be differentiated: open a NoGrad scope");
   require(length_ < capacity_, "KeyValueCache", "no room for more than ", capacity_, " tokens");
-  require(next.k.dim(0) == static_cast<int64_t>(blocks_.size()), "KeyValueCache", next.k.dim(0), " tokens for ",
-          blocks_.size(), " hypotheses");
+  const Shape wanted{static_cast<int64_t>(blocks_.size()), width_};
+  require(next.k.shape() == wanted && next.v.shape() == wanted, "KeyValueCache", "keys ", next.k.shape(),
+          " and values ", next.v.shape(), " of one token for each hypothesis: not ", wanted);
   Spans spans;
   for (size_t b = 0; b < blocks_.size(); ++b) {
     const int64_t begin = blocks_[b] * capacity_, from = static_cast<int64_t>(b) * width_;
@@ -62,7 +63,11 @@ nn::KeyValues KeyValueCache::append(const nn::KeyValues& next) {
 
 void KeyValueCache::select(const std::vector<int32_t>& parents) {
   std::vector<int64_t> chosen;
-  for (int32_t parent : parents) chosen.push_back(blocks_[parent]);
+  for (int32_t parent : parents) {
+    require(parent >= 0 && parent < static_cast<int32_t>(blocks_.size()), "KeyValueCache", "no hypothesis ", parent,
+            " among ", blocks_.size());
+    chosen.push_back(blocks_[parent]);
+  }
   const int64_t count = static_cast<int64_t>(chosen.size());
   if (std::set<int64_t>(chosen.begin(), chosen.end()).size() == chosen.size()) {  // none is doubled: nothing moves
     blocks_ = chosen;
@@ -112,6 +117,8 @@ TransformerLayer::TransformerLayer(const TransformerConfig& c, int depth, bool i
 Tensor TransformerLayer::operator()(const Tensor& input, const nn::Sequences& xs, const nn::KeyValues* memory,
                                     KeyValueCache* cache) const {
   const bool causal = cross_attn != nullptr;
+  require(!memory == !cross_attn, "TransformerLayer",
+          causal ? "a decoder needs the encoder's keys and values" : "an encoder attends to itself only");
   Tensor x = residual(input, *self_norm_, [&](const Tensor& h) {
     nn::KeyValues own = self_attn->keys_values(h, xs);
     return self_attn->attend(h, xs, cache ? cache->append(own) : own, causal);
@@ -135,6 +142,8 @@ TransformerStack::TransformerStack(const TransformerConfig& c, int layers, bool 
 
 Tensor TransformerStack::operator()(Tensor x, const nn::Sequences& xs, const std::vector<nn::KeyValues>& memory,
                                     std::vector<KeyValueCache>* caches) const {
+  require((memory.empty() || memory.size() == layers_.size()) && (!caches || caches->size() == layers_.size()),
+          "Transformer", "memory or caches are not those of ", layers_.size(), " layers");
   for (size_t i = 0; i < layers_.size(); ++i)
     x = (*layers_[i])(x, xs, memory.empty() ? nullptr : &memory[i], caches ? &(*caches)[i] : nullptr);
   return norm_ ? (*norm_)(x) : x;

@@ -135,7 +135,6 @@ class Transformer : public nn::Module {
   /// To look into its layers, as for their attention maps.
   const TransformerStack& encoder() const { return encoder_; }
   const TransformerStack& decoder() const { return decoder_; }
-  const nn::Embedding& embedding() const { return embedding_; }
 
  private:
   Tensor embed(const std::vector<int32_t>& ids, const nn::Sequences& sentences) const;

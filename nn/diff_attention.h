@@ -12,9 +12,10 @@ namespace difftensor::inline DT_PRECISION::nn {
 ///
 /// Of the 2h query and key heads of width d = D / 2h, heads 2i and 2i + 1 are the pair of output head i, whose values
 /// are 2d wide. One lambda serves the layer:
-///   lambda = exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + lambda_init,   lambda_init = 0.8 - 0.6 exp(-0.3
-///   depth) head_i = (1 - lambda_init) RMSNorm((softmax(Q_2i K_2i^T / sqrt(d)) - lambda softmax(Q_2i+1 K_2i+1^T /
-///   sqrt(d))) V_i)
+///   lambda_init = 0.8 - 0.6 exp(-0.3 depth)
+///   lambda = exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + lambda_init
+///   A1 = softmax(Q_2i K_2i^T / sqrt(d)),  A2 = softmax(Q_2i+1 K_2i+1^T / sqrt(d))
+///   head_i = (1 - lambda_init) RMSNorm((A1 - lambda A2) V_i)
 /// The norm brings each head, whose size depends on how much cancelled, back to one scale; the fixed factor makes
 /// gradients flow as in a Transformer without it.
 class MultiheadDiffAttention : public Attention {

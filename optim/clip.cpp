@@ -26,6 +26,7 @@ double sum_of_squares(const Scalar* x, int64_t n) {
 }  // namespace
 
 double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
+  require(max_norm >= 0, "clip_grad_norm", "a longest length of ", max_norm);
   double square = 0;
   for (auto& parameter : parameters)
     if (const Tensor grad = parameter.grad(); grad.defined()) square += sum_of_squares(grad.data(), grad.numel());

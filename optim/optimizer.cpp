@@ -7,8 +7,8 @@
 
 namespace difftensor::inline DT_PRECISION::optim {
 
-Optimizer::Optimizer(const std::vector<ParameterGroup>& groups, double lr, const std::vector<std::string>& state_names)
-    : lr_(lr) {
+Optimizer::Optimizer(const std::vector<ParameterGroup>& groups, double lr,
+                     const std::vector<std::string>& state_names) {
   set_lr(lr);
   std::set<const Scalar*> seen;
   for (auto& group : groups)

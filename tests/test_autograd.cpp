@@ -136,15 +136,29 @@ TEST_CASE("anomalies are named, forward and backward") {
   CHECK(error_of([&] { masked_fill(x, x, -std::numeric_limits<Scalar>::infinity()); }) == "no error");
 }
 
+TEST_CASE("a backward pass that threw leaves nothing to be added to") {
+  Tensor x = tensor({4}, {1}).requires_grad();
+  Tensor m = x * 1, total = sqrt(m - m) + m * 3;
+  {
+    DetectAnomaly scope;
+    CHECK_THROWS(total.backward());  // after m has got the 3
+  }
+  CHECK(contains(error_of([&] { m.backward(); }), "was freed by an earlier backward()"));
+}
+
 TEST_CASE("each thread has its own graphs, NoGrad and random numbers") {
   NoGrad here;
+  manual_seed(1);
   Scalar grad = 0;
   std::thread([&] {
+    manual_seed(2);
+    default_random().bits();
     Tensor x = tensor({3}, {1}).requires_grad();
     (x * x).backward();
     grad = x.grad().item();
   }).join();
   CHECK(grad == 6);
+  CHECK(default_random().bits() == Random(1).bits());
 }
 
 TEST_CASE("parts of a batch on several threads: the gradient of their sum, the same bits with any number") {
@@ -179,6 +193,20 @@ TEST_CASE("parts of a batch on several threads: the gradient of their sum, the s
     DetectAnomaly checks;  // holds on the other threads too
     CHECK_THROWS_AS(parallel_backward(4, [&](int64_t) { log(w * 0 - 1); }), std::runtime_error);
   }
+  manual_seed(3);
+  w.zero_grad(), b.zero_grad();
+  parallel_backward(4, [&](int64_t i) {
+    manual_seed(9, i);
+    part(i).backward();
+    CHECK(w.grad().defined());  // its own
+    w.zero_grad();
+  });
+  CHECK_FALSE(w.grad().defined());
+  CHECK(b.grad().defined());
+  CHECK(default_random().bits() == Random(3).bits());
+  CHECK_THROWS_WITH(
+      parallel_for(100, 1, [](int64_t begin, int64_t) { require(begin != 50, "piece", begin, " fails"); }),
+      "piece: 50 fails");
   omp_set_num_threads(omp_get_num_procs());
 }
 
@@ -203,4 +231,13 @@ TEST_CASE("an extender's op: record with a closure of one's own") {
   Tensor x = tensor({2, -1}, {2}).requires_grad();
   sum(cube(x)).backward();
   CHECK(x.grad().values() == std::vector<Scalar>{12, 3});
+  // Mistakes that would crash, or change other gradients, in training only.
+  auto first = [](const Tensor& a, const Tensor& b) {
+    return record("first", a.clone(), {a, b}, [](const Gradients& g) { *g.in(0) += *g.out; });
+  };
+  CHECK(contains(error_of([&] { first(scalar(1), scalar(1).requires_grad()).backward(); }),
+                 "first: the gradient of input 0 is asked for, which needs none"));
+  CHECK(error_of([&] { record("same", x, {x}, [](const Gradients& g) { g.pass(0); }); }) ==
+        "same: its result is in a graph already: detach() it first");
+  CHECK(x.is_parameter());
 }

@@ -228,10 +228,15 @@ TEST_CASE("a beam as wide as the search space finds the best of all translations
     }
 }
 
-TEST_CASE("decoding refuses a model in training mode") {
+TEST_CASE("decoding refuses a model in training mode, and translations of no length") {
   Random random(1);
   models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);
   CHECK_THROWS_WITH(models::decode(model, {{5, 2}}), "decode: the model is in training mode: call eval() first");
+  model.eval();
+  models::DecodeOptions options;
+  options.max_length_factor = 0, options.max_length_extra = 0;
+  CHECK_THROWS_WITH(models::decode(model, {{5, 2}}, options),
+                    "decode: translations of at most 0 times the source and 0 tokens");
 }
 
 TEST_CASE("what would give wrong numbers is refused: lengths that are not the ids', a recorded cache") {
@@ -249,4 +254,17 @@ TEST_CASE("what would give wrong numbers is refused: lengths that are not the id
   cache.append(next);
   cache.append(next);
   CHECK_THROWS_WITH(cache.append(next), "KeyValueCache: no room for more than 2 tokens");
+  models::KeyValueCache other(2, 2, 4);
+  CHECK_THROWS_WITH(other.append(next),
+                    "KeyValueCache: keys (1, 4) and values (1, 4) of one token for each hypothesis: not (2, 4)");
+  CHECK_THROWS_WITH(other.select({1, 2}), "KeyValueCache: no hypothesis 2 among 2");
+  std::vector<models::KeyValueCache> caches;
+  caches.emplace_back(2, 2, 4);
+  CHECK_THROWS_WITH(model.step({3, 4}, 0, {next, next}, caches),
+                    "Transformer: memory or caches are not those of 2 layers");
+  const nn::Sequences one = nn::packed_sequences({1});
+  CHECK_THROWS_WITH(model.decoder()(ones({1, 16}), one, {}, nullptr),
+                    "TransformerLayer: a decoder needs the encoder's keys and values");
+  CHECK_THROWS_WITH(model.encoder()(ones({1, 16}), one, {next, next}, nullptr),
+                    "TransformerLayer: an encoder attends to itself only");
 }

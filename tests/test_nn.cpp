@@ -116,6 +116,12 @@ TEST_CASE("losses") {
     expected -= targets.data()[i] > 0 ? std::log(p) : std::log(1 - p);
   }
   CHECK(nn::binary_cross_entropy_with_logits(logits, targets).item() == Approx(expected / 5));
+  Tensor zero = zeros({2}).requires_grad();
+  nn::binary_cross_entropy_with_logits(zero, tensor({0, 1}, {2})).backward();
+  CHECK(zero.grad().values() == std::vector<Scalar>{0.25, -0.25});  // (s(0) - t) / 2
+  CHECK(error_of([] {
+          nn::binary_cross_entropy_with_logits(ones({2, 1}), ones({2}));
+        }) == "binary_cross_entropy_with_logits: logits (2, 1) and target (2,) must have one shape");
   CHECK(nn::mse_loss(tensor({1, 2}, {2}), tensor({3, 2}, {2})).item() == 2);
   CHECK(error_of([] {
           nn::mse_loss(ones({2, 1}), ones({2}));

@@ -226,12 +226,23 @@ TEST_CASE("safetensors: a failed write says why and leaves the earlier file") {
   SUBCASE("a folder is in the way") {
     fs::create_directory(path + ".tmp");
     CHECK(save_error(path, big) == "cannot write " + path + ": Is a directory");
+    CHECK(fs::remove(path + ".tmp"));  // not ours to remove
   }
   CHECK(load_safetensors(path).tensors.at("x").values() == std::vector<Scalar>{1, 1});
   CHECK_FALSE(fs::exists(path + ".tmp"));
 
   CHECK(save_error(folder / "none/x.safetensors", old) ==
         "cannot write " + folder / "none/x.safetensors" + ": No such file or directory");
+}
+
+TEST_CASE("safetensors: a link is followed, whether its target is there or not") {
+  TemporaryFolder folder;
+  fs::create_symlink("target", folder / "link");
+  for (const Scalar value : {1, 2}) {
+    save_safetensors(folder / "link", {{{"x", full({1}, value)}}, {}, {}});
+    CHECK(fs::is_symlink(folder / "link"));
+    CHECK(load_safetensors(folder / "target").tensors.at("x").item() == value);
+  }
 }
 
 TEST_CASE("safetensors: a kill while writing leaves a whole file") {

@@ -45,9 +45,18 @@ TEST_CASE("errors name the op, the shapes and the rule") {
   CHECK(error_of([&] { matmul(a, b); }) == "matmul: (2, 3) x (4, 5): inner sizes 3 and 4 differ");
   CHECK(error_of([&] { matmul(a, zeros({3})); }) == "matmul: (2, 3) x (3,): both need at least 2 axes");
   CHECK(error_of([&] { linear(a, b); }) == "linear: (2, 3) x (4, 5)^T: the last size of x must be the weight's second");
-  CHECK(error_of([&] { a + b; }) == "add: shapes (2, 3) and (4, 5) do not broadcast: sizes 2 and 4 at axis 0");
   CHECK(error_of([&] { where(b, a, a); }) ==
         "where: shapes (2, 3) and (2, 3) and (4, 5) do not broadcast: sizes 2 and 4 at axis 0");
+  CHECK(error_of([&] { Tensor({2, 3}, b.storage()); }) == "Tensor: 20 values for shape (2, 3)");
+  CHECK(error_of([&] { sinusoids({0, -1}, 8); }) == "sinusoids: negative position -1");
+  const AttentionLayout uneven{1, {{0, 1}, {1, 1}}, {{0, 2}}, false}, gap{1, {{1, 1}}, {{0, 2}}, false};
+  const AttentionLayout half{1, {{0, 1}}, {{0, 2}}, false};
+  const Tensor q = ones({2, 4}), wide = ones({2, 8});
+  CHECK(error_of([&] { plain_attention(q, q, q, uneven); }) == "plain_attention: 2 query spans for 1 key spans");
+  CHECK(error_of([&] { plain_attention(q, q, q, gap); }) ==
+        "plain_attention: query spans must follow one another, without a gap");
+  CHECK(error_of([&] { plain_diff_attention(wide, wide, q, scalar(1), half); }) ==
+        "plain_diff_attention: the query spans hold 1 of 2 rows");
   CHECK(error_of([&] { reshape(a, {4, 2}); }) == "reshape: (2, 3) to (4, 2): numbers of elements differ");
   CHECK(error_of([&] { reshape(a, {4, -1}); }) == "reshape: (2, 3) has no whole number of blocks of 4");
   CHECK(error_of([&] { slice(a, 1, 2, 4); }) == "slice: 2 to 4 of axis 1 in shape (2, 3)");

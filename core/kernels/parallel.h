@@ -5,13 +5,14 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <exception>
 
 namespace difftensor {
 
 /// Calls f(begin, end) on consecutive pieces of [0, n), each about `grain` long or shorter, in parallel. Their number
 /// is one or a multiple of four, and they are equally long, so that two or four threads have equal shares. Each thread
-/// takes one run of neighbouring pieces: what one op leaves in a core's cache, the next op finds there. f must not
-/// throw.
+/// takes one run of neighbouring pieces: what one op leaves in a core's cache, the next op finds there. What f throws,
+/// as when memory runs out, is thrown again here, when all are done.
 template <class F>
 void parallel_for(int64_t n, int64_t grain, F f) {
   if (n <= 0) return;
@@ -25,8 +26,15 @@ void parallel_for(int64_t n, int64_t grain, F f) {
     for (int64_t piece = 0; piece < pieces; ++piece) f(border(piece), border(piece + 1));
     return;
   }
+  std::exception_ptr error;  // none may leave a thread: that would end the program
 #pragma omp parallel for schedule(static)
-  for (int64_t piece = 0; piece < pieces; ++piece) f(border(piece), border(piece + 1));
+  for (int64_t piece = 0; piece < pieces; ++piece) try {
+      f(border(piece), border(piece + 1));
+    } catch (...) {
+#pragma omp critical(difftensor_error)
+      error = std::current_exception();
+    }
+  if (error) std::rethrow_exception(error);
 }
 
 /// The same with pieces of 8,192 elements, for cheap loops over elements: below that, waking a second thread

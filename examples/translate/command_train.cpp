@@ -13,7 +13,8 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
   app.add_option("--task", s.task, "a built-in task: numbers or reverse [numbers, without files]")->group("Data");
   app.add_option("--pairs", s.pairs, "pairs to draw for a task")->group("Data")->capture_default_str();
   app.add_option("--train", s.train, "pairs to train on: a TSV of source and target")->group("Data");
-  app.add_option("--valid", s.valid, "pairs to validate on: a TSV [of those to train on every hundredth, 500 at most]")->group("Data");
+  app.add_option("--valid", s.valid, "pairs to validate on: a TSV [of those to train on every hundredth, 500 at most]")
+      ->group("Data");
   app.add_option("--train-src", s.train_src, "or two files, one sentence a line: source")->group("Data");
   app.add_option("--train-tgt", s.train_tgt, "and target")->group("Data");
   app.add_option("--valid-src", s.valid_src, "the same to validate on")->group("Data");
@@ -77,7 +78,9 @@ void add_options(CLI::App& app, Settings& s, std::string& run) {
   app.add_option("--average", s.average,
                  "keep so many checkpoints, the oldest going first, and average them at the end [none]")
       ->group("Training");
-  app.add_option("--save-every", s.save_every, "updates between checkpoints [an epoch]; validations come at the end of an epoch")->group("Training");
+  app.add_option("--save-every", s.save_every,
+                 "updates between checkpoints [an epoch]; validations come at the end of an epoch")
+      ->group("Training");
   app.add_option("--log-every", s.log_every, "updates between reports")->group("Training")->capture_default_str();
 }
 
@@ -106,9 +109,10 @@ void add_train_command(CLI::App& app) {
   add_options(*command, a->settings, a->run);
   CLI::Option* config = command->add_option("--config", a->config, "settings from a JSON file; flags win over it");
   command
-      ->add_flag("--resume", a->resume,
-                 "go on with a run that was interrupted; may be given anew: where its data lie, --patience, --log-every "
-                    "and, with inverse-sqrt, --max-epochs or --max-updates")
+      ->add_flag(
+          "--resume", a->resume,
+          "go on with a run that was interrupted; may be given anew: where its data lie, --patience, --log-every "
+          "and, with inverse-sqrt, --max-epochs or --max-updates")
       ->excludes(config);
   add_threads_option(*command);
   command->footer(

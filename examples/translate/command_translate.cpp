@@ -18,7 +18,8 @@ struct Arguments {
   int n_best = 0;
 };
 
-// The translation alone; or the n best as Marian prints them, less its features: the number of their line, from 0; text; score.
+// The translation alone; or the n best as Marian prints them, less its features: the number of their line, from 0;
+// text; score.
 void print(const std::vector<Translation>& found, size_t line, int n_best) {
   if (n_best == 0) std::printf("%s\n", found.at(0).text.c_str());
   for (size_t i = 0; i < std::min<size_t>(n_best, found.size()); ++i)

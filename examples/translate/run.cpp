@@ -85,7 +85,8 @@ Translator Translator::load(const std::string& folder, const std::string& which)
   const std::string config_path = folder + "/config.json", model_path = folder + "/" + model_files.at(which);
   Settings settings = load_run_settings(folder);
   if (which == "best" && !fs::exists(model_path) && fs::exists(folder + "/last.safetensors"))
-    throw InputError(model_path + ": not there yet, it comes with the first validation, at the end of an epoch; --model "
+    throw InputError(model_path +
+                     ": not there yet, it comes with the first validation, at the end of an epoch; --model "
                      "last takes the last checkpoint");
   Vocabulary vocabulary = Vocabulary::load(folder + "/spm.model");
   difftensor::SafeTensors file = load_run_file(model_path, vocabulary);

@@ -18,8 +18,8 @@ struct Settings {
   int64_t pairs = 60000;     // drawn for a task
   std::string train, valid;  // TSV
   std::string train_src, train_tgt, valid_src, valid_tgt;
-  int vocab_size = 0;        // subwords at most; 0: 160 for a task, 8000 for files
-  int64_t max_length = 256;  // tokens of a sentence; a longer one is an error
+  int vocab_size = 0;              // subwords at most; 0: 160 for a task, 8000 for files
+  int64_t max_length = 256;        // tokens of a sentence; a longer one is an error
   double max_length_factor = 1.5;  // a translation is cut off after so many times its source's tokens, and 10
 
   // Model. A preset sets the sizes: toy (D 128, 2 + 2 layers), tiny (4 + 4 layers), small (D 256, 3 + 3), base (D 512,
@@ -75,9 +75,9 @@ struct Settings {
 };
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Settings, task, pairs, train, valid, train_src, train_tgt, valid_src, valid_tgt,
-                                   vocab_size, max_length, max_length_factor, preset, d_model, ff, heads, layers, attention, style,
-                                   dropout, batch_tokens, lr, warmup, schedule, label_smoothing, weight_decay, beta1,
-                                   beta2, eps, clip_norm, max_epochs, max_updates, seed, overfit_one_batch, best_by,
-                                   patience, log_every, save_every, average)
+                                   vocab_size, max_length, max_length_factor, preset, d_model, ff, heads, layers,
+                                   attention, style, dropout, batch_tokens, lr, warmup, schedule, label_smoothing,
+                                   weight_decay, beta1, beta2, eps, clip_norm, max_epochs, max_updates, seed,
+                                   overfit_one_batch, best_by, patience, log_every, save_every, average)
 
 }  // namespace translate

@@ -45,8 +45,8 @@ Survey read_corpus(const std::string& source_file, const std::string& target_fil
 void count_subwords(Survey& survey, const Vocabulary& vocabulary);
 
 /// Finds pairs with a side of more than `max_length` tokens, EOS counted; pairs whose lengths do not fit together; and
-/// targets longer than any translation (DecodeOptions::max_length). Lengths are in subwords if `subwords`, else in words:
-/// then there may be more that are too long.
+/// targets longer than any translation (DecodeOptions::max_length). Lengths are in subwords if `subwords`, else in
+/// words: then there may be more that are too long.
 void check_lengths(Survey& survey, int64_t max_length, bool subwords);
 
 }  // namespace translate

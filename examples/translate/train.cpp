@@ -78,9 +78,10 @@ class Trainer {
     if (const auto cut = std::count_if(train_.begin(), train_.end(), [&](const Example& e) {  // the target's BOS aside
           return static_cast<int64_t>(e.target.size()) - 1 > decoding.max_length(static_cast<int64_t>(e.source.size()));
         }))
-      report("%ld of their targets are longer than %g times the source and %ld tokens, where the model's translations "
-             "are cut off: --max-length-factor\n",
-             cut, s_.max_length_factor, decoding.max_length_extra);
+      report(
+          "%ld of their targets are longer than %g times the source and %ld tokens, where the model's translations "
+          "are cut off: --max-length-factor\n",
+          cut, s_.max_length_factor, decoding.max_length_extra);
     if (resume) report("going on after update %ld\n", state_.update);
   }
 
