@@ -107,10 +107,10 @@ found "sources again" "1  sources again, with another target: faulty.tsv:4"
 found "untranslated" "1  source and target the same: faulty.tsv:2"
 found "lengths" "1  lengths that do not fit: .*: faulty.tsv:10"
 check "lines and words" "grep -qE '^lines +10 +10$' report && grep -qE '^words +48 \(9.6 a line, at most 40\) +7 ' report"
-check "histogram" "grep -qE '^ +[0-9]+-[0-9]+  █+ 4$' report"
+check "histogram" "grep -qE '^ +[0-9]+-[0-9]+  (█)+ 4$' report"
 check "longest pairs" "grep -qx '  faulty.tsv:10  40 and 1 words' report"
 
-printf ' a b\tc\na b\tc  d\na\tb \na\t\u00a0\n\u3000\tb\na b\tc d\n' >spaces.tsv
+printf ' a b\tc\na b\tc  d\na\tb \na\t\xC2\xA0\n\xE3\x80\x80\tb\na b\tc d\n' >spaces.tsv
 $translate data --train spaces.tsv >report 2>/dev/null
 found "stray spaces" "3  sentences with a space at an end, or two in a row: spaces.tsv:1, spaces.tsv:2, spaces.tsv:3"
 found "whitespace of other kinds" "2  empty sentences: spaces.tsv:4, spaces.tsv:5"
