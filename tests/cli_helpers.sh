@@ -2,7 +2,7 @@
 set -u
 translate=$(realpath "$1")/translate
 dir=$(mktemp -d)
-trap 'rm -rf "$dir"' EXIT
+trap 'chmod -R u+rwx "$dir"; rm -rf "$dir"' EXIT  # some folders are read-only by then
 cd "$dir"
 passed=0 failed=0
 
