@@ -24,7 +24,8 @@ inline CLI::Validator range(int least, int most) { return CLI::Range(least, most
 inline CLI::Validator whole_number(int least) {
   const auto check = [least](const std::string& text) {
     const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-    const bool ok = digits && (text == "0" ? least <= 0 : text[0] != '0');
+    const bool decimal = digits && (text == "0" || text[0] != '0');
+    const bool ok = decimal && (text.size() > 9 || std::stoi(text) >= least);
     return ok ? "" : text + ": must be a whole number, at least " + std::to_string(least);
   };
   return CLI::Validator(check, "");

@@ -43,11 +43,16 @@ void require_words(const std::string& text, const std::string& path, size_t inde
 
 bool is_blank(const std::string& text) { return split(text).empty(); }
 
+void strip_line(std::string& line, bool first) {
+  constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
+  if (line.ends_with('\r')) line.pop_back();
+  if (first && line.starts_with(byte_order_mark)) line.erase(0, byte_order_mark.size());
+}
+
 std::vector<std::string> read_lines(std::istream& in, const std::string& name) {
   std::vector<std::string> lines;
   for (std::string line; std::getline(in, line);) {
-    if (line.ends_with('\r')) line.pop_back();
-    if (lines.empty() && line.starts_with(byte_order_mark)) line.erase(0, byte_order_mark.size());
+    strip_line(line, lines.empty());
     if (const size_t bad = find_invalid_utf8(line); bad != std::string::npos)
       throw InputError(at_line(name, lines.size()) + "byte " + std::to_string(bad + 1) + " is not valid UTF-8");
     lines.push_back(std::move(line));

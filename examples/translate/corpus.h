@@ -18,6 +18,8 @@ struct InputError : std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+/// Takes off what belongs to a file and not to its line's text: "\r" at the end, a byte order mark before the first line.
+void strip_line(std::string& line, bool first);
 /// The lines of a text, without their "\n" or "\r\n", nor a byte order mark; empty ones are kept. Throws InputError at
 /// the first line that is not UTF-8. `name` stands for the stream in messages.
 std::vector<std::string> read_lines(std::istream& in, const std::string& name);

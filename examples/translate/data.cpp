@@ -56,6 +56,12 @@ std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vo
   return examples;
 }
 
+int64_t targets_out_of_reach(const std::vector<Example>& examples, const difftensor::models::DecodeOptions& options) {
+  return std::count_if(examples.begin(), examples.end(), [&](const Example& e) {  // the target's BOS does not count
+    return static_cast<int64_t>(e.target.size()) - 1 > options.max_length(static_cast<int64_t>(e.source.size()));
+  });
+}
+
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens) {
   const int64_t longer = static_cast<int64_t>(std::max(batch.source.size(), batch.target_in.size()));
   int64_t count = (longer + tokens - 1) / tokens;

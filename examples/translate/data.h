@@ -3,6 +3,7 @@
 #include "examples/translate/settings.h"
 #include "examples/translate/tasks.h"
 #include "examples/translate/vocabulary.h"
+#include "models/decode.h"
 
 namespace translate {
 
@@ -21,6 +22,9 @@ PairFiles valid_files(const Settings& settings);
 /// tokens.
 std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
                             const PairFiles& files);
+
+/// How many targets are longer than any translation of their source can be (DecodeOptions::max_length).
+int64_t targets_out_of_reach(const std::vector<Example>& examples, const difftensor::models::DecodeOptions& options);
 
 /// Parts in which a batch is shared out among threads. Fixed, so that sums of gradients do not depend on the number of
 /// threads; few, because each part has gradients of its own to be added up.

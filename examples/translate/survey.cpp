@@ -20,8 +20,7 @@ std::vector<std::string> raw_lines(const std::string& path) {
   for (size_t begin = 0, end; begin < bytes.size(); begin = end + 1) {
     end = std::min(bytes.find('\n', begin), bytes.size());
     lines.push_back(bytes.substr(begin, end - begin));
-    if (lines.back().ends_with('\r')) lines.back().pop_back();
-    if (begin == 0 && lines.back().starts_with(byte_order_mark)) lines.back().erase(0, byte_order_mark.size());
+    strip_line(lines.back(), begin == 0);
   }
   return lines;
 }

@@ -75,9 +75,7 @@ class Trainer {
         model().parameter_count(), omp_get_max_threads());
     models::DecodeOptions decoding;
     decoding.max_length_factor = s_.max_length_factor;
-    if (const auto cut = std::count_if(train_.begin(), train_.end(), [&](const Example& e) {  // the target's BOS aside
-          return static_cast<int64_t>(e.target.size()) - 1 > decoding.max_length(static_cast<int64_t>(e.source.size()));
-        }))
+    if (const int64_t cut = targets_out_of_reach(train_, decoding))
       report(
           "%ld of their targets are longer than %g times the source and %ld tokens, where the model's translations "
           "are cut off: --max-length-factor\n",

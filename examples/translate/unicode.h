@@ -11,9 +11,6 @@ namespace translate {
 /// nothing past U+10FFFF); npos if there is none.
 size_t find_invalid_utf8(std::string_view text);
 
-/// What some programs begin a file of UTF-8 with. It is no part of the text.
-inline constexpr std::string_view byte_order_mark = "\xEF\xBB\xBF";
-
 /// True for each byte but the second and later ones of a character.
 inline bool begins_character(char c) { return (c & 0xC0) != 0x80; }
 
