@@ -9,7 +9,7 @@ WARNINGS  = -Wall -Wextra -Wpedantic
 CXXFLAGS  = -std=c++20 $(OPTIMISE) $(WARNINGS) -fopenmp -I. -MMD -MP $(shell pkg-config --cflags openblas nlohmann_json)
 LDLIBS    = $(shell pkg-config --libs openblas)
 
-LIBRARY   := $(wildcard core/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
+LIBRARY   := $(wildcard core/*.cpp core/ops/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
 TRANSLATE := $(wildcard examples/translate/*.cpp)
 TEXT      := $(filter-out examples/translate/main.cpp $(wildcard examples/translate/command_*.cpp),$(TRANSLATE))
 SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp)

@@ -14,7 +14,7 @@
 
 namespace difftensor::inline DT_PRECISION {
 
-// --- core/elementwise.cpp -----------------------------------------------------------------------------------------
+// --- core/ops/elementwise.cpp -----------------------------------------------------------------------------------------
 // Two shapes broadcast as in NumPy: aligned at the last axis, and a size of 1 (or a missing axis) stretches.
 
 Tensor add(const Tensor& a, const Tensor& b);      ///< a + b
@@ -60,7 +60,7 @@ inline Tensor operator*(Scalar a, const Tensor& b) { return mul(b, a); }
 inline Tensor operator/(const Tensor& a, Scalar b) { return mul(a, 1 / b); }
 inline Tensor operator/(Scalar a, const Tensor& b) { return mul(pow(b, Scalar{-1}), a); }
 
-// --- core/reduce.cpp ----------------------------------------------------------------------------------------------
+// --- core/ops/reduce.cpp ----------------------------------------------------------------------------------------------
 // `axes` may be negative; none means all. Reduced axes vanish unless `keepdim`.
 
 Tensor sum(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
@@ -68,7 +68,7 @@ Tensor mean(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
 /// The largest element. Its gradient is shared equally by all elements that attain it.
 Tensor max(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
 
-// --- core/matmul.cpp ----------------------------------------------------------------------------------------------
+// --- core/ops/matmul.cpp ----------------------------------------------------------------------------------------------
 
 /// op(a) op(b) with op(x) = x or its transpose in the last two axes: (..., M, K) (..., K, N) -> (..., M, N). Leading
 /// (batch) axes broadcast.
@@ -76,7 +76,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool t
 /// x weight^T + bias: (..., in) (out, in) (out) -> (..., out). The bias may be undefined.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
-// --- core/shape_ops.cpp -------------------------------------------------------------------------------------------
+// --- core/ops/shape.cpp -------------------------------------------------------------------------------------------
 
 /// The same elements in another shape, sharing x's values. One size may be -1: what remains.
 Tensor reshape(const Tensor& x, std::vector<int64_t> shape);
@@ -95,7 +95,7 @@ Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index);
 /// Row ids[n] of weight (V, D) for each token: (N, D). Throws naming the first id outside the vocabulary.
 Tensor embedding(const Tensor& weight, const std::vector<int32_t>& ids);
 
-// --- core/softmax.cpp ---------------------------------------------------------------------------------------------
+// --- core/ops/softmax.cpp ---------------------------------------------------------------------------------------------
 
 /// exp(x_i) / sum_j exp(x_j) along the last axis. A row of -inf (nothing to attend to) gives zeros.
 Tensor softmax(const Tensor& x);
@@ -121,7 +121,7 @@ Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets,
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& targets,
                             const CrossEntropyOptions& options = {});
 
-// --- core/norm.cpp ------------------------------------------------------------------------------------------------
+// --- core/ops/norm.cpp ------------------------------------------------------------------------------------------------
 
 /// (x - mean) / sqrt(var + eps) * weight + bias over the last axis, var the biased variance (Ba et al. 2016).
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Scalar eps = Scalar(1e-5));
@@ -129,7 +129,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
 /// hold several groups, such as a head's features each.
 Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps = Scalar(1e-5));
 
-// --- core/rope.cpp ------------------------------------------------------------------------------------------------
+// --- core/ops/rope.cpp ------------------------------------------------------------------------------------------------
 
 /// Rotary position embedding (Su et al. 2021, arXiv 2104.09864): in each head of x (N, heads d), features 2i and 2i + 1
 /// of the token at position p are rotated by the angle p base^(-2i / d). `positions` has a token's place in its
@@ -138,7 +138,7 @@ Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, d
 /// The sinusoids of Vaswani et al. 2017: (N, D) with sin(p 10000^(-2i / D)) at feature 2i and the cosine at 2i + 1.
 Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width);
 
-// --- core/attention.cpp -------------------------------------------------------------------------------------------
+// --- core/ops/attention.cpp -------------------------------------------------------------------------------------------
 // Sentences are packed: laid end to end in the rows of one matrix, with a Span each.
 
 /// Where a sentence lies: rows begin ... begin + length - 1.
@@ -168,7 +168,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 Tensor diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
                       const AttentionLayout& layout);
 
-// --- core/plain_attention.cpp -------------------------------------------------------------------------------------
+// --- core/ops/plain_attention.cpp -------------------------------------------------------------------------------------
 
 /// Sentences of these lengths, end to end.
 Spans packed_spans(const std::vector<int64_t>& lengths);

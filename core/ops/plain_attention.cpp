@@ -1,4 +1,4 @@
-// Attention written out with small ops. Read this first; core/attention.cpp computes the same without storing the maps.
+// Attention written out with small ops. Read this first; core/ops/attention.cpp computes the same without storing the maps.
 #include <cmath>
 #include <limits>
 
