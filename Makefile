@@ -10,17 +10,21 @@ CXXFLAGS  = -std=c++20 $(OPTIMISE) $(WARNINGS) -fopenmp -I. -MMD -MP $(shell pkg
 LDLIBS    = $(shell pkg-config --libs openblas)
 
 LIBRARY   := $(wildcard core/*.cpp core/ops/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
+TRAINING  := $(wildcard examples/text/*.cpp examples/training/*.cpp)
 TRANSLATE := $(wildcard examples/translate/*.cpp)
-TEXT      := $(filter-out examples/translate/main.cpp $(wildcard examples/translate/command_*.cpp),$(TRANSLATE))
+# What the tests and benchmarks link: all of the examples but main().
+EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(TRANSLATE))
 SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp)
-HEADERS   := $(wildcard core/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
+EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp)
+HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 
+TOUR       = $(patsubst examples/tour/%.cpp,$(BUILD)/tour/%,$(wildcard examples/tour/*.cpp))
 BENCHMARKS = $(addprefix $(BUILD)/bench/,train_throughput ops decode)
 
 f32 = $(patsubst %.cpp,$(BUILD)/f32/%.o,$(1))
 f64 = $(patsubst %.cpp,$(BUILD)/f64/%.o,$(1))
 
-all: $(BUILD)/libdifftensor.a $(BUILD)/translate $(BUILD)/autograd_tour
+all: $(BUILD)/libdifftensor.a $(BUILD)/translate $(TOUR)
 
 help:
 	@echo "make            the library and the examples, in $(BUILD)/"
@@ -55,17 +59,17 @@ $(BUILD)/libdifftensor.a: $(call f32,$(LIBRARY))
 $(BUILD)/libdifftensor_f64.a: $(call f64,$(LIBRARY))
 	@echo "  archive $@" && rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/translate: $(call f32,$(TRANSLATE)) $(BUILD)/libdifftensor.a
+$(BUILD)/translate: $(call f32,$(TRAINING) $(TRANSLATE)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
-$(BUILD)/autograd_tour: $(BUILD)/f32/examples/autograd_tour.o $(BUILD)/libdifftensor.a
-	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
-$(BUILD)/tests_f32: $(call f32,$(SUITES) $(TEXT)) $(BUILD)/libdifftensor.a
+$(BUILD)/tour/%: $(BUILD)/f32/examples/tour/%.o $(BUILD)/libdifftensor.a
+	@mkdir -p $(@D) && echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+$(BUILD)/tests_f32: $(call f32,$(SUITES) $(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
-$(BUILD)/tests_f64: $(call f64,$(filter-out tests/test_text.cpp tests/test_inspect.cpp,$(SUITES))) $(BUILD)/libdifftensor_f64.a
+$(BUILD)/tests_f64: $(call f64,$(filter-out $(EXAMPLE_SUITES),$(SUITES))) $(BUILD)/libdifftensor_f64.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/golden_%: $(BUILD)/%/tests/golden_main.o $(BUILD)/%/tests/golden_check.o
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
-$(BUILD)/bench/%: $(BUILD)/f32/tests/bench/%.o $(call f32,$(TEXT)) $(BUILD)/libdifftensor.a
+$(BUILD)/bench/%: $(BUILD)/f32/tests/bench/%.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@mkdir -p $(@D) && echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a

@@ -4,7 +4,7 @@
 #include <cstdio>
 #include <exception>
 
-#include "examples/fast_blas.h"
+#include "examples/training/fast_blas.h"
 #include "tests/golden_check.h"
 
 int main(int argc, char** argv) {

@@ -77,13 +77,13 @@ refuses "none/out: cannot write: No such file or directory" $test --src src --tg
 $translate train --run soft --task reverse --pairs 400 --max-updates 10 --d-model 16 --ff 16 --layers 1 --threads 2 \
   --attention softmax >/dev/null 2>&1 || fail "training"
 $translate compare run soft >table 2>/dev/null
-check "a row for each run" "grep -qE '^run +diff +[0-9]+ +20 +[0-9.]+ +[0-9.]+ +[0-9]+$' table && grep -qE '^soft +softmax +[0-9]+ +10 ' table"
+check "a row for each run" "grep -qE '^run +diff +[0-9]+ +20 +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9]+$' table && grep -qE '^soft +softmax +[0-9]+ +10 ' table"
 check "its perplexity is the log's best" \
   "grep -q \" \$(awk -F, '\$1 == \"valid\" { printf \"%.3f\\n\", exp(\$4) }' run/train_log.csv | sort -g | head -1) \" table"
 check "compare.svg" "grep -q '>soft [0-9.]*</text>' compare.svg"
 check "a picture of its own" "$translate compare run --svg other.svg 2>/dev/null | grep -q other.svg && [ -s other.svg ]"
 mkdir half && cp run/config.json half && head -1 run/train_log.csv >half/train_log.csv
-check "a run that has just begun" "$translate compare half 2>/dev/null | grep -qE '^half +diff( +-){5}$'"
+check "a run that has just begun" "$translate compare half 2>/dev/null | grep -qE '^half +diff( +-){6}$'"
 refuses "nowhere: no such run folder" $translate compare run nowhere
 cp -r soft stopped; echo 'valid,2,14,2.000000,7.3891,,,,1.00,0.0,0.1' >>stopped/train_log.csv
 check "updates are counted to the last validation" "$translate compare stopped 2>/dev/null | grep -qE '^stopped +softmax +[0-9]+ +14 '"

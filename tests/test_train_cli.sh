@@ -239,8 +239,8 @@ for flag in --vocab-size --batch-tokens --max-epochs --max-updates; do
 done
 echo '{"vocab_size": -5}' >bad.json
 refuses "--vocab-size -5: must be at least 1" $train --config bad.json
-refuses "--patience -1: must be at least 0" $train --patience -1
-refuses "--d-model -16: must be at least 0" $train --d-model -16
+refuses "--patience: -1: must be a whole number, at least 0" $train --patience -1
+for number in -16 0 016; do refuses "--d-model: $number: must be a whole number, at least 1" $train --d-model $number; done
 refuses "--best-by luck" $train --best-by luck
 refuses "--seed: -1: must be a whole number, at least 0" $train --seed -1
 

@@ -22,12 +22,6 @@ struct Batch {
   std::vector<size_t> examples;  ///< which ones these are
 };
 
-/// Streams of random numbers for what is drawn during a training. (Stream 0 draws a task's pairs, and the weights.)
-inline uint64_t shuffle_stream(int64_t epoch) { return uint64_t{1} << 32 | static_cast<uint64_t>(epoch); }
-inline uint64_t dropout_stream(int64_t update, int64_t micro_batch) {
-  return static_cast<uint64_t>(2 + micro_batch) << 32 | static_cast<uint64_t>(update);
-}
-
 /// Every example once, sorted by length, in batches of which (longest side of any sentence) x (sentences) is at most
 /// `budget`, unless a sentence alone is longer.
 std::vector<Batch> sorted_batches(const std::vector<Example>& examples, int64_t budget);

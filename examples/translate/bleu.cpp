@@ -8,9 +8,11 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "examples/translate/unicode.h"
+#include "examples/text/unicode.h"
 
 namespace translate {
+
+using namespace text;
 namespace {
 
 void replace_all(std::string& text, std::string_view from, std::string_view to) {

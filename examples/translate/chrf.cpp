@@ -7,9 +7,11 @@
 #include <string_view>
 #include <unordered_map>
 
-#include "examples/translate/unicode.h"
+#include "examples/text/unicode.h"
 
 namespace translate {
+
+using namespace text;
 namespace {
 
 constexpr size_t orders = 6;

@@ -6,10 +6,10 @@
 #include <optional>
 #include <unordered_set>
 
+#include "examples/text/corpus.h"
+#include "examples/text/unicode.h"
 #include "examples/translate/commands.h"
-#include "examples/translate/corpus.h"
 #include "examples/translate/survey.h"
-#include "examples/translate/unicode.h"
 
 namespace translate {
 namespace {

@@ -6,7 +6,7 @@
 #include "examples/translate/chrf.h"
 #include "examples/translate/commands.h"
 #include "examples/translate/data.h"
-#include "examples/translate/run.h"
+#include "examples/translate/translator.h"
 
 namespace translate {
 namespace {
@@ -21,7 +21,7 @@ void test(const Arguments& a) {
   const Translator translator = Translator::load(a.decoding.run, a.decoding.model);
   if (a.source.empty() != a.target.empty()) throw InputError("--src and --tgt go together");
   if (!a.out.empty()) require_writable(a.out);  // now, rather than after all the work
-  if (a.source.empty() && translator.settings.task.empty())
+  if (a.source.empty() && translator.settings.task.is_default())
     throw InputError(a.decoding.run + ": was trained on files, which have no test set: name one with --src and --tgt");
   Settings drawn = translator.settings;
   drawn.pairs = 1;  // the held-out pairs are the same however many are drawn for training
@@ -40,7 +40,8 @@ void test(const Arguments& a) {
     for (const std::string& translation : found) lines += translation + '\n';
     write_file(a.out, lines);
   }
-  for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i) print_translation(pairs[i], found[i]);
+  for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i)
+    std::fputs(translation_lines(pairs[i], found[i]).c_str(), stdout);
   const Bleu bleu = corpus_bleu(found, references, {a.lowercase, !a.tokenized, /*confidence=*/true});
   const Chrf chrf = corpus_chrf(found, references, {a.lowercase, /*confidence=*/true});
   std::printf("%s\n%s\n", bleu.format().c_str(), chrf.format().c_str());

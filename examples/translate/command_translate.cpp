@@ -6,9 +6,9 @@
 #include <iostream>
 #include <memory>
 
+#include "examples/text/unicode.h"
 #include "examples/translate/commands.h"
-#include "examples/translate/run.h"
-#include "examples/translate/unicode.h"
+#include "examples/translate/translator.h"
 
 namespace translate {
 namespace {

@@ -1,43 +1,18 @@
 #pragma once
-// The subcommands of translate. Each is a file of its own, with its options and what it does with them.
-#include <omp.h>
-
+// The subcommands of translate, but for train and compare, which every program has (examples/training). Each is a file of its own, with its options and what it does with them.
 #include <CLI/CLI.hpp>
 #include <string>
 
-#include "examples/translate/run.h"
+#include "examples/training/options.h"
+#include "examples/translate/translator.h"
 #include "models/decode.h"
 
 namespace translate {
 
-void add_train_command(CLI::App& app);      // command_train.cpp
 void add_translate_command(CLI::App& app);  // command_translate.cpp
 void add_test_command(CLI::App& app);       // command_test.cpp
-void add_compare_command(CLI::App& app);    // command_compare.cpp
 void add_data_command(CLI::App& app);       // command_data.cpp
 void add_inspect_command(CLI::App& app);    // command_inspect.cpp
-
-/// Whole numbers in this range; the help does not repeat it.
-inline CLI::Validator range(int least, int most) { return CLI::Range(least, most).description(""); }
-
-/// Whole numbers from `least` on, as people write them: CLI11 alone would take 010 for 8, and -1 for a large one.
-inline CLI::Validator whole_number(int least) {
-  const auto check = [least](const std::string& text) {
-    const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-    const bool decimal = digits && (text == "0" || text[0] != '0');
-    const bool ok = decimal && (text.size() > 9 || std::stoi(text) >= least);
-    return ok ? "" : text + ": must be a whole number, at least " + std::to_string(least);
-  };
-  return CLI::Validator(check, "");
-}
-
-/// --threads, which every subcommand that computes has.
-inline void add_threads_option(CLI::App& command) {
-  command
-      .add_option_function<int>("--threads", omp_set_num_threads,
-                                "[all cores]; the results have the same bits with any number")
-      ->check(range(1, 1024));
-}
 
 /// --run and --model: which parameters of which run.
 inline void add_run_options(CLI::App& command, std::string& run, std::string& model) {

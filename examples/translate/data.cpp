@@ -5,13 +5,13 @@
 namespace translate {
 
 Splits load_pairs(const Settings& s) {
-  if (s.task == "numbers") return make_numbers(s.pairs, s.seed);
-  if (s.task == "reverse") return make_reverse(s.pairs, s.seed);
+  if (s.task == "numbers") return make_numbers(s.pairs, s.loop().seed);
+  if (s.task == "reverse") return make_reverse(s.pairs, s.loop().seed);
   Splits splits;
-  splits.train = s.train.empty() ? read_parallel(s.train_src, s.train_tgt) : read_tsv(s.train);
-  if (!s.valid.empty()) {
+  splits.train = s.train.is_default() ? read_parallel(s.train_src, s.train_tgt) : read_tsv(s.train);
+  if (!s.valid.is_default()) {
     splits.valid = read_tsv(s.valid);
-  } else if (!s.valid_src.empty()) {
+  } else if (!s.valid_src.is_default()) {
     splits.valid = read_parallel(s.valid_src, s.valid_tgt);
   } else {  // hold out pairs at even distances
     const size_t count = std::clamp<size_t>(splits.train.size() / 100, 1, 500), apart = splits.train.size() / count;
@@ -27,13 +27,13 @@ Splits load_pairs(const Settings& s) {
 }
 
 PairFiles train_files(const Settings& s) {
-  if (!s.task.empty()) return {s.task, s.task};
-  return s.train.empty() ? PairFiles{s.train_src, s.train_tgt} : PairFiles{s.train, s.train};
+  if (!s.task.is_default()) return {s.task, s.task};
+  return s.train.is_default() ? PairFiles{s.train_src, s.train_tgt} : PairFiles{s.train, s.train};
 }
 
 PairFiles valid_files(const Settings& s) {
-  if (!s.valid.empty()) return {s.valid, s.valid};
-  return s.valid_src.empty() ? train_files(s) : PairFiles{s.valid_src, s.valid_tgt};
+  if (!s.valid.is_default()) return {s.valid, s.valid};
+  return s.valid_src.is_default() ? train_files(s) : PairFiles{s.valid_src, s.valid_tgt};
 }
 
 std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
@@ -65,7 +65,7 @@ int64_t targets_out_of_reach(const std::vector<Example>& examples, const difften
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens) {
   const int64_t longer = static_cast<int64_t>(std::max(batch.source.size(), batch.target_in.size()));
   int64_t count = (longer + tokens - 1) / tokens;
-  if (count > batch_parts) count = (count + batch_parts - 1) / batch_parts * batch_parts;
+  if (count > update_parts) count = (count + update_parts - 1) / update_parts * update_parts;
   std::vector<Batch> pieces;
   auto source = batch.source.begin();
   auto target_in = batch.target_in.begin(), target_out = batch.target_out.begin();

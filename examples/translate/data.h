@@ -1,8 +1,8 @@
 #pragma once
+#include "examples/text/vocabulary.h"
 #include "examples/translate/batches.h"
 #include "examples/translate/settings.h"
-#include "examples/translate/tasks.h"
-#include "examples/translate/vocabulary.h"
+#include "examples/translate/toy_corpora.h"
 #include "models/decode.h"
 
 namespace translate {
@@ -26,12 +26,8 @@ std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vo
 /// How many targets are longer than any translation of their source can be (DecodeOptions::max_length).
 int64_t targets_out_of_reach(const std::vector<Example>& examples, const difftensor::models::DecodeOptions& options);
 
-/// Parts in which a batch is shared out among threads. Fixed, so that sums of gradients do not depend on the number of
-/// threads; few, because each part has gradients of its own to be added up.
-constexpr int64_t batch_parts = 8;
-
 /// A batch cut into pieces of about `tokens` on the longer side, whose gradients add up to the batch's. All are about
-/// as large, counting both sides, and if there are more than batch_parts, that divides their number, so that the parts
+/// as large, counting both sides, and if there are more than update_parts, that divides their number, so that the parts
 /// are equal: unless a sentence is longer than a piece.
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens);
 

@@ -4,28 +4,12 @@
 #include <string>
 #include <vector>
 
-#include "examples/translate/charts.h"
-#include "examples/translate/run.h"
+#include "examples/training/attention_chart.h"
+#include "examples/training/lambdas.h"
+#include "examples/translate/translator.h"
 #include "models/transformer.h"
 
 namespace translate {
-
-/// What an attention layer computes in its last call, while this object lives. Until then only one thread may call the
-/// layer, so nothing may be decoded.
-class AttentionListener {
- public:
-  explicit AttentionListener(difftensor::nn::Attention& attention) : attention_(attention) {
-    attention_.trace = &trace;
-  }
-  ~AttentionListener() { attention_.trace = nullptr; }
-  AttentionListener(const AttentionListener&) = delete;
-  AttentionListener& operator=(const AttentionListener&) = delete;
-
-  difftensor::nn::AttentionTrace trace;
-
- private:
-  difftensor::nn::Attention& attention_;
-};
 
 /// What one head attends to: T queries, S keys.
 struct HeadMaps {

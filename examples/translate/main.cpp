@@ -7,123 +7,20 @@
 //   translate data --train pairs.tsv                        what is in a corpus, and what is wrong with it
 //   translate compare runs/a runs/b                         a table and a picture
 //   translate inspect --run runs/numbers --sentence "seven"  a page that shows what every head attends to
-#include <fcntl.h>
-#include <unistd.h>
-
-#include <algorithm>
-#include <cerrno>
-#include <csignal>
-#include <cstdio>
-#include <cstring>
-#include <iostream>
-#include <new>
-#include <numeric>
-
-#include "examples/fast_blas.h"
+#include "examples/training/program.h"
+#include "examples/training/train_command.h"
 #include "examples/translate/commands.h"
-#include "examples/translate/train.h"
-
-namespace {
-
-// How many letters must be added, dropped or changed to make one word of the other (Levenshtein).
-size_t edit_distance(const std::string& a, const std::string& b) {
-  std::vector<size_t> row(b.size() + 1);  // the distances of the first i letters of a to the first j of b
-  std::iota(row.begin(), row.end(), size_t{0});
-  for (size_t i = 1; i <= a.size(); ++i) {
-    size_t diagonal = std::exchange(row[0], i);
-    for (size_t j = 1; j <= b.size(); ++j)
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, diagonal + (a[i - 1] != b[j - 1])}));
-  }
-  return row.back();
-}
-
-// Whether this option's name has the word, of three letters or more, in it: --epochs for --max-epochs.
-bool contains(const std::string& name, const std::string& word) {
-  const std::string letters = word.substr(std::min(word.find_first_not_of('-'), word.size()));
-  return name.starts_with(word) || (letters.size() >= 3 && name.find(letters) != std::string::npos);
-}
-
-// "--atention: unknown; did you mean --attention?", if one of `known` is near or contains it.
-std::string unknown(const std::string& word, const std::vector<std::string>& known) {
-  std::string nearest;
-  size_t least = word.size() / 3 + 2;  // one letter wrong in three, and one more
-  for (const std::string& name : known)
-    if (const size_t distance = contains(name, word) ? 1 : edit_distance(word, name); distance < least)
-      nearest = name, least = distance;
-  return word + ": unknown" + (nearest.empty() ? "" : "; did you mean " + nearest + "?");
-}
-
-// What is wrong with a command line: first of all what we do not know in it, for that may be why something else lacks.
-std::string explain(const CLI::App& app, const CLI::ParseError& error) {
-  const bool chosen = !app.get_subcommands().empty();
-  const CLI::App& command = chosen ? *app.get_subcommands()[0] : app;
-  const std::vector<std::string> rest = command.remaining();
-  std::vector<std::string> names;
-  if (!chosen && !rest.empty() && !rest[0].starts_with('-')) {
-    for (const CLI::App* subcommand : app.get_subcommands({})) names.push_back(subcommand->get_name());
-    return unknown(rest[0], names);
-  }
-  for (const CLI::Option* option : command.get_options())
-    for (const std::string& name : option->get_lnames()) names.push_back("--" + name);
-  for (const std::string& word : rest)
-    if (word.starts_with('-')) return unknown(word.substr(0, word.find('=')), names);
-  return error.what();
-}
-
-// A standard stream that is closed would give its number to the next file that is opened, and what is printed would end
-// up in there: /dev/null takes its place. Returns whether there is a stdout.
-bool open_standard_streams() {
-  const bool has_stdout = fcntl(STDOUT_FILENO, F_GETFD) != -1;
-  int file;
-  do file = open("/dev/null", O_RDWR);
-  while (file != -1 && file <= STDERR_FILENO);
-  if (file != -1) close(file);
-  return has_stdout;
-}
-
-int fail(const std::string& message) {
-  std::fprintf(stderr, "translate: %s\n", message.c_str());
-  return 2;
-}
-
-int run(int argc, char** argv) {
-  CLI::App app("Trains a Differential Transformer to translate, and translates with it.", "translate");
-  app.require_subcommand(1);
-  app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // --lr 1 --lr 2: the last counts
-  app.footer("Each subcommand has its own help: translate train --help");
-  translate::add_train_command(app);
-  translate::add_translate_command(app);
-  translate::add_test_command(app);
-  translate::add_data_command(app);
-  translate::add_compare_command(app);
-  translate::add_inspect_command(app);
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& e) {
-    if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    const auto chosen = app.get_subcommands();
-    return fail(explain(app, e) + " (translate " + (chosen.empty() ? "" : chosen[0]->get_name() + " ") +
-                "--help lists the options)");
-  } catch (const translate::Interrupted& e) {
-    return 128 + e.signal;
-  } catch (const std::bad_alloc&) {
-    return fail("out of memory: a smaller model, vocabulary, batch or beam needs less");
-  } catch (const std::exception& e) {
-    return fail(e.what());
-  }
-  return 0;
-}
-
-}  // namespace
+#include "examples/translate/settings.h"
 
 int main(int argc, char** argv) {
-  if (!open_standard_streams()) return fail("stdout: is closed");
-  // Past a limit on the size of files, writing is to fail with a message as on a full disk, not to kill.
-  std::signal(SIGXFSZ, SIG_IGN);
-  std::ios::sync_with_stdio(false);  // or std::cin takes a read error for the end of the input
-  ensure_fast_blas(argv);
-  const int status = run(argc, argv);
-  if (status == 0 && (!std::cout.flush() || std::fflush(stdout) != 0 || std::ferror(stdout)))
-    return fail(std::string("stdout: cannot write: ") + std::strerror(errno));
-  return status;
+  return training::run_program(
+      argc, argv, "translate", "Trains a Differential Transformer to translate, and translates with it.",
+      [](CLI::App& app) {
+        training::add_train_command(app, [] { return std::make_unique<translate::Settings>(); });
+        translate::add_translate_command(app);
+        translate::add_test_command(app);
+        translate::add_data_command(app);
+        training::add_compare_command(app);
+        translate::add_inspect_command(app);
+      });
 }

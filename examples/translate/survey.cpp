@@ -6,8 +6,8 @@
 #include <unordered_map>
 #include <unordered_set>
 
-#include "examples/translate/corpus.h"
-#include "examples/translate/unicode.h"
+#include "examples/text/corpus.h"
+#include "examples/text/unicode.h"
 #include "models/decode.h"
 
 namespace translate {

@@ -5,9 +5,11 @@
 #include <string>
 #include <vector>
 
-#include "examples/translate/vocabulary.h"
+#include "examples/text/vocabulary.h"
 
 namespace translate {
+
+using namespace text;
 
 /// A kind of thing that is found in a corpus.
 struct Finding {

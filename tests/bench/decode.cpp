@@ -10,15 +10,15 @@
 #include <memory>
 
 #include "core/safetensors.h"
-#include "examples/fast_blas.h"
-#include "examples/translate/run.h"
+#include "examples/training/fast_blas.h"
+#include "examples/translate/translator.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/model.h"
 
 namespace {
 
 using namespace difftensor;
-using translate::InputError;
+using text::InputError;
 
 struct Arguments {
   std::string run, src, model, preset = "tiny", attention = "diff", ids_src, out, json;
@@ -40,7 +40,7 @@ Task prepare(const Arguments& a) {
   Task task;
   if (!a.run.empty()) {
     translate::Translator translator = translate::Translator::load(a.run);
-    for (const std::string& line : translate::read_lines(a.src))
+    for (const std::string& line : text::read_lines(a.src))
       task.sources.push_back(translator.vocabulary.encode(line));
     task.model = std::move(translator.model);
     task.parameters = a.run + "/model.safetensors";
@@ -99,7 +99,7 @@ void measure(const Arguments& a) {
                            {"tokens_per_second", token_rate},
                            {"peak_rss_mib", rss},
                            {"machine", bench::machine()}};
-  if (!a.json.empty()) translate::write_file(a.json, record.dump(2) + "\n");
+  if (!a.json.empty()) text::write_file(a.json, record.dump(2) + "\n");
   if (a.out.empty()) return;
   const nlohmann::json decoded = {{"model",
                                    {{"vocab", c.vocab},
@@ -113,7 +113,7 @@ void measure(const Arguments& a) {
                                   {"parameters", task.parameters},
                                   {"sources", task.sources},
                                   {"outputs", outputs}};
-  translate::write_file(a.out, decoded.dump() + "\n");
+  text::write_file(a.out, decoded.dump() + "\n");
 }
 
 }  // namespace

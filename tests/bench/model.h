@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "examples/translate/corpus.h"
+#include "examples/text/corpus.h"
 #include "models/transformer.h"
 
 namespace bench {
@@ -28,7 +28,7 @@ inline difftensor::models::TransformerConfig preset(const std::string& name, con
   } else if (name == "small") {
     c.d_model = 256, c.ff = 704, c.heads = 4, c.encoder_layers = c.decoder_layers = 3;
   } else {
-    throw translate::InputError("--preset " + name + ": there are tiny and small");
+    throw text::InputError("--preset " + name + ": there are tiny and small");
   }
   if (c.attention != difftensor::models::AttentionKind::diff) c.heads *= 2;
   return c;
@@ -36,14 +36,14 @@ inline difftensor::models::TransformerConfig preset(const std::string& name, con
 
 /// What gzip makes of a file. Throws InputError if it cannot.
 inline std::string gunzip(const std::string& path) {
-  if (access(path.c_str(), R_OK) != 0) throw translate::InputError(path + ": " + std::strerror(errno));
+  if (access(path.c_str(), R_OK) != 0) throw text::InputError(path + ": " + std::strerror(errno));
   std::string command = "gzip -dc <'", bytes;
   for (char c : path) command += c == '\'' ? std::string("'\\''") : std::string(1, c);
   FILE* pipe = popen((command + "' 2>/dev/null").c_str(), "r");
-  if (!pipe) throw translate::InputError(path + ": cannot run gzip: " + std::strerror(errno));
+  if (!pipe) throw text::InputError(path + ": cannot run gzip: " + std::strerror(errno));
   char buffer[65536];
   for (size_t n; (n = std::fread(buffer, 1, sizeof buffer, pipe)) > 0;) bytes.append(buffer, n);
-  if (pclose(pipe) != 0) throw translate::InputError(path + ": gzip cannot read it");
+  if (pclose(pipe) != 0) throw text::InputError(path + ": gzip cannot read it");
   return bytes;
 }
 
@@ -51,9 +51,9 @@ inline std::string gunzip(const std::string& path) {
 /// and line.
 inline std::vector<std::vector<int32_t>> read_ids(const std::string& path) {
   constexpr int32_t limit = 1 << 20;  // a larger vocabulary is a mistake
-  std::istringstream text(path.ends_with(".gz") ? gunzip(path) : translate::read_file(path));
+  std::istringstream text(path.ends_with(".gz") ? gunzip(path) : text::read_file(path));
   std::vector<std::vector<int32_t>> sentences;
-  for (const std::string& line : translate::read_lines(text, path)) {
+  for (const std::string& line : text::read_lines(text, path)) {
     std::vector<int32_t>& ids = sentences.emplace_back();
     std::istringstream words(line);
     for (std::string word; words >> word;) {
@@ -61,12 +61,12 @@ inline std::vector<std::vector<int32_t>> read_ids(const std::string& path) {
       const char* end = word.data() + word.size();
       if (auto [stop, error] = std::from_chars(word.data(), end, id);
           error != std::errc() || stop != end || id <= 0 || id >= limit)
-        throw translate::InputError(path + ":" + std::to_string(sentences.size()) + ": \"" + word +
+        throw text::InputError(path + ":" + std::to_string(sentences.size()) + ": \"" + word +
                                     "\" is not a token id");
       ids.push_back(id);
     }
   }
-  if (sentences.empty()) throw translate::InputError(path + ": is empty");
+  if (sentences.empty()) throw text::InputError(path + ": is empty");
   return sentences;
 }
 

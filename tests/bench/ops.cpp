@@ -16,8 +16,8 @@
 
 #include "core/kernels/parallel.h"
 #include "core/kernels/softmax.h"
-#include "examples/fast_blas.h"
-#include "examples/translate/corpus.h"
+#include "examples/training/fast_blas.h"
+#include "examples/text/corpus.h"
 #include "optim/optimizer.h"
 #include "tests/bench/bench.h"
 
@@ -77,7 +77,7 @@ class Report {
   /// Throws InputError if something was asked for that there is not.
   const nlohmann::ordered_json& records() const {
     if (!unknown_.empty())
-      throw translate::InputError("no operation " + *unknown_.begin() +
+      throw text::InputError("no operation " + *unknown_.begin() +
                                   ": there are softmax, gemm, cross_entropy, linear_cross_entropy, rms_norm, adamw, "
                                   "attention, diff_attention, chain, each also with a size after a slash");
     return records_;
@@ -321,7 +321,7 @@ void measure(const Arguments& a) {
   chain(report);
   const nlohmann::ordered_json record = {
       {"program", "ops"}, {"threads", a.threads}, {"operations", report.records()}, {"machine", bench::machine()}};
-  if (!a.json.empty()) translate::write_file(a.json, record.dump(2) + "\n");
+  if (!a.json.empty()) text::write_file(a.json, record.dump(2) + "\n");
 }
 
 }  // namespace

@@ -8,7 +8,7 @@
 #include <numeric>
 
 #include "core/safetensors.h"
-#include "examples/fast_blas.h"
+#include "examples/training/fast_blas.h"
 #include "examples/translate/data.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
@@ -19,7 +19,7 @@ namespace {
 
 using namespace difftensor;
 using translate::Batch;
-using translate::InputError;
+using text::InputError;
 
 struct Arguments {
   std::string ids_src, ids_tgt, preset = "tiny", attention = "diff", init, save, json;
@@ -57,7 +57,7 @@ struct MultiplyAdds {
   }
 };
 
-/// One update; returns the batch's loss. As examples/translate/train.cpp does it: the batch is shared out in a fixed
+/// One update; returns the batch's loss. As examples/training/loop.cpp does it: the batch is shared out in a fixed
 /// number of parts, each computed a micro-batch at a time.
 double update(models::Transformer& model, optim::Optimizer& optimizer, const Batch& batch, int64_t micro_tokens) {
   CrossEntropyOptions options;
@@ -67,8 +67,8 @@ double update(models::Transformer& model, optim::Optimizer& optimizer, const Bat
   const int64_t count = static_cast<int64_t>(pieces.size());
   std::vector<double> losses(pieces.size());
   model.zero_grad();
-  parallel_backward(translate::batch_parts, [&](int64_t part) {
-    for (int64_t i = part * count / translate::batch_parts; i < (part + 1) * count / translate::batch_parts; ++i) {
+  parallel_backward(training::update_parts, [&](int64_t part) {
+    for (int64_t i = part * count / training::update_parts; i < (part + 1) * count / training::update_parts; ++i) {
       const Batch& b = pieces[i];
       Tensor loss = model.loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
       loss.backward();
@@ -144,7 +144,7 @@ void measure(const Arguments& a) {
                                  {"gemm_peak_gflops", peak},
                                  {"peak_fraction", gflops / peak},
                                  {"machine", bench::machine()}};
-  translate::write_file(a.json, record.dump(2) + "\n");
+  text::write_file(a.json, record.dump(2) + "\n");
 }
 
 }  // namespace

@@ -1,0 +1,51 @@
+#include "examples/text/files.h"
+
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <system_error>
+
+#include "core/safetensors.h"
+
+namespace text {
+
+std::string read_file(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw InputError(path + ": cannot open: " + std::strerror(errno));
+  std::string bytes;
+  for (char block[1 << 16]; in.read(block, sizeof block), in.gcount() > 0;) bytes.append(block, in.gcount());
+  if (in.bad()) throw InputError(path + ": cannot read: " + std::strerror(errno));
+  return bytes;
+}
+
+void require_writable(const std::string& path) {
+  const std::string folder = std::filesystem::path(path).parent_path();
+  if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0)
+    throw InputError(path + ": cannot write: " + std::strerror(errno));
+}
+
+void write_file(const std::string& path, const std::string& bytes) {
+  try {
+    difftensor::write_atomically(path, {bytes});
+  } catch (const std::system_error& error) {
+    throw std::runtime_error(path + ": cannot write: " + error.code().message());
+  }
+}
+
+std::string format(const char* pattern, ...) {
+  va_list arguments, again;
+  va_start(arguments, pattern);
+  va_copy(again, arguments);
+  std::string written(static_cast<size_t>(std::vsnprintf(nullptr, 0, pattern, again)), '\0');
+  std::vsnprintf(written.data(), written.size() + 1, pattern, arguments);
+  va_end(again);
+  va_end(arguments);
+  return written;
+}
+
+}  // namespace text

@@ -1,0 +1,23 @@
+#pragma once
+// Files read and written whole, with errors that a user can act on.
+#include <stdexcept>
+#include <string>
+
+namespace text {
+
+/// Something is wrong with what the user gave us. The message is one line: "train.en:17: ...".
+struct InputError : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+/// A whole file's bytes. Throws InputError if it cannot be read.
+std::string read_file(const std::string& path);
+/// Throws InputError if a file could not be written there, for want of its folder or of permission.
+void require_writable(const std::string& path);
+/// Writes a file whole or not at all (difftensor::write_atomically). Throws std::runtime_error if it cannot.
+void write_file(const std::string& path, const std::string& bytes);
+
+/// As printf, into a string.
+__attribute__((format(printf, 1, 2))) std::string format(const char* pattern, ...);
+
+}  // namespace text

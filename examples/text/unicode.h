@@ -1,0 +1,23 @@
+#pragma once
+// Text as characters, where bytes will not do. UTF-8 throughout; whitespace and case are Python's, which sacreBLEU's
+// numbers rest on.
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace text {
+
+/// Where the first byte sequence begins that is not UTF-8 as RFC 3629 has it (so no overlong forms, no surrogates,
+/// nothing past U+10FFFF); npos if there is none.
+size_t find_invalid_utf8(std::string_view text);
+
+/// True for each byte but the second and later ones of a character.
+inline bool begins_character(char c) { return (c & 0xC0) != 0x80; }
+
+/// The words between whitespace: Python's str.split(). They point into `text`.
+std::vector<std::string_view> split(std::string_view text);
+
+/// Python's str.lower(). Needs the locale C.UTF-8, which is part of glibc, and none of the user's.
+std::string to_lower(const std::string& text);
+
+}  // namespace text

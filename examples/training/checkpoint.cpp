@@ -1,0 +1,82 @@
+#include "examples/training/checkpoint.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "examples/text/files.h"
+
+namespace training {
+
+namespace fs = std::filesystem;
+using text::InputError;
+
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(TrainingState, update, best, since_best, loss, nll, targets)
+
+namespace {
+std::string kept_name(int64_t update) { return text::format("update-%07ld.safetensors", update); }
+}  // namespace
+
+Checkpoints::Checkpoints(std::string folder, Companion companion, std::string data, int64_t keep)
+    : folder_(std::move(folder)), companion_(std::move(companion)), data_(std::move(data)), keep_(keep) {}
+
+void Checkpoints::save(const TrainingState& state, const difftensor::nn::Module& model,
+                       const difftensor::optim::Optimizer& optimizer) const {
+  difftensor::SafeTensors file{model.state_dict(), {}, {}};
+  for (auto& [name, tensor] : optimizer.state_dict()) file.tensors.emplace("optimizer." + name, tensor);
+  file.metadata = {{"training", nlohmann::json(state).dump()}, {"data", data_}};
+  save_run_file(folder_ + "/last.safetensors", file, companion_);
+}
+
+void Checkpoints::save_and_keep(const TrainingState& state, const difftensor::nn::Module& model,
+                                const difftensor::optim::Optimizer& optimizer) const {
+  if (keep_ > 0) {
+    fs::create_directories(folder_ + "/checkpoints");
+    save_run_file(folder_ + "/checkpoints/" + kept_name(state.update), {model.state_dict(), {}, {}}, companion_);
+  }
+  save(state, model, optimizer);
+  // Old ones go last: after a kill, the training goes on from the checkpoint before, and needs what that had.
+  remove_old();
+}
+
+void Checkpoints::remove_old() const {
+  const std::vector<std::string> files = kept();
+  for (size_t i = 0; i + static_cast<size_t>(keep_) < files.size(); ++i) fs::remove(files[i]);
+}
+
+TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim::Optimizer& optimizer) const {
+  const std::string path = folder_ + "/last.safetensors";
+  const difftensor::SafeTensors file = load_run_file(path, companion_);
+  if (const auto data = file.metadata.find("data"); data == file.metadata.end() || data->second != data_)
+    throw InputError(path + ": the data to train or validate on are no longer those that this training began with");
+  std::map<std::string, difftensor::Tensor> parameters, moments;
+  for (auto& [name, tensor] : file.tensors) {
+    const std::string prefix = "optimizer.";
+    name.starts_with(prefix) ? moments.emplace(name.substr(prefix.size()), tensor) : parameters.emplace(name, tensor);
+  }
+  TrainingState state;
+  try {
+    nlohmann::json::parse(file.metadata.at("training")).get_to(state);
+    model.load_state_dict(parameters);
+    optimizer.load_state_dict(moments);
+  } catch (const std::exception& e) {
+    throw InputError(path + ": does not fit " + folder_ + "/config.json: " + e.what());
+  }
+  for (const std::string& later : kept())
+    if (fs::path(later).filename() > kept_name(state.update)) fs::remove(later);
+  remove_old();  // a kill may have come in between
+  return state;
+}
+
+std::vector<std::string> Checkpoints::kept() const {
+  std::vector<std::string> files;
+  if (fs::is_directory(folder_ + "/checkpoints"))
+    for (const auto& entry : fs::directory_iterator(folder_ + "/checkpoints"))
+      if (const std::string name = entry.path().filename();
+          name.starts_with("update-") && entry.path().extension() == ".safetensors")
+        files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  return files;
+}
+
+}  // namespace training

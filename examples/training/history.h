@@ -1,0 +1,12 @@
+#pragma once
+#include <string>
+
+#include "examples/training/charts.h"
+
+namespace training {
+
+/// What train_log.csv and lambda.csv of a run folder tell; there need be no lambda.csv. Throws InputError naming the
+/// file and line that cannot be read.
+TrainingHistory read_history(const std::string& folder);
+
+}  // namespace training

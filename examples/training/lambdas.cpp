@@ -1,0 +1,25 @@
+#include "examples/training/lambdas.h"
+
+namespace training {
+
+using namespace difftensor;
+
+LambdaMeter::LambdaMeter(const std::vector<nn::Attention*>& attentions) : lambdas_(attentions.size()) {
+  for (nn::Attention* attention : attentions) attentions_.emplace_back(*attention);
+}
+
+void LambdaMeter::add() {
+  for (size_t i = 0; i < lambdas_.size(); ++i) {
+    const Tensor& lambda = attentions_[i].trace.lambda;
+    for (const Scalar value : lambda.values()) lambdas_[i].first += static_cast<double>(value);
+    lambdas_[i].second += lambda.numel();
+  }
+}
+
+std::vector<double> LambdaMeter::means() const {
+  std::vector<double> means;
+  for (const auto& [sum, count] : lambdas_) means.push_back(sum / static_cast<double>(count));
+  return means;
+}
+
+}  // namespace training

@@ -1,0 +1,46 @@
+#pragma once
+// Looking at what attention layers compute, and how much of their second map they subtract.
+#include <deque>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "nn/attention.h"
+
+namespace training {
+
+/// What an attention layer computes in its last call, while this object lives. Until then only one thread may call the
+/// layer, so nothing may be decoded.
+class AttentionListener {
+ public:
+  explicit AttentionListener(difftensor::nn::Attention& attention) : attention_(attention) {
+    attention_.trace = &trace;
+  }
+  ~AttentionListener() { attention_.trace = nullptr; }
+  AttentionListener(const AttentionListener&) = delete;
+  AttentionListener& operator=(const AttentionListener&) = delete;
+
+  difftensor::nn::AttentionTrace trace;
+
+ private:
+  difftensor::nn::Attention& attention_;
+};
+
+/// The mean lambda of each of some differential attentions, over the tokens and heads of all that they compute while
+/// this object lives.
+class LambdaMeter {
+ public:
+  explicit LambdaMeter(const std::vector<difftensor::nn::Attention*>& attentions);
+
+  /// Counts the last call.
+  void add();
+
+  /// In the order of the attentions.
+  std::vector<double> means() const;
+
+ private:
+  std::deque<AttentionListener> attentions_;
+  std::vector<std::pair<double, int64_t>> lambdas_;  // sum and count
+};
+
+}  // namespace training

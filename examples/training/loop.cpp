@@ -1,0 +1,206 @@
+#include "examples/training/loop.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+
+#include "core/autograd.h"
+#include "examples/text/files.h"
+#include "examples/training/checkpoint.h"
+#include "examples/training/history.h"
+#include "examples/training/progress.h"
+#include "examples/training/report.h"
+#include "examples/training/signals.h"
+#include "optim/average.h"
+#include "optim/clip.h"
+#include "optim/optimizer.h"
+
+namespace training {
+
+using namespace difftensor;
+
+namespace {
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+struct Losses {
+  double smoothed = 0, nll = 0;  // summed over target tokens
+};
+
+// Leaves the gradient of the mean loss per target of the whole update. Its pieces are shared out among the threads in
+// parts. Dropout depends on the numbers of update and piece, not on the past.
+Losses forward_backward(Task& task, const Update& update, int64_t number, uint64_t seed) {
+  std::vector<Losses> losses(update.pieces);
+  parallel_backward(update_parts, [&](int64_t part) {
+    const int64_t begin = part * update.pieces / update_parts, end = (part + 1) * update.pieces / update_parts;
+    for (int64_t i = begin; i < end; ++i) {
+      manual_seed(seed, dropout_stream(number, i));
+      PieceLoss piece = task.piece_loss(i);
+      piece.loss.backward();
+      losses[i] = {static_cast<double>(piece.loss.item()) * static_cast<double>(update.targets), piece.nll};
+    }
+  });
+  Losses sum;
+  for (const Losses& piece : losses) sum.smoothed += piece.smoothed, sum.nll += piece.nll;
+  return sum;
+}
+
+class Loop {
+ public:
+  Loop(Task& task, const SettingList& all, const LoopSettings& s, const RunFolder& folder, Start start)
+      : task_(task),
+        s_(s),
+        folder_(folder.path),
+        model_(task.model()),
+        updates_per_epoch_(task.updates_per_epoch()),
+        total_(s.total_updates(updates_per_epoch_)),
+        schedule_(s.learning_rate(total_)),
+        optimizer_({{model_.parameters(), static_cast<Scalar>(s.weight_decay)}}, s.lr, {s.beta1, s.beta2, s.eps}),
+        checkpoints_(folder_, task.companion(), task.data_fingerprint(), s.average),
+        state_(start == Start::anew ? TrainingState() : checkpoints_.load(model_, optimizer_)),
+        report_(task, folder_, state_.update) {
+    if (start == Start::resume_to_new_end && state_.update >= total_)
+      throw text::InputError(folder_ + ": the run has made " + std::to_string(state_.update) +
+                             " updates already: its new end must come later than at " + std::to_string(total_));
+    if (start == Start::anew)
+      checkpoints_.save(state_, model_, optimizer_);
+    else
+      read_history(folder_);  // throws now, rather than after an epoch, if it cannot be drawn
+    // The config comes last: a folder that has one can be resumed.
+    text::write_file(folder_ + "/config.json", all.json().dump(2) + "\n");
+  }
+
+  void run() {
+    const CatchSignals catch_signals;
+    Progress progress(total_, state_.update);
+    while (state_.update < total_ && !patience_is_over()) {
+      const double loss = update();
+      const int64_t epoch = (state_.update - 1) / updates_per_epoch_ + 1;
+      const bool last = state_.update == total_, epoch_ends = last || state_.update % updates_per_epoch_ == 0;
+      progress.update(state_.update, text::format("loss %.3f", loss));
+      if (last || state_.update % s_.log_every == 0) {
+        progress.clear();
+        report_training(epoch);
+      }
+      if (epoch_ends) {
+        progress.clear();
+        validate_and_keep_best(epoch);
+      }
+      const int signal = stop_signal;
+      if (last || (s_.save_every ? state_.update % s_.save_every == 0 : epoch_ends))
+        checkpoints_.save_and_keep(state_, model_, optimizer_);
+      else if (signal || epoch_ends)
+        checkpoints_.save(state_, model_, optimizer_);
+      if (signal) {
+        progress.clear();
+        throw Interrupted{signal, state_.update, folder_};
+      }
+    }
+  }
+
+  void finish() {
+    if (state_.update < total_)
+      say("no better for %ld validations: training ends before update %ld\n", state_.since_best, total_);
+    model_.eval();
+    task_.draw(folder_);
+    average();
+    say("trained for %.1f s, validation included; the run is in %s\n", report_.seconds(), folder_.c_str());
+  }
+
+  int64_t updates_made() const { return state_.update; }
+
+ private:
+  bool patience_is_over() const { return s_.patience > 0 && state_.since_best >= s_.patience; }
+
+  // One step of the optimizer. Returns the loss.
+  double update() {
+    const double began = now();
+    const int64_t number = state_.update + 1;
+    model_.train();
+    const Update update = task_.begin_update(number);
+    const Losses losses = forward_backward(task_, update, number, s_.seed);
+    gradient_norm_ = optim::clip_grad_norm(model_.parameters(), s_.clip_norm);
+    const double loss = losses.smoothed / static_cast<double>(update.targets);
+    // Ten times worse than to guess with closed eyes: it will not come back.
+    if (!(loss < 10 * task_.guessing_loss()) || !std::isfinite(gradient_norm_)) throw astray(number, loss);
+    optimizer_.set_lr(schedule_(number));
+    optimizer_.step();
+    optimizer_.zero_grad();
+
+    state_.update = number;
+    state_.loss += losses.smoothed, state_.nll += losses.nll;
+    state_.targets += update.targets;
+    tokens_ += update.tokens, busy_ += now() - began;
+    return loss;
+  }
+
+  void report_training(int64_t epoch) {
+    report_.training(epoch, state_, static_cast<double>(tokens_) / busy_, optimizer_.lr(), gradient_norm_);
+    state_.loss = state_.nll = 0, state_.targets = tokens_ = 0, busy_ = 0;
+  }
+
+  Validation validate() {
+    model_.eval();
+    Validation v = task_.validate();
+    if (!std::isfinite(v.loss)) throw astray(state_.update, v.loss);
+    return v;
+  }
+
+  void validate_and_keep_best(int64_t epoch) {
+    const Validation v = validate();
+    report_.validation(epoch, state_.update, v);
+    double score = v.loss;  // the less, the better
+    for (const Figure& f : v.figures)
+      if (f.key == s_.best_by.value) score = -f.value;
+    ++state_.since_best;
+    if (score < state_.best) {
+      state_.best = score, state_.since_best = 0;
+      save_run_file(folder_ + "/model.safetensors", {model_.state_dict(), {}, {}}, task_.companion());
+    }
+  }
+
+  // Leaves the mean of the last checkpoints as a model of its own, and says how good it is. The trained model is gone
+  // then from memory.
+  void average() {
+    const std::vector<std::string> files = checkpoints_.kept();
+    if (files.empty()) return;
+    optim::ParameterAverage average;
+    for (const std::string& file : files) average.add(load_run_file(file, task_.companion()).tensors);
+    model_.load_state_dict(average.mean());
+    save_run_file(folder_ + "/average.safetensors", {model_.state_dict(), {}, {}}, task_.companion());
+    say("average of the last %zu checkpoints  VALID  %s\n", files.size(), Report::summary(validate()).c_str());
+  }
+
+  std::runtime_error astray(int64_t update, double loss) const {
+    return std::runtime_error("update " + std::to_string(update) + ": loss " + std::to_string(loss) +
+                              ", gradient norm " + std::to_string(gradient_norm_) +
+                              ": training has gone astray; try a new run with a lower --lr (" + folder_ +
+                              " keeps the last checkpoint)");
+  }
+
+  Task& task_;
+  const LoopSettings& s_;
+  const std::string folder_;
+  nn::Module& model_;
+  const int64_t updates_per_epoch_, total_;
+  const optim::Schedule schedule_;
+  optim::AdamW optimizer_;
+  const Checkpoints checkpoints_;
+  TrainingState state_;
+  Report report_;
+  double gradient_norm_ = 0;  // of the last update
+  double busy_ = 0;           // seconds in updates, and tokens read in them, since the last report
+  int64_t tokens_ = 0;
+};
+
+}  // namespace
+
+void train(Task& task, const SettingList& all, const LoopSettings& s, const RunFolder& folder, Start start) {
+  Loop loop(task, all, s, folder, start);
+  say("%s", task.summary().c_str());
+  if (start != Start::anew) say("going on after update %ld\n", loop.updates_made());
+  loop.run();
+  loop.finish();
+}
+
+}  // namespace training

@@ -1,0 +1,57 @@
+#include "examples/training/loop_settings.h"
+
+#include <algorithm>
+#include <map>
+
+#include "examples/text/files.h"
+
+namespace training {
+
+void LoopSettings::forget_limits(const nlohmann::json& given) {
+  if (given.contains("max_epochs")) max_updates = 0;
+  if (given.contains("max_updates")) max_epochs = 0;
+}
+
+void LoopSettings::check() const {
+  if (!(weight_decay >= 0 && weight_decay * lr < 1))  // so that NaN fails too
+    throw text::InputError(text::format("--weight-decay %g: must be from 0 to below 1 / lr", weight_decay.value));
+}
+
+int64_t LoopSettings::total_updates(int64_t updates_per_epoch) const {
+  if (max_epochs == 0) return max_updates;
+  const int64_t updates = max_epochs * updates_per_epoch;
+  return max_updates ? std::min(max_updates.value, updates) : updates;
+}
+
+difftensor::optim::Schedule LoopSettings::learning_rate(int64_t updates) const {
+  if (schedule == "inverse-sqrt") return difftensor::optim::inverse_sqrt(lr, warmup);
+  return difftensor::optim::cosine(lr, std::min(warmup.value, updates), updates + 1);
+}
+
+bool change_for_resume(SettingList& settings, const nlohmann::json& given, const std::string& folder) {
+  const nlohmann::json before = settings.json();
+  settings.change(given, "the command line");
+  settings.resolve();
+  const nlohmann::json after = settings.json();
+  std::map<std::string, OnResume> rules;  // in the order of the alphabet
+  for (const SettingBase* setting : settings.all()) rules[setting->name] = setting->on_resume;
+
+  const bool cosine = after["schedule"] == "cosine";
+  bool end_changes = false;
+  std::string refused;
+  for (const auto& [name, rule] : rules) {
+    if (after[name] == before[name]) continue;
+    const bool is_end = name == "max_epochs" || name == "max_updates";
+    end_changes |= is_end;
+    if (rule == OnResume::may_change && !(is_end && cosine)) continue;
+    refused += (refused.empty() ? "" : ", ") + name + " from " + before[name].dump() + " to " + after[name].dump();
+  }
+  if (!refused.empty())
+    throw text::InputError(folder + ": --resume cannot change " + refused +
+                           (end_changes && cosine ? " (a cosine schedule is made for its last update; inverse-sqrt can "
+                                                    "go on for longer)"
+                                                  : ""));
+  return end_changes;
+}
+
+}  // namespace training

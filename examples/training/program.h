@@ -1,0 +1,17 @@
+#pragma once
+// What every program of examples/ has around its subcommands: errors in one line, exit codes, streams, fast kernels.
+#include <CLI/CLI.hpp>
+#include <functional>
+#include <string>
+
+namespace training {
+
+/// Runs the command line of a program whose subcommands `add_commands` makes. Returns the exit code: 0; 2 after one line
+/// on stderr that says what is wrong; 128 + the signal after an interrupted training, saying how to go on.
+int run_program(int argc, char** argv, const std::string& name, const std::string& description,
+                const std::function<void(CLI::App&)>& add_commands);
+
+/// The subcommand `compare`: runs side by side, in a table and a picture.
+void add_compare_command(CLI::App& app);
+
+}  // namespace training

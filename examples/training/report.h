@@ -1,0 +1,37 @@
+#pragma once
+// What a training tells: lines on stdout, train_log.csv, lambda.csv and loss.svg.
+#include <optional>
+
+#include "examples/training/checkpoint.h"
+#include "examples/training/csv_log.h"
+#include "examples/training/task.h"
+
+namespace training {
+
+/// As printf, at once. Throws std::runtime_error if stdout cannot be written to.
+__attribute__((format(printf, 1, 2))) void say(const char* format, ...);
+
+/// A training's reports.
+class Report {
+ public:
+  /// Goes on with the files of a run that has made so many updates, or begins them.
+  Report(const Task& task, const std::string& folder, int64_t update);
+
+  /// The updates since the last such line: `state` has the sums of their losses.
+  void training(int64_t epoch, const TrainingState& state, double tokens_per_second, double lr, double gradient_norm);
+  /// A validation, after update number `update`.
+  void validation(int64_t epoch, int64_t update, const Validation& v);
+  /// "loss 0.0047  perplexity 1.005  BLEU 34.17"
+  static std::string summary(const Validation& v);
+  /// Seconds of training so far, those of earlier sessions included.
+  double seconds() const;
+
+ private:
+  const Task& task_;
+  const std::string folder_;
+  CsvLog log_;
+  std::optional<CsvLog> lambda_log_;  // if there is a differential attention
+  double start_;                      // when training would have begun without interruptions
+};
+
+}  // namespace training

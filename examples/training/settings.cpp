@@ -1,0 +1,134 @@
+#include "examples/training/settings.h"
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <sstream>
+
+#include "examples/text/files.h"
+#include "examples/training/options.h"
+
+namespace training {
+
+using nlohmann::json, text::InputError;
+
+namespace {
+
+// Whether a value can be that of a setting whose default is `like`.
+bool fits(const json& value, const json& like) {
+  if (like.is_number_unsigned()) return value.is_number_unsigned();
+  if (like.is_number_integer()) return value.is_number_integer();
+  return like.is_number() ? value.is_number() : value.type() == like.type();
+}
+
+std::string kind(const json& like) {
+  return like.is_number_unsigned()  ? "a whole number, not negative"
+         : like.is_number_integer() ? "a whole number"
+         : like.is_number()         ? "a number"
+         : like.is_boolean()        ? "true or false"
+                                    : "a string";
+}
+
+}  // namespace
+
+// --- The list -----------------------------------------------------------------------------------------------------
+
+json SettingList::json() const {
+  nlohmann::json values;
+  for (const SettingBase* setting : all_) values[setting->name] = setting->json();
+  return values;
+}
+
+void SettingList::update(const nlohmann::json& values, const std::string& source) {
+  if (!values.is_object()) throw InputError(source + ": not a JSON object of settings");
+  for (const auto& [key, value] : values.items()) {
+    const auto at =
+        std::find_if(all_.begin(), all_.end(), [&key = key](const SettingBase* s) { return s->name == key; });
+    if (at == all_.end()) throw InputError(source + ": \"" + key + "\" is no setting");
+    SettingBase& setting = **at;
+    if (!fits(value, setting.json()))
+      throw InputError(source + ": \"" + key + "\" must be " + kind(setting.json()) + ", not " + value.dump());
+    setting.set(value);
+    if (setting.json() != value) throw InputError(source + ": \"" + key + "\": " + value.dump() + " is too large");
+  }
+}
+
+void SettingList::read(const std::string& path) {
+  try {
+    update(nlohmann::json::parse(text::read_file(path)), path);
+  } catch (const nlohmann::json::parse_error& e) {
+    throw InputError(path + ": not a JSON object of settings: " + e.what());
+  }
+}
+
+void SettingList::resolve() {
+  for (const SettingBase* setting : all_) setting->check();
+}
+
+void SettingList::add_options(CLI::App& command) {
+  for (SettingBase* setting : all_) setting->add_option(command);
+}
+
+json SettingList::given(const CLI::App& command) const {
+  nlohmann::json values = nlohmann::json::object();
+  for (const SettingBase* setting : all_)
+    if (command.get_option(setting->flag())->count() > 0) values[setting->name] = setting->json();
+  return values;
+}
+
+void SettingList::assign(const SettingList& other) {
+  for (size_t i = 0; i < all_.size(); ++i) all_[i]->set(other.all_[i]->json());
+}
+
+// --- One setting --------------------------------------------------------------------------------------------------
+
+SettingBase::SettingBase(const Group& group, std::string name, std::string help, OnResume on_resume)
+    : name(std::move(name)), group(group.name), help(std::move(help)), on_resume(on_resume) {
+  group.list.all_.push_back(this);
+}
+
+std::string SettingBase::flag() const {
+  std::string flag = "--" + name;
+  std::replace(flag.begin(), flag.end(), '_', '-');
+  return flag;
+}
+
+template <class T>
+void Setting<T>::check() const {
+  if (is_default() || check_.allows(value)) return;
+  std::ostringstream message;
+  message << flag() << " " << value << ": " << check_.rule;
+  throw InputError(message.str());
+}
+
+template <class T>
+void Setting<T>::add_option(CLI::App& command) {
+  CLI::Option* option;
+  if constexpr (std::is_same_v<T, bool>)
+    option = command.add_flag(flag(), value, help);
+  else
+    option = command.add_option(flag(), value, help);
+  option->group(group);
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) option->check(whole_number(check_.least));
+  // A default that stands for something else is told in the help.
+  if (value != T() && value != T(-1) && !std::is_same_v<T, bool>) option->capture_default_str();
+}
+template <>
+void Setting<std::string>::add_option(CLI::App& command) {
+  CLI::Option* option = command.add_option(flag(), value, help)->group(group);
+  if (!value.empty()) option->capture_default_str();
+}
+
+template class Setting<bool>;
+template class Setting<int>;
+template class Setting<int64_t>;
+template class Setting<uint64_t>;
+template class Setting<double>;
+template class Setting<std::string>;
+
+Check<std::string> one_of(std::vector<std::string> words) {
+  std::string rule = "there are ";
+  for (size_t i = 0; i < words.size(); ++i) rule += (i == 0 ? "" : i + 1 < words.size() ? ", " : " and ") + words[i];
+  return {[words](const std::string& x) { return std::find(words.begin(), words.end(), x) != words.end(); }, rule};
+}
+
+}  // namespace training

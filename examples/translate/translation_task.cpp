@@ -1,0 +1,205 @@
+#include "examples/translate/translation_task.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "examples/training/attention_chart.h"
+#include "examples/training/lambdas.h"
+#include "examples/translate/bleu.h"
+#include "examples/translate/data.h"
+#include "examples/translate/inspect.h"
+
+namespace translate {
+
+using namespace difftensor;
+
+namespace {
+
+// Tokens that are computed at once: enough to fill a matrix product, few enough to keep activations near.
+constexpr int64_t piece_tokens = 256;
+// Validation pairs that are translated.
+constexpr size_t translated_pairs = 200;
+
+Vocabulary learn_vocabulary(const std::vector<Pair>& pairs, int size) {
+  std::vector<std::string> sentences;
+  for (const Pair& pair : pairs) sentences.insert(sentences.end(), {pair.source, pair.target});
+  return Vocabulary::train(sentences, size);
+}
+
+// Every differential attention of the model, with its name.
+std::vector<std::pair<std::string, nn::Attention*>> differential_attentions(const models::Transformer& model) {
+  std::vector<std::pair<std::string, nn::Attention*>> found;
+  if (model.config.attention == models::AttentionKind::softmax) return found;
+  const auto look_into = [&](const std::string& stack, const models::TransformerStack& layers) {
+    for (size_t i = 0; i < layers.layers().size(); ++i) {
+      const std::string layer = stack + ".layers." + std::to_string(i);
+      found.emplace_back(layer + ".self_attn", layers.layers()[i]->self_attn.get());
+      if (auto& cross = layers.layers()[i]->cross_attn) found.emplace_back(layer + ".cross_attn", cross.get());
+    }
+  };
+  look_into("encoder", model.encoder());
+  look_into("decoder", model.decoder());
+  return found;
+}
+
+Translator make_translator(const Settings& s, const std::string& folder, const Splits& pairs) {
+  Vocabulary vocabulary =
+      folder.empty() ? learn_vocabulary(pairs.train, s.vocab_size) : Vocabulary::load(folder + "/spm.model");
+  Random random(s.loop().seed);
+  auto model = std::make_unique<models::Transformer>(s.model(vocabulary.size()), random);
+  return {s, std::move(vocabulary), std::move(model)};
+}
+
+}  // namespace
+
+std::unique_ptr<Task> Settings::make_task(const std::string& folder) const {
+  return std::make_unique<TranslationTask>(*this, folder);
+}
+
+TranslationTask::TranslationTask(const Settings& settings, const std::string& folder)
+    : s_(settings),
+      pairs_(load_pairs(s_)),
+      translator_(make_translator(s_, folder, pairs_)),
+      train_(encode(pairs_.train, translator_.vocabulary, s_.max_length, train_files(s_))),
+      valid_(encode(pairs_.valid, translator_.vocabulary, s_.max_length, valid_files(s_))) {
+  const std::vector<Batch> sorted = sorted_batches(train_, s_.batch_tokens);
+  updates_per_epoch_ = static_cast<int64_t>(sorted.size());
+  if (!s_.overfit_one_batch) return;
+  // Validates on what is trained on: a batch of sentences of middling length.
+  valid_.clear(), pairs_.valid.clear();
+  for (const size_t i : sorted[sorted.size() / 2].examples) {
+    valid_.push_back(train_[i]);
+    pairs_.valid.push_back(pairs_.train[i]);
+  }
+}
+
+std::string TranslationTask::data_fingerprint() const {
+  std::string bytes;
+  for (const auto* part : {&train_, &valid_})
+    for (const Example& e : *part)
+      for (const auto* side : {&e.source, &e.target})
+        bytes.append(reinterpret_cast<const char*>(side->data()), side->size() * sizeof(int32_t));
+  return fingerprint(bytes);
+}
+
+std::string TranslationTask::title() const {
+  return s_.attention.value + " attention, " + s_.style.value + " style, " +
+         std::to_string(translator_.model->parameter_count()) + " parameters";
+}
+
+std::string TranslationTask::summary() const {
+  std::string lines = format("%zu pairs to train on, %zu to validate on; %d subwords; %s; %d threads\n", train_.size(),
+                             valid_.size(), translator_.vocabulary.size(), title().c_str(), omp_get_max_threads());
+  models::DecodeOptions decoding;
+  decoding.max_length_factor = s_.max_length_factor;
+  if (const int64_t cut = targets_out_of_reach(train_, decoding))
+    lines += format(
+        "%ld of their targets are longer than %g times the source and %ld tokens, where the model's translations are "
+        "cut off: --max-length-factor\n",
+        cut, decoding.max_length_factor, decoding.max_length_extra);
+  return lines;
+}
+
+double TranslationTask::guessing_loss() const { return std::log(translator_.vocabulary.size()); }
+
+void TranslationTask::write_files(const std::string& folder) const {
+  write_file(folder + "/spm.model", translator_.vocabulary.model());
+}
+
+// --- Updates ------------------------------------------------------------------------------------------------------
+
+void TranslationTask::begin_epoch(int64_t epoch) {
+  Random random(s_.loop().seed, shuffle_stream(epoch));
+  batches_ = shuffled_batches(train_, updates_per_epoch_, random);
+  if (s_.overfit_one_batch) std::fill(batches_.begin(), batches_.end(), sorted_batches(valid_, s_.batch_tokens).at(0));
+  epoch_ = epoch;
+}
+
+Update TranslationTask::begin_update(int64_t update) {
+  const int64_t epoch = (update - 1) / updates_per_epoch_ + 1;
+  if (epoch != epoch_) begin_epoch(epoch);
+  const Batch& batch = batches_[static_cast<size_t>((update - 1) % updates_per_epoch_)];
+  pieces_ = micro_batches(batch, piece_tokens);
+  targets_ = static_cast<int64_t>(batch.target_out.size());
+  return {static_cast<int64_t>(pieces_.size()), targets_, batch.tokens};
+}
+
+PieceLoss TranslationTask::piece_loss(int64_t piece) {
+  const Batch& b = pieces_[piece];
+  PieceLoss result;
+  CrossEntropyOptions options;
+  options.label_smoothing = static_cast<Scalar>(s_.label_smoothing);
+  options.normalizer = targets_;
+  options.nll = &result.nll;
+  result.loss =
+      translator_.model->loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
+  return result;
+}
+
+// --- Validation ---------------------------------------------------------------------------------------------------
+
+std::vector<Figure> TranslationTask::figures() const { return {{"bleu", 0, 2, ""}, {"exact", 0, 1, "%"}}; }
+
+std::vector<std::string> TranslationTask::lambda_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, attention] : differential_attentions(*translator_.model)) names.push_back(name);
+  return names;
+}
+
+Validation TranslationTask::validate() {
+  Validation v;
+  validate_loss(v);
+  std::vector<std::string> sources, references;
+  for (size_t i = 0; i < std::min(translated_pairs, pairs_.valid.size()); ++i) {
+    sources.push_back(pairs_.valid[i].source);
+    references.push_back(pairs_.valid[i].target);
+  }
+  const std::vector<std::string> found = translator_.translate(sources, {}, "validation");
+  double exact = 0;
+  for (size_t i = 0; i < found.size(); ++i) exact += found[i] == references[i];
+  v.figures = figures();
+  v.figures[0].value = corpus_bleu(found, references).score;
+  v.figures[1].value = exact * (100 / static_cast<double>(found.size()));
+  for (size_t i = 0; i < std::min<size_t>(3, found.size()); ++i)
+    v.samples += translation_lines(pairs_.valid[i], found[i]);
+  return v;
+}
+
+// Without smoothing or dropout. The lambdas are those of the same passes.
+void TranslationTask::validate_loss(Validation& v) const {
+  const NoGrad no_grad;
+  const models::Transformer& model = *translator_.model;
+  std::vector<nn::Attention*> attentions;
+  for (const auto& [name, attention] : differential_attentions(model)) attentions.push_back(attention);
+  LambdaMeter lambdas(attentions);
+  double nll = 0;
+  int64_t targets = 0;
+  for (const Batch& b : sorted_batches(valid_, piece_tokens)) {
+    double part = 0;
+    CrossEntropyOptions options;
+    options.nll = &part;
+    model.loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
+    lambdas.add();
+    nll += part;
+    targets += static_cast<int64_t>(b.target_out.size());
+  }
+  v.loss = nll / static_cast<double>(targets);
+  v.lambdas = lambdas.means();
+}
+
+void TranslationTask::draw(const std::string& folder) {
+  if (lambda_names().empty()) return;
+  // A sentence makes a good picture if it is neither short nor long.
+  const auto fit = [](const Example& e) {
+    const int64_t longer = static_cast<int64_t>(std::max(e.source.size(), e.target.size()));
+    return -std::abs(longer - 14);
+  };
+  const Example& example = *std::max_element(valid_.begin(), valid_.begin() + std::min<size_t>(50, valid_.size()),
+                                             [&](const Example& a, const Example& b) { return fit(a) < fit(b); });
+  write_file(folder + "/attention.svg",
+             attention_chart(most_decided_cross_attention(translator_, example.source, example.target)));
+}
+
+}  // namespace translate

@@ -1,0 +1,69 @@
+#include "examples/translate/translator.h"
+
+#include <filesystem>
+
+#include "examples/text/unicode.h"
+#include "examples/training/progress.h"
+
+namespace translate {
+
+namespace models = difftensor::models;
+
+std::string translation_lines(const Pair& pair, const std::string& translation) {
+  return "  source       " + pair.source + "\n  translation  " + translation +
+         (translation == pair.target ? "  (exact)" : "") + "\n  reference    " + pair.target + "\n\n";
+}
+
+Translator Translator::load(const std::string& folder, const std::string& which) {
+  if (!std::filesystem::is_directory(folder)) throw InputError(folder + ": no such run folder");
+  Settings settings;
+  read_run_settings(folder, settings);
+  Vocabulary vocabulary = Vocabulary::load(folder + "/spm.model");
+  difftensor::Random random;
+  auto model = std::make_unique<models::Transformer>(settings.model(vocabulary.size()), random);
+  Translator translator{settings, std::move(vocabulary), std::move(model)};
+  load_run_model(folder, which, translator.vocabulary_file(), *translator.model);
+  translator.model->eval();
+  return translator;
+}
+
+std::vector<std::vector<Translation>> Translator::n_best(const std::vector<std::string>& lines,
+                                                         models::DecodeOptions options, const std::string& name,
+                                                         size_t first_line) const {
+  std::vector<std::vector<Translation>> translations(lines.size());
+  std::vector<std::vector<int32_t>> sources;
+  std::vector<size_t> line_of;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (is_blank(lines[i])) {
+      translations[i].push_back({"", 0});
+      continue;
+    }
+    std::vector<int32_t> ids = vocabulary.encode(lines[i]);
+    ids.push_back(Vocabulary::eos);
+    if (static_cast<int64_t>(ids.size()) > settings.max_length)
+      throw InputError(name + ":" + std::to_string(first_line + i) + ": a sentence of " + std::to_string(ids.size()) +
+                       " tokens; this model takes " + std::to_string(settings.max_length));
+    sources.push_back(std::move(ids));
+    line_of.push_back(i);
+  }
+  options.bos = Vocabulary::bos;
+  options.eos = Vocabulary::eos;
+  options.max_length_factor = settings.max_length_factor;
+  const auto total = static_cast<int64_t>(sources.size());
+  Progress progress(total);
+  const auto found = models::decode(*model, sources, options, [&](int64_t done) {
+    if (done < total) progress.update(done, "sentences");
+  });
+  for (size_t i = 0; i < found.size(); ++i)
+    for (const auto& [tokens, score] : found[i]) translations[line_of[i]].push_back({vocabulary.decode(tokens), score});
+  return translations;
+}
+
+std::vector<std::string> Translator::translate(const std::vector<std::string>& lines,
+                                               const models::DecodeOptions& options, const std::string& name) const {
+  std::vector<std::string> best;
+  for (auto& found : n_best(lines, options, name)) best.push_back(std::move(found.at(0).text));
+  return best;
+}
+
+}  // namespace translate

@@ -1,0 +1,44 @@
+#pragma once
+// A trained model, and all that translating with it needs.
+#include <memory>
+#include <string>
+
+#include "examples/text/vocabulary.h"
+#include "examples/translate/settings.h"
+#include "models/decode.h"
+
+namespace translate {
+
+struct Translation {
+  std::string text;
+  double score;  ///< log P / length^alpha, see DecodeOptions
+};
+
+/// A model with its vocabulary and settings.
+struct Translator {
+  Settings settings;
+  Vocabulary vocabulary;
+  std::unique_ptr<difftensor::models::Transformer> model;
+
+  /// Reads a run folder, with its best, last or average parameters, in evaluation mode. Throws, naming the file that is
+  /// missing, damaged or does not fit the others.
+  static Translator load(const std::string& folder, const std::string& which = "best");
+
+  /// spm.model, which the parameters belong to.
+  Companion vocabulary_file() const { return {"vocabulary", "spm.model", fingerprint(vocabulary.model())}; }
+
+  /// The best translations of each line, best first: as many as decode() gives. A blank line has one, empty and of
+  /// score 0. Throws InputError naming the line ("name:3: ...", if the first is line 1) of a sentence over the length
+  /// limit. Shows progress on a terminal.
+  std::vector<std::vector<Translation>> n_best(const std::vector<std::string>& lines,
+                                               difftensor::models::DecodeOptions options, const std::string& name,
+                                               size_t first_line = 1) const;
+  /// The best of these for each line.
+  std::vector<std::string> translate(const std::vector<std::string>& lines,
+                                     const difftensor::models::DecodeOptions& options, const std::string& name) const;
+};
+
+/// A translation beneath its source and above its reference.
+std::string translation_lines(const Pair& pair, const std::string& translation);
+
+}  // namespace translate

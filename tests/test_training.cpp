@@ -1,0 +1,146 @@
+// examples/training: settings, logs, charts, progress.
+#include <algorithm>
+#include <cmath>
+#include <set>
+
+#include "examples/training/attention_chart.h"
+#include "examples/training/csv_log.h"
+#include "examples/training/history.h"
+#include "examples/training/loop_settings.h"
+#include "examples/training/progress.h"
+#include "examples/training/task.h"
+#include "tests/example_files.h"
+
+using namespace training;
+using difftensor::Random;
+using text::read_file;
+
+TEST_CASE("a log is cut back to where a training goes on") {
+  const TemporaryDirectory directory;
+  const std::string path = directory.write("log.csv", "kind,update,text\nx,1,a\ny,2,\ntoo,3\nx,4,b\nx,2,c\nx,2,torn");
+  {
+    CsvLog log(path, {"kind", "update", "text"}, 3);
+    const auto row = [](const char* kind, const char* update, const char* text) {
+      return CsvRow{{"kind", kind}, {"update", update}, {"text", text}};
+    };
+    CHECK(log.rows() == std::vector<CsvRow>{row("x", "1", "a"), row("y", "2", ""), row("x", "2", "c")});
+    log.add({{"kind", "z"}, {"update", "3"}, {"text", std::string(1000, 'd')}});
+    CHECK(log.rows().back().at("text").size() == 1000);
+  }
+  CHECK(read_file(path) == "kind,update,text\nx,1,a\ny,2,\nx,2,c\nz,3," + std::string(1000, 'd') + "\n");
+  {  // columns that a file has stay, new ones come behind them
+    CsvLog log(path, {"kind", "update", "more"}, 1);
+    log.add({{"kind", "w"}, {"update", "2"}, {"more", "e"}});
+  }
+  CHECK(read_file(path) == "kind,update,text,more\nx,1,a,\nw,2,,e\n");
+  CsvLog fresh(directory.path("new.csv"), {"update"}, 0);
+  CHECK(fresh.rows().empty());
+  CHECK_THROWS_WITH_AS(CsvLog("none/log.csv", {"update"}, 0), "none/log.csv: cannot write: No such file or directory",
+                       std::runtime_error);
+}
+
+TEST_CASE("shuffles and dropout never draw the same numbers") {
+  std::set<uint64_t> drawn;
+  for (int64_t n = 1; n <= 1000; ++n)
+    for (const uint64_t stream :
+         {static_cast<uint64_t>(n), shuffle_stream(n), dropout_stream(n, 0), dropout_stream(n, 1)})
+      CHECK(drawn.insert(Random(1, stream).bits()).second);
+}
+
+// --- What is shown ------------------------------------------------------------------------------------------------
+
+TEST_CASE("charts are well formed whatever they show") {
+  TrainingHistory history;
+  for (int i = 0; i < 100'000; ++i) history.train_loss.push_back({i + 1.0, i % 1000 ? 10.0 / (1 + i) : NAN});
+  history.valid_loss = {{5, 2}, {10, INFINITY}};
+  history.lambda = {
+      {"decoder.layers.0.cross_attn", {{5, 0.2}}}, {"decoder.layers.11.cross_attn", {{5, 0.3}}}, {"x", {{5, 9}}}};
+  const std::string chart = training_chart("a < b & \"c\"", history);
+  CHECK(contains(chart, "a &lt; b &amp; &quot;c&quot;"));
+  CHECK(contains(chart, "loss per target token (logarithmic)"));  // 10 to 0.0001
+  CHECK(contains(chart, ">decoder cross<"));
+  CHECK(contains(chart, ">12<"));
+  CHECK(!contains(chart, "gradient norm"));
+  CHECK(!contains(chart, "nan"));
+  CHECK(!contains(chart, "inf"));
+  CHECK(chart.size() < 50'000);
+  const std::string empty = training_chart("empty", {});
+  CHECK(contains(empty, "gradient norm"));
+  CHECK(!contains(empty, "nan"));
+  CHECK(!contains(empty, "inf"));
+  const std::string runs = comparison_chart({{"<a>", {{1, 3}}}, {"b", {{1, 3}, {2, 2.9}}}, {"none", {}}});
+  CHECK(contains(runs, "&lt;a&gt; 3.00"));
+  CHECK(contains(runs, "b 2.90"));
+  CHECK(contains(comparison_chart({{"a", {{1, 3}, {2, 0.01}, {3, 0}}}}), "logarithmic"));  // 0 has no logarithm
+  CHECK(!contains(runs, "logarithmic"));
+  CHECK(!contains(runs, "nan"));
+
+  AttentionFigure figure{"head 1", {"▁a", "<b>"}, {"x", "y", "\x01"}, {1, 0, 0, .5f, .5f, NAN}, {}, {}, 0.5f};
+  figure.a2 = figure.difference = figure.a1;
+  const std::string map = attention_chart(figure);
+  CHECK(contains(map, "&lt;b&gt;"));
+  CHECK(contains(map, "λ = 0.500"));
+  CHECK(!contains(map, "\x01"));
+  CHECK(!contains(map, "nan"));
+  figure.a2.pop_back();
+  CHECK_THROWS_AS(attention_chart(figure), std::invalid_argument);
+}
+
+TEST_CASE("labels of curves that end together do not overlap") {
+  std::vector<Series> runs;
+  for (int i = 0; i < 8; ++i) runs.push_back({"run" + std::to_string(i), {{1, 3}, {9, 2 + i * 1e-6}}});
+  const std::string chart = comparison_chart(runs);
+  std::vector<double> heights;
+  for (size_t at = 0; (at = chart.find(">run", at + 1)) != std::string::npos;)
+    heights.push_back(std::stod(chart.substr(chart.rfind(" y=\"", at) + 4)));
+  REQUIRE(heights.size() == 8);
+  std::sort(heights.begin(), heights.end());
+  for (size_t i = 1; i < heights.size(); ++i) CHECK(heights[i] - heights[i - 1] > 11.5);
+}
+
+TEST_CASE("the history of a run is read from its files") {
+  const TemporaryDirectory directory;
+  const std::string header =
+      "kind,epoch,update,loss,perplexity,tokens_per_second,lr,gradient_norm,bleu,exact,seconds\n";
+  directory.write("train_log.csv",
+                  header + "train,1,50,8.15,10,1165,0.00075,0.5,,,1.5\n" + "valid,1,60,3.98,100,,,,11.25,1.0,2.5\n");
+  TrainingHistory h = read_history(directory.path(""));
+  REQUIRE(h.train_loss.size() == 1);
+  CHECK(h.train_loss[0].x == 50);
+  CHECK(h.train_loss[0].y == doctest::Approx(std::log(10)));  // not smoothed
+  CHECK(h.valid_loss.at(0).y == 3.98);
+  CHECK(h.learning_rate.at(0).y == 0.00075);
+  CHECK(h.tokens_per_second.at(0).y == 1165);
+  REQUIRE(h.figures.size() == 2);
+  CHECK(h.figures[0].label == "bleu");
+  CHECK(h.figures[0].points.at(0).x == 60);
+  CHECK(h.figures[0].points.at(0).y == 11.25);
+  CHECK(h.lambda.empty());
+  directory.write("lambda.csv", "update,a,b\n60,0.2,0.3\n");
+  h = read_history(directory.path(""));
+  REQUIRE(h.lambda.size() == 2);
+  CHECK(h.lambda[1].label == "b");
+  CHECK(h.lambda[1].points.at(0).y == 0.3);
+
+  const auto fault = [&](const std::string& row) {
+    directory.write("train_log.csv", header + row);
+    return input_error(directory, [&] { read_history(directory.path("")); });
+  };
+  CHECK(contains(fault("train,1,50\n"), "train_log.csv:2: 3 fields under 11 columns"));
+  CHECK(contains(fault("train,1,50,8.15,ten,1165,0.00075,0.5,,,1.5\n"), "\"ten\" is no number"));
+  CHECK(contains(fault("train,1,,8.15,10,1165,0.00075,0.5,,,1.5\n"), "a row without kind or update"));
+  CHECK(contains(input_error(directory, [&] { read_history(directory.path("none")); }),
+                 "none/train_log.csv: cannot open"));
+}
+
+TEST_CASE("the progress bar fits its line") {
+  CHECK(progress_line(840, 2000, 12.34, "loss 3.214", 70) ==
+        " 42% ━━━━━━━━━━┄┄┄┄┄┄┄┄┄┄┄┄┄┄  840/2000  12.3/s  1:34 left  loss 3.214");
+  CHECK(progress_line(0, 0, 0, "", 80).starts_with("100% "));
+  CHECK(contains(progress_line(1, 100'001, 10, "", 80), "2:46:40 left"));
+  for (int columns = 1; columns < 120; ++columns) {
+    const std::string line = progress_line(123'456, 1'000'000, 0.01, "loss 3.214", columns);
+    const auto shown = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; });
+    CHECK(shown <= std::max(columns, 5));
+  }
+}
