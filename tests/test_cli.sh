@@ -11,7 +11,7 @@ for file in config.json spm.model model.safetensors train_log.csv loss.svg atten
   check "run/$file" "[ -s run/$file ]"
 done
 check "log line" "grep -qE 'epoch 1  update 5  loss [0-9.]+  perplexity [0-9.]+  [0-9]+ tokens/s  lr [0-9.e-]+  gradient norm [0-9.]+' log"
-check "validation line" "grep -qE 'VALID  loss [0-9.]+  perplexity [0-9.]+  BLEU [0-9.]+' log"
+check "validation line" "grep -qE 'VALID  loss [0-9.]+  perplexity [0-9.]+  exact match [0-9.]+%  chrF [0-9.]+  after' log"
 check "no bar without a terminal" "! grep -q $'\r' log"
 check "csv" "[ \$(grep -c '^train,' run/train_log.csv) = 4 ]"
 
@@ -36,6 +36,7 @@ $translate train --run tsv $small --train pairs.tsv --attention diff-v2 --style 
 cut -f1 pairs.tsv >src; cut -f2 pairs.tsv >tgt
 $translate train --run files $small --train-src src --train-tgt tgt --valid-src src --valid-tgt tgt --attention softmax \
   --max-updates 3 >/dev/null 2>err || fail "training on files: $(cat err)"
+check "single words have no BLEU" "! grep -q BLEU err && ! $translate test --run files --src src --tgt tgt 2>/dev/null | grep BLEU"
 check "test on files" "$translate test --run files --src src --tgt tgt 2>/dev/null | grep -q 'exact match: [0-9]* of 6'"
 
 # --- Slow BLAS kernels that the user asked for: a warning, and they stay ------------------------------------------

@@ -65,7 +65,7 @@ test="$translate test --run run --threads 2"
 $test --out translations >scores 2>/dev/null
 check "--out has a line for each" "[ \$(wc -l <translations) = 1000 ]"
 check "chrF line" "grep -qE '^chrF2\|nrefs:1\|bs:1000\|seed:12345\|case:mixed\|eff:yes\|nc:6\|nw:0\|space:no\|version:\S+ = [0-9.]+ \(μ = [0-9.]+ ± [0-9.]+\)$' scores"
-head -3 input | tr ' \t' 'xx' | sed 's/^$/y/' >src; cp src tgt
+head -3 input | tr ' \t' 'xx' | sed 's/$/ y/' >src; cp src tgt
 check "signatures follow the options" "$test --src src --tgt tgt --tokenized --lowercase 2>/dev/null | grep -c 'case:lc.*tok:none\|chrF2.*case:lc' | grep -qx 2"
 head -2 src >shorter
 refuses "src has 3 lines, but shorter has 2" $test --src src --tgt shorter

@@ -74,6 +74,11 @@ printf 'train,99,9999,1,1,1,1,1,,,1\ntrain,99,99' >>torn/train_log.csv
 run --run torn --resume
 check "the log goes on without a gap or double line" "same_run straight torn"
 
+# Columns of a log that this task would not begin today stay.
+cp -r stopped_INT older; sed -i '1s/exact,chrf/bleu,exact/' older/train_log.csv
+run --run older --resume --log-every 9
+check "the columns of an older log" "head -1 older/train_log.csv | grep -q ',bleu,exact,seconds,chrf\$'"
+
 # --- A full disk, limits, other hands ----------------------------------------------------------------------------
 run --run half $small --max-updates 40 --schedule inverse-sqrt --warmup 5
 cp -r half full
@@ -177,13 +182,19 @@ echo 'a b c' >input
 check "a model of NaN" "! $translate translate --run broken <input >out 2>err && [ ! -s out ] && \
   grep -q 'the model.s scores are not finite' err"
 
-run --run patient $small --lr 1e-9 --best-by bleu --patience 2 --max-epochs 20
+run --run patient $small --lr 1e-9 --best-by exact --patience 2 --max-epochs 20
 check "patience" "grep -q '^no better for 2 validations: training ends before update' out && \
   [ \$(grep -c ^valid, patient/train_log.csv) = 3 ]"
 cp -r patient again; run --run again --resume
 check "stays over" "cmp patient/last.safetensors again/last.safetensors"
 run --run again --resume --patience 4
 check "unless there is more" "[ \$(grep -c ^valid, again/train_log.csv) = 5 ]"
+seq 12 | sed 's/.*/word & here\tdas Wort &/' >words.tsv
+run --run sentences --train words.tsv --vocab-size 40 --d-model 16 --ff 16 --layers 1 --max-updates 2 --best-by chrf
+check "sentences have BLEU and chrF" "grep -qE 'VALID  loss [0-9.]+  perplexity [0-9.]+  BLEU [0-9.]+  chrF [0-9.]+  after' out && \
+  grep -q ',gradient_norm,bleu,chrf,seconds\$' sentences/train_log.csv"
+run --run single $small --max-updates 2 --best-by bleu
+check "BLEU of single answers, if asked for" "grep -qE 'exact match [0-9.]+%  chrF [0-9.]+  BLEU [0-9.]+' out"
 run --run one --overfit-one-batch --task reverse --pairs 500 --batch-tokens 128 --d-model 32 --ff 64 --layers 1 \
   --max-epochs 4 --warmup 20 --lr 0.01
 check "one batch is learned by heart" "grep VALID out | tail -1 | grep -q 'exact match 100.0%'"

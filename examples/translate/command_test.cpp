@@ -42,11 +42,12 @@ void test(const Arguments& a) {
   }
   for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i)
     std::fputs(translation_lines(pairs[i], found[i]).c_str(), stdout);
-  const Bleu bleu = corpus_bleu(found, references, {a.lowercase, !a.tokenized, /*confidence=*/true});
+  if (!are_single_words(pairs)) {  // BLEU compares runs of up to four words
+    const Bleu bleu = corpus_bleu(found, references, {a.lowercase, !a.tokenized, /*confidence=*/true});
+    std::printf("%s\n", bleu.format().c_str());
+  }
   const Chrf chrf = corpus_chrf(found, references, {a.lowercase, /*confidence=*/true});
-  std::printf("%s\n%s\n", bleu.format().c_str(), chrf.format().c_str());
-  if (bleu.sys_len == static_cast<int64_t>(pairs.size()))
-    std::printf("(BLEU compares runs of up to four words; these translations are of one word each)\n");
+  std::printf("%s\n", chrf.format().c_str());
   std::printf("exact match: %zu of %zu (%.1f%%)\n", exact, pairs.size(),
               100.0 * static_cast<double>(exact) / static_cast<double>(pairs.size()));
 }
@@ -65,7 +66,8 @@ void add_test_command(CLI::App& app) {
   add_threads_option(*command);
   command->callback([a] { test(*a); });
   command->footer(
-      "BLEU and chrF2 are sacreBLEU's, with 95% intervals from 1,000 resamples of the test set. Examples:\n"
+      "BLEU and chrF2 are sacreBLEU's, with 95% intervals from 1,000 resamples of the test set; BLEU, which compares "
+      "runs of words, is left out where every reference is a single one. Examples:\n"
       "  translate test --run runs/numbers\n"
       "  translate test --run runs/mine --beam 5 --src test.en --tgt test.de --out test.translated");
 }

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "examples/text/unicode.h"
+
 namespace translate {
 
 Splits load_pairs(const Settings& s) {
@@ -24,6 +26,10 @@ Splits load_pairs(const Settings& s) {
     splits.train = std::move(rest);
   }
   return splits;
+}
+
+bool are_single_words(const std::vector<Pair>& pairs) {
+  return std::all_of(pairs.begin(), pairs.end(), [](const Pair& pair) { return split(pair.target).size() <= 1; });
 }
 
 PairFiles train_files(const Settings& s) {

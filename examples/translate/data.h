@@ -10,6 +10,9 @@ namespace translate {
 /// The pairs that the settings name: drawn for a task, read from files. Files have no test set.
 Splits load_pairs(const Settings& settings);
 
+/// Are all targets of one word, so that there is nothing for BLEU to compare?
+bool are_single_words(const std::vector<Pair>& pairs);
+
 /// The files that pairs were read from, for messages. A TSV has both sides.
 struct PairFiles {
   std::string source, target;
