@@ -36,6 +36,7 @@ help:
 	@echo "make install    headers, static library and pkg-config file, into PREFIX=$(PREFIX)"
 	@echo "make deps       install what is missing through the package manager"
 	@echo "make loc        lines of code by folder"
+	@echo "make folders    draw which folder includes which: core/folders.svg (needs Graphviz)"
 	@echo "make clean      remove $(BUILD)/"
 
 JOBS ?= $(shell nproc 2>/dev/null || echo 2)
@@ -83,7 +84,10 @@ demo: deps
 	rm -rf $(BUILD)/demo
 	$(BUILD)/translate train --run $(BUILD)/demo
 	$(BUILD)/translate test --run $(BUILD)/demo
-	@echo "Pictures: $(BUILD)/demo/loss.svg and $(BUILD)/demo/attention.svg. Now try:"
+	@echo
+	@echo "The model writes numbers in German that it never saw: it puts ones before tens (zweiunddreißig), and fuses words."
+	@echo "Look first at $(BUILD)/demo/attention.svg: a head reads the English in the order in which German is written, and"
+	@echo "its second map takes away what is done with. $(BUILD)/demo/loss.svg shows how the training went. Ask it yourself:"
 	@echo "  echo 'four hundred fifty-six thousand seven hundred eighty-nine' | $(BUILD)/translate translate --run $(BUILD)/demo"
 
 test: deps
@@ -96,6 +100,7 @@ test: deps
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
 	tests/test_bench.sh $(BUILD)
+	tests/test_pages.sh $(BUILD)
 
 FILES ?= $(wildcard tests/golden/*.safetensors)
 golden: deps
@@ -143,14 +148,28 @@ install: $(BUILD)/libdifftensor.a
 	  'Libs: -L$${prefix}/lib -ldifftensor -fopenmp' \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/difftensor.pc
 
+FOLDERS  = core core/ops core/kernels nn optim models examples/tour examples/text examples/training examples/translate
+# "a b" for every folder a with a file that includes one of folder b.
+ARROWS   = grep -HoE '^\#include "($(subst $(eval ) ,|,$(FOLDERS)))/[a-z_0-9]+\.h' $(addsuffix /*.h,$(FOLDERS)) \
+           $(addsuffix /*.cpp,$(FOLDERS)) 2>/dev/null | sed -E 's|/[^/:]*:\#include "| |; s|/[^/]*$$||' | \
+           awk '$$1 != $$2' | LC_ALL=C sort -u
+arrows:
+	@$(ARROWS)
+folders:
+	@command -v dot >/dev/null || { echo "make folders draws with Graphviz: please install graphviz" >&2; exit 1; }
+	{ echo 'digraph { rankdir=BT; ranksep=0.35; bgcolor=white; edge [color="#6b7280", arrowsize=0.7];'; \
+	  echo 'node [shape=box, style="rounded,filled", fillcolor="#eef3fa", color="#2563b0", fontname="sans-serif", fontsize=12];'; \
+	  for d in $(FOLDERS); do case $$d in examples/*) echo "\"$$d\" [fillcolor=\"#fdf1e9\", color=\"#d9661f\"];";; *) echo "\"$$d\";";; esac; done; \
+	  $(ARROWS) | awk '{ printf "\"%s\" -> \"%s\";\n", $$1, $$2 }'; echo '}'; } | dot -Tsvg >core/folders.svg
+
 loc:
-	@for d in core nn optim models examples tests; do \
-	  printf '%-9s %6d lines\n' $$d $$(find $$d -name '*.h' -o -name '*.cpp' | xargs cat | wc -l); done
+	@for d in $(FOLDERS) tests tests/bench; do \
+	  printf '%-18s %6d lines\n' $$d $$(cat $$d/*.h $$d/*.cpp 2>/dev/null | wc -l); done
 	@printf 'the library: %d lines (core + nn + optim + models)\n' $$(cat $(LIBRARY) $(HEADERS) | wc -l)
 
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test golden bench asan asan-run deps install loc clean
+.PHONY: all help demo test golden bench asan asan-run deps install arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

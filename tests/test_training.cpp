@@ -6,14 +6,107 @@
 #include "examples/training/attention_chart.h"
 #include "examples/training/csv_log.h"
 #include "examples/training/history.h"
-#include "examples/training/loop_settings.h"
+#include "examples/training/loop.h"
 #include "examples/training/progress.h"
 #include "examples/training/task.h"
+#include "examples/training/train_command.h"
+#include "nn/linear.h"
 #include "tests/example_files.h"
 
 using namespace training;
-using difftensor::Random;
 using text::read_file;
+using namespace difftensor;
+
+// --- The loop --------------------------------------------------------------------------------------------------------
+
+// [a task]
+/// Fits y = 2 x + 1: 64 points an update, 8 in each of its pieces.
+class Line : public training::Task {
+ public:
+  explicit Line(Random& random) : model_(1, 1, true, random) {}
+  nn::Module& model() override { return model_; }
+  training::Companion companion() const override { return {"points", "none", "none"}; }
+  std::string data_fingerprint() const override { return "y = 2 x + 1"; }
+  std::string summary() const override { return "a line to fit\n"; }
+  std::string title() const override { return "a line"; }
+  double guessing_loss() const override { return 5; }
+
+  int64_t updates_per_epoch() const override { return 40; }
+  training::Update begin_update(int64_t) override { return {/*pieces=*/8, /*targets=*/64, /*tokens=*/64}; }
+  training::PieceLoss piece_loss(int64_t) override {
+    const Tensor x = randn({8, 1}, default_random());
+    const Tensor loss = sum(pow(model_(x) - (x * 2 + 1), 2));
+    return {loss / 64, loss.item()};
+  }
+  std::vector<training::Figure> figures() const override { return {{"slope"}}; }
+  training::Validation validate() override {
+    const Scalar slope = model_.weight.item(), offset = model_.bias.item();
+    training::Validation v;
+    v.loss = std::pow(slope - 2, 2) + std::pow(offset - 1, 2);  // the mean over x of variance 1
+    v.figures = figures();
+    v.figures[0].value = slope;
+    return v;
+  }
+
+ private:
+  nn::Linear model_;
+};
+
+struct LineSettings : training::TrainSettings {
+  training::LoopSettings loop_settings{*this};
+  const training::LoopSettings& loop() const override { return loop_settings; }
+  std::unique_ptr<training::Task> make_task(const std::string&) const override {
+    Random random(loop_settings.seed);
+    return std::make_unique<Line>(random);
+  }
+};
+// [end]
+
+TEST_CASE("the loop trains any task, and goes on to the same bits") {
+  const TemporaryDirectory directory;
+  LineSettings settings;
+  settings.loop_settings.schedule = "inverse-sqrt";
+  settings.loop_settings.lr = 0.1;
+  settings.loop_settings.warmup = 5;
+  settings.loop_settings.log_every = 1000;
+  const auto train = [&](const char* name, int64_t updates, training::Start start) {
+    settings.loop_settings.max_updates = updates;
+    const std::string path = directory.path(name);
+    const auto folder = start == Start::anew ? RunFolder::create(path) : RunFolder::open(path);
+    const auto task = settings.make_task("");
+    training::train(*task, settings, settings.loop(), folder, start);
+    return task->validate().loss;
+  };
+  CHECK(train("straight", 120, Start::anew) < 1e-4);
+  train("broken", 70, Start::anew);
+  train("broken", 120, Start::resume_to_new_end);
+  CHECK(read_file(directory.path("straight/last.safetensors")) == read_file(directory.path("broken/last.safetensors")));
+  CHECK(read_history(directory.path("straight")).figures.at(0).label == "slope");
+  CHECK(read_history(directory.path("straight")).valid_loss.size() == 3);
+  CHECK_THROWS_AS(train("broken", 100, Start::resume_to_new_end), text::InputError);
+}
+
+TEST_CASE("a setting is said once, and found by flag, key and member") {
+  const TemporaryDirectory directory;
+  LineSettings settings;
+  settings.update({{"lr", 0.5}, {"warmup", 7}}, "here");
+  CHECK(settings.loop().warmup == 7);
+  CHECK(settings.json()["lr"] == 0.5);
+  CHECK(settings.loop_settings.max_epochs.flag() == "--max-epochs");
+  const auto fault = [&](const char* key, const nlohmann::json& value) {
+    return input_error(directory, [&] {
+      LineSettings bad;
+      bad.update({{key, value}}, "x.json");
+      bad.resolve();
+    });
+  };
+  CHECK(fault("speed", 1) == "x.json: \"speed\" is no setting");
+  CHECK(fault("lr", "fast") == "x.json: \"lr\" must be a number, not \"fast\"");
+  CHECK(fault("lr", -1.0) == "--lr -1: must be positive and finite");
+  CHECK(fault("schedule", "flat") == "--schedule flat: there are inverse-sqrt and cosine");
+  CHECK(fault("max_epochs", 0) == "no error");  // the default: as other settings say
+  CHECK(fault("max_epochs", -1) == "--max-epochs -1: must be at least 1");
+}
 
 TEST_CASE("a log is cut back to where a training goes on") {
   const TemporaryDirectory directory;
@@ -143,4 +236,11 @@ TEST_CASE("the progress bar fits its line") {
     const auto shown = std::count_if(line.begin(), line.end(), [](char c) { return (c & 0xC0) != 0x80; });
     CHECK(shown <= std::max(columns, 5));
   }
+}
+
+TEST_CASE("the page of examples/training shows the task word for word") {
+  const std::string source = read_file("tests/test_training.cpp"), page = read_file("examples/training/README.md");
+  const std::string begins = "// [a task]\n";
+  const size_t begin = source.find(begins) + begins.size();
+  CHECK(contains(page, "```cpp\n" + source.substr(begin, source.find("// [end]", begin) - begin) + "```"));
 }
