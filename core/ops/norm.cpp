@@ -52,8 +52,8 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
   //   dx += rstd (u - mean(u) - n mean(u n)),  dw += sum over rows of dy n,  db += sum over rows of dy
   return record("layer_norm", out, {x, weight, bias},
                 [x = x.storage(), w = weight.storage(), means, rstds, rows, D](const Gradients& g) {
-                  Scalar* dx = g.wants(0) ? g.in(0) : nullptr;
-                  Scalar* dw = g.wants(1) ? g.in(1) : nullptr;
+                  Scalar* dx = g.wants(0) ? g.buffer(0) : nullptr;
+                  Scalar* dw = g.wants(1) ? g.buffer(1) : nullptr;
                   each_row_with_sum(rows, D, dw, [&](int64_t r, Scalar* part) {
                     const Scalar *xr = x.data() + r * D, *dy = g.out + r * D, *wd = w.data();
                     const Scalar mean = means.data()[r], rstd = rstds.data()[r];
@@ -73,7 +73,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
                     for (int64_t i = 0; i < D; ++i)
                       d[i] += rstd * (dy[i] * wd[i] - mean_u - (xr[i] - mean) * rstd * mean_un);
                   });
-                  if (g.wants(2)) kernels::add_column_sums(g.out, rows, D, g.in(2));
+                  if (g.wants(2)) kernels::add_column_sums(g.out, rows, D, g.buffer(2));
                 });
 }
 
@@ -99,9 +99,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
   // With n = x rstd and u = dy w:  dx += rstd (u - n mean(u n)),  dw += sum over rows of dy n
   return record("rms_norm", out, {x, weight},
                 [x = x.storage(), w = weight.storage(), rstds, rows, D](const Gradients& g) {
-                  Scalar beta = 1;
-                  Scalar* dx = g.wants(0) ? g.in(0, beta) : nullptr;
-                  Scalar* dw = g.wants(1) ? g.in(1) : nullptr;
+                  const GradientBuffer dx = g.wants(0) ? g.raw_buffer(0) : GradientBuffer{};
+                  Scalar* dw = g.wants(1) ? g.buffer(1) : nullptr;
                   each_row_with_sum(rows, D, dw, [&](int64_t r, Scalar* part) {
                     const Scalar *xr = x.data() + r * D, *dy = g.out + r * D, *wd = w.data();
                     const Scalar rstd = rstds.data()[r];
@@ -113,9 +112,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
                       mean_un += dy[i] * wd[i] * n;
                     }
                     mean_un /= static_cast<Scalar>(D);
-                    if (!dx) return;
-                    Scalar* d = dx + r * D;
-                    if (beta == 0) std::fill_n(d, D, Scalar{0});
+                    if (!dx.data) return;
+                    Scalar* d = dx.data + r * D;
+                    if (dx.is_new) std::fill_n(d, D, Scalar{0});
 #pragma omp simd
                     for (int64_t i = 0; i < D; ++i) d[i] += rstd * (dy[i] * wd[i] - xr[i] * rstd * mean_un);
                   });

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "core/kernels/parallel.h"
+#include "core/parallel_backward.h"
 #include "examples/translate/bleu.h"
 #include "examples/translate/charts.h"
 #include "examples/translate/checkpoint.h"
