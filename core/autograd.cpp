@@ -42,7 +42,7 @@ void Tensor::backward(const Tensor& seed) const {
   }
 }
 
-// --- Nodes ------------------------------------------------------------------------------------------------------------
+// --- Nodes -----------------------------------------------------------------------------------------------------------
 namespace {
 thread_local uint64_t nodes_made = 0;
 thread_local uint64_t walks = 0;
@@ -118,7 +118,7 @@ Node::~Node() {
 
 int64_t live_nodes() { return nodes_alive; }
 
-// --- What a backward closure calls ------------------------------------------------------------------------------------
+// --- What a backward closure calls -----------------------------------------------------------------------------------
 
 Scalar* Gradients::buffer(int i) const {
   const GradientBuffer buffer = raw_buffer(i);
@@ -151,7 +151,7 @@ void Gradients::add_output_gradient(int i) const {
     add(i, [dy = out](int64_t k) { return dy[k]; });
 }
 
-// --- Inference --------------------------------------------------------------------------------------------------------
+// --- Inference -------------------------------------------------------------------------------------------------------
 
 bool grad_enabled() { return recording; }
 NoGrad::NoGrad() : previous_(std::exchange(recording, false)) {}

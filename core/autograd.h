@@ -20,7 +20,7 @@
 
 namespace difftensor::inline DT_PRECISION {
 
-/// Where a gradient is added to. If `is_new`, nothing has arrived yet: the content is undefined and must be overwritten.
+/// Where a gradient is added to. If `is_new`, nothing has arrived yet: the content is undefined, to be overwritten.
 struct GradientBuffer {
   Scalar* data;
   bool is_new;
@@ -43,7 +43,7 @@ struct Node {
 
   /// The gradient, ready to be added to or, if new, written.
   GradientBuffer gradient_buffer();
-  /// Where the gradient is kept: in `grad`. But inside parallel_backward, each part of the batch has its own for a leaf.
+  /// Where the gradient is kept: in `grad`. But inside parallel_backward, each part of the batch has its own for leaves.
   Storage& gradient_slot();
 
   const uint64_t number;  // creation order on this thread

@@ -14,8 +14,8 @@ namespace difftensor::inline DT_PRECISION {
 /// Weights are packed once for all calls (core/kernels/packed_weights.h), so f must not write to parameters.
 ///
 /// Within f, a parameter's grad() is what this call has made. NoGrad and DetectAnomaly hold on all threads if they hold
-/// around this call. default_random() belongs to the thread: an f that draws from it seeds it first, by i; afterwards it
-/// is as it was. What f throws is thrown again here, that of the lowest i; gradients are then undefined.
+/// around this call. default_random() belongs to the thread: an f that draws from it seeds it first, by i; afterwards
+/// it is as it was. What f throws is thrown again here, that of the lowest i; gradients are then undefined.
 void parallel_backward(int64_t n, const std::function<void(int64_t)>& f);
 
 }  // namespace difftensor::inline DT_PRECISION

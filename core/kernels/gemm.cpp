@@ -7,8 +7,8 @@
 //                                 B (K, N)
 //                                +-----+-----+--
 //                                |panel|     |      k_block steps of K; a panel is two SIMD registers wide.
-//                     k_block    | of B|     |      Its copy (32 KiB) is read for every tile of A below:
-//                                |     |     |      L1 cache, or near it
+//                     k_block    | of B|     |      Its copy (32 KiB) is read again for every tile of A:
+//                                |     |     |      L1 cache, or what is next to it
 //                                +-----+-----+--
 //                                |     |     |      the next block of K: adds to the same C
 //              k_block
@@ -23,7 +23,7 @@
 // The loops, from outside in, and where what they walk over lies:
 //   for k: blocks of K           C      written once per block              memory, L2
 //    for i: strips of A          A      height x k_block                    L2
-//     for j: panels of B         B      k_block x panel, the panel copy     L1
+//     for j: panels of B         B      k_block x panel, the panel copy     L1 (L2)
 //      for i: tiles (multiply_panel)
 //       for k: steps (multiply_tile)    tile_rows x panel sums              registers
 #include "core/kernels/gemm.h"
@@ -66,10 +66,11 @@ void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_
     for (int64_t i = 0; i < M; i += height) {
       const int64_t steps = std::min(k_block, K - k), rows = std::min(height, M - i);
       const Scalar* strip = A + (transpose_a ? k * lda + i : i * lda + k);
-      Left left{strip, transpose_a ? tile_rows : tile_rows * lda, transpose_a ? 1 : lda, transpose_a ? lda : 1, false};
+      TilesOfA tiles{strip, transpose_a ? tile_rows : tile_rows * lda, transpose_a ? 1 : lda, transpose_a ? lda : 1,
+                     false};
       if (copy_a) {
         copy_transposed(strip, lda, rows, steps, strip_copy.data());
-        left = {strip_copy.data(), tile_distance, 1, tile_rows, false};
+        tiles = {strip_copy.data(), tile_distance, 1, tile_rows, false};
       }
       for (int64_t j = 0; j < N; j += panel) {
         const int64_t columns = std::min(panel, N - j);
@@ -80,8 +81,8 @@ void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_
           (wide ? copy_panel<2> : copy_panel<1>)(transpose_b, b, ldb, steps, columns, panel_copy);
           b = reinterpret_cast<const Scalar*>(panel_copy), b_width = wide ? panel : lanes;
         }
-        left.fetch = !transpose_a && j == 0;
-        (wide ? multiply_panel<2> : multiply_panel<1>)(rows, columns, steps, left, b, b_width, add || k > 0,
+        tiles.fetch = !transpose_a && j == 0;
+        (wide ? multiply_panel<2> : multiply_panel<1>)(rows, columns, steps, tiles, b, b_width, add || k > 0,
                                                        C + i * ldc + j, ldc);
       }
     }

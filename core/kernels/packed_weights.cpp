@@ -24,9 +24,9 @@ void PackedMatrix::multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, in
   parallel_for((N + panel - 1) / panel, 1, [=, this](int64_t begin, int64_t end) {
     for (int64_t k = 0; k < K; k += k_block)
       for (int64_t j = begin * panel; j < std::min(N, end * panel); j += panel) {
-        const Left left{A + k, tile_rows * lda, lda, 1, j == 0};
+        const TilesOfA tiles{A + k, tile_rows * lda, lda, 1, j == 0};
         const int64_t columns = std::min(panel, N - j);
-        (columns > lanes ? multiply_panel<2> : multiply_panel<1>)(M, columns, std::min(k_block, K - k), left,
+        (columns > lanes ? multiply_panel<2> : multiply_panel<1>)(M, columns, std::min(k_block, K - k), tiles,
                                                                   copy_.data() + j * rows_ + k * panel, panel,
                                                                   add || k > 0, C + j, ldc);
       }

@@ -85,7 +85,8 @@ inline void transpose_block(const Scalar* from, int64_t ld, int64_t present, Sim
   for (int64_t i = 0; i < lanes; ++i) to[i * stride] = rows[i];
 }
 
-// The first `columns` columns of op(B), K rows of them, in order of k: W registers for each k, zeros where columns end.
+// The panel copy: the first `columns` columns of op(B), K rows of them, in order of k. W registers for each k, with zeros
+// where columns end.
 template <int W>
 void copy_panel(bool transpose_b, const Scalar* B, int64_t ldb, int64_t K, int64_t columns, Simd* to) {
   auto* elements = reinterpret_cast<Scalar*>(to);
@@ -105,7 +106,7 @@ void copy_panel(bool transpose_b, const Scalar* B, int64_t ldb, int64_t K, int64
 
 // op(A), tile by tile: element (i, k) is at data[(i / tile_rows) tile + (i % tile_rows) row + k column]. `fetch`: it
 // comes from far away.
-struct Left {
+struct TilesOfA {
   const Scalar* data;
   int64_t tile, row, column;
   bool fetch;
@@ -113,8 +114,8 @@ struct Left {
 
 // C (M, columns) = A B or C + A B for one panel of B, W registers wide: wider than C where C ends.
 template <int W>
-void multiply_panel(int64_t M, int64_t columns, int64_t K, Left A, const Scalar* B, int64_t ldb, bool add, Scalar* C,
-                    int64_t ldc) {
+void multiply_panel(int64_t M, int64_t columns, int64_t K, TilesOfA A, const Scalar* B, int64_t ldb, bool add,
+                    Scalar* C, int64_t ldc) {
   constexpr int64_t width = W * lanes;
   for (int64_t i = 0; i < M; i += tile_rows, A.data += A.tile) {
     const int64_t rows = std::min(tile_rows, M - i);

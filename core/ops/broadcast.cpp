@@ -15,7 +15,7 @@ namespace {
 }
 }  // namespace
 
-Broadcast::Broadcast(const char* op, std::initializer_list<Shape> operands) {
+Broadcast::Broadcast(const char* op, std::initializer_list<Shape> operands, std::initializer_list<Shape> named) {
   int rank = 0;
   for (const Shape& operand : operands) rank = std::max(rank, operand.rank());
   for (int axis = 0; axis < rank; ++axis) {
@@ -24,7 +24,7 @@ Broadcast::Broadcast(const char* op, std::initializer_list<Shape> operands) {
       const int own = axis - (rank - operand.rank());
       const int64_t dim = own < 0 ? 1 : operand[own];
       if (dim != 1 && size == 1) size = dim;
-      if (dim != 1 && dim != size) fail(op, operands, size, dim, axis);
+      if (dim != 1 && dim != size) fail(op, named.size() ? named : operands, size, dim, axis);
     }
     shape.push_back(size);
   }

@@ -17,8 +17,9 @@ struct Broadcast {
   Shape shape;
   int64_t inner = 1;  // elements in a row
 
-  /// Throws std::invalid_argument naming the op and the shapes unless they broadcast.
-  Broadcast(const char* op, std::initializer_list<Shape> operands);
+  /// Throws std::invalid_argument unless the operands broadcast, naming the op and their shapes, or those that the
+  /// caller calls them by.
+  Broadcast(const char* op, std::initializer_list<Shape> operands, std::initializer_list<Shape> named = {});
 
   int64_t rows() const { return inner ? shape.numel() / inner : 0; }
   /// The place in operand k where `row` begins.
@@ -46,12 +47,12 @@ struct Broadcast {
   void map(const Scalar* a, const Scalar* b, Scalar* c, F f) const {
     each_row([=, this](int64_t row) {
       const Scalar *x = a + offset(0, row), *y = b + offset(1, row);
-      const int64_t first = row * inner, dx = stride(0), dy = stride(1);
-      if (dx && dy) {
+      const int64_t first = row * inner, step_a = stride(0), step_b = stride(1);
+      if (step_a && step_b) {
 #pragma omp simd
         for (int64_t i = 0; i < inner; ++i) c[first + i] = f(x[i], y[i], first + i);
       } else {
-        for (int64_t i = 0; i < inner; ++i) c[first + i] = f(x[i * dx], y[i * dy], first + i);
+        for (int64_t i = 0; i < inner; ++i) c[first + i] = f(x[i * step_a], y[i * step_b], first + i);
       }
     });
   }

@@ -9,7 +9,8 @@ namespace {
 
 // The smoothed target of a row is q_v = (1 - s) [v = target] + s / V, so with log p_v = x_v - log_sum, where p is the
 // softmax of x,
-//   loss = -sum_v q_v log p_v = log_sum - (1 - s) x_target - s mean(x),   dloss/dx_v = p_v - q_v.
+//   loss = -sum_v q_v log p_v = log_sum - (1 - s) x_target - s mean(x),   dloss/dx_v = p_v - q_v,
+// because log_sum = log sum_v exp(x_v) has the derivative p_v, and the other two terms have -q_v.
 struct SmoothedTargets {
   const std::vector<int32_t>& ids;
   int64_t V, normalizer;
@@ -40,7 +41,7 @@ struct SmoothedTargets {
     return {smoothing == 0 ? nll : (1 - smoothing) * nll + smoothing * (log_sum - sum / static_cast<Scalar>(V)), nll};
   }
   Scalar target_of(int64_t r, const Scalar* x) const { return ids[r] == ignore ? 0 : x[ids[r]]; }
-  // Turns p of row r, scaled by 1 / (p_scale), into the gradient: p_v = scale (p_scale p_v - q_v).
+  // Turns row r of exp(x), of which p_scale makes the softmax, into its gradient: p_v = scale (p_scale p_v - q_v).
   void gradient(int64_t r, Scalar p_scale, Scalar scale, Scalar* p) const {
     if (ids[r] == ignore) return std::fill_n(p, V, Scalar{0}), void();
     const Scalar even = scale * smoothing / static_cast<Scalar>(V);
@@ -116,7 +117,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
     const int64_t count = std::min(chunk, rows - first);
     parallel_for(count, tile, [&](int64_t begin, int64_t end) {
       Scalar* logits = scratch.data() + begin * V;
-      kernels::weight_gemm(true, end - begin, V, D, x.data() + (first + begin) * D, weight.storage(), parameter, 0,
+      kernels::weight_gemm(true, end - begin, V, D, x.data() + (first + begin) * D, weight.storage(), parameter, false,
                            logits);
       for (int64_t r = begin; r < end; ++r) {
         Scalar* row = scratch.data() + r * V;
@@ -127,7 +128,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
           smoothed.gradient(first + r, 1 / e.sum, 1 / static_cast<Scalar>(smoothed.normalizer), row);
       }
       if (wants_dx)
-        kernels::weight_gemm(false, end - begin, D, V, logits, weight.storage(), parameter, 0,
+        kernels::weight_gemm(false, end - begin, D, V, logits, weight.storage(), parameter, false,
                              dx.data() + (first + begin) * D);
     });
     if (wants_dw)

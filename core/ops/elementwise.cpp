@@ -1,4 +1,4 @@
-// Arithmetic, element by element, with broadcasting (core/ops/broadcast.h). The functions of one operand are at the end.
+// Arithmetic, element by element. Operands of different shapes broadcast (core/ops/broadcast.h).
 #include <cmath>
 #include <type_traits>
 #include <vector>
@@ -11,11 +11,9 @@
 namespace difftensor::inline DT_PRECISION {
 namespace {
 
-// The derivative of a sum. It has a type of its own so that `binary` sees it: the gradient passes on unchanged. A
-// residual connection is such a sum, so this saves a copy of the gradient in every layer.
-struct One {
-  Scalar operator()(Scalar, Scalar) const { return 1; }
-};
+// A derivative of 1, as a sum has. It is a type, so that `binary` sees at compile time that the gradient passes on
+// unchanged. A residual connection is such a sum: this saves a copy of the gradient in every layer.
+struct One {};
 template <class Derivative>
 constexpr bool is_one = std::is_same_v<Derivative, One>;
 
@@ -25,7 +23,7 @@ Storage values(const Tensor& operand) {
   return is_one<Da> && is_one<Db> ? Storage() : operand.storage();
 }
 
-// c = f(a, b) for operands of one shape. `da(a, b)` and `db(a, b)` are the partial derivatives dc/da and dc/db.
+// c = f(a, b) for operands of one shape. The functions `da(a, b)` and `db(a, b)` are the partial derivatives dc/da and dc/db.
 template <class F, class Da, class Db>
 Tensor same_shape(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db) {
   Tensor out(a.shape());
@@ -70,6 +68,7 @@ Tensor stretched(const char* op, const Tensor& a, const Tensor& b, F f, Da da, D
   });
 }
 
+// c = f(a, b), the general case.
 template <class F, class Da, class Db>
 Tensor binary(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db) {
   return a.shape() == b.shape() ? same_shape(op, a, b, f, da, db) : stretched(op, a, b, f, da, db);

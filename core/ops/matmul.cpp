@@ -18,7 +18,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
     shape.push_back(1);  // a matrix counts as one element, in a row of its own
     return shape;
   };
-  const Broadcast batch("matmul", {leading(a), leading(b)});
+  const Broadcast batch("matmul", {leading(a), leading(b)}, {a.shape(), b.shape()});
   std::vector<int64_t> of_a, of_b;
   for (int64_t i = 0; i < batch.rows(); ++i) {
     of_a.push_back(batch.offset(0, i));
@@ -29,11 +29,14 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
   shape.push_back(N);
   Tensor out(shape);
   for (int64_t i = 0; i < batch.rows(); ++i)
-    kernels::parallel_gemm(transpose_a, transpose_b, M, N, K, a.data() + of_a[i] * M * K, b.data() + of_b[i] * K * N, 0,
-                           out.data() + i * M * N);
+    kernels::parallel_gemm(transpose_a, transpose_b, M, N, K, a.data() + of_a[i] * M * K, b.data() + of_b[i] * K * N,
+                           false, out.data() + i * M * N);
 
-  // C = A B:  dA += dC B^T,  dB += A^T dC. If A was stored transposed, its gradient is (dC B^T)^T = B dC^T; and if B
-  // was, (A^T dC)^T = dC^T A. Batches that share a matrix add into it one after the other.
+  // One element first: C_mn = sum_k A_mk B_kn. A_mk takes part in every C_mn of its row m, with the factor B_kn, so
+  //   dA_mk = sum_n dC_mn B_kn,  in matrices  dA += dC B^T.  In the same way
+  //   dB_kn = sum_m A_mk dC_mn,  in matrices  dB += A^T dC.
+  // If A is stored transposed, so is its gradient: (dC B^T)^T = B dC^T. And B's: (A^T dC)^T = dC^T A. Products that
+  // share a matrix (its leading axes were stretched) add to its gradient one after the other.
   return record("matmul", out, {a, b},
                 [a = a.storage(), b = b.storage(), of_a, of_b, M, N, K, transpose_a, transpose_b](const Gradients& g) {
                   Scalar* da = g.wants(0) ? g.buffer(0) : nullptr;
@@ -42,13 +45,13 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
                     const Scalar *A = a.data() + of_a[i] * M * K, *B = b.data() + of_b[i] * K * N,
                                  *dC = g.out + i * M * N;
                     if (da && !transpose_a)
-                      kernels::parallel_gemm(false, !transpose_b, M, K, N, dC, B, 1, da + of_a[i] * M * K);
+                      kernels::parallel_gemm(false, !transpose_b, M, K, N, dC, B, true, da + of_a[i] * M * K);
                     if (da && transpose_a)
-                      kernels::parallel_gemm(transpose_b, true, K, M, N, B, dC, 1, da + of_a[i] * M * K);
+                      kernels::parallel_gemm(transpose_b, true, K, M, N, B, dC, true, da + of_a[i] * M * K);
                     if (db && !transpose_b)
-                      kernels::parallel_gemm(!transpose_a, false, K, N, M, A, dC, 1, db + of_b[i] * K * N);
+                      kernels::parallel_gemm(!transpose_a, false, K, N, M, A, dC, true, db + of_b[i] * K * N);
                     if (db && transpose_b)
-                      kernels::parallel_gemm(true, transpose_a, N, K, M, dC, A, 1, db + of_b[i] * K * N);
+                      kernels::parallel_gemm(true, transpose_a, N, K, M, dC, A, true, db + of_b[i] * K * N);
                   }
                 });
 }
@@ -68,7 +71,10 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const bool parameter = weight.is_parameter();
   kernels::weight_gemm(true, rows, out_features, in, x.data(), weight.storage(), parameter, bias.defined(), out.data());
 
-  // y = x W^T + b:  dx += dy W,  dW += dy^T x,  db += the sum of dy over rows
+  // One element first: y_no = sum_i x_ni W_oi + b_o. The weight W_oi takes part in output o of every row n, with the
+  // factor x_ni; x_ni takes part in every output o of its row, with the factor W_oi; b_o in every row, with 1:
+  //   dW_oi = sum_n dy_no x_ni,  dx_ni = sum_o dy_no W_oi,  db_o = sum_n dy_no,  which is to say
+  //   dW += dy^T x,  dx += dy W,  db += the sum of dy over rows.
   return record("linear", out, {x, weight, bias},
                 [x = x.storage(), w = weight.storage(), parameter, rows, in, out_features](const Gradients& g) {
                   if (g.wants(0)) {

@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t row_tile = 32;
 
 // Parameters of a norm get a gradient from every row. Each tile of rows sums its own part, and the parts are added in
-// order: the same bits with any number of threads. `f(row, part)` adds row's share to part (width).
+// order: the same bits with any number of threads. `f(row, part)` adds what a row gives to part (width).
 template <class F>
 void each_row_with_sum(int64_t rows, int64_t width, Scalar* total, F f) {
   const int64_t tiles = (rows + row_tile - 1) / row_tile;
@@ -48,7 +48,8 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
       rstds.data()[r] = rstd;
     }
   });
-  // With n = (x - mean) rstd and u = dy w:
+  // With n = (x - mean) rstd, the normalised x, u = dy w is dL/dn. Without its two means the formula would take mean
+  // and rstd for constants. But they depend on every x of the row: to shift or to scale it changes nothing. So:
   //   dx += rstd (u - mean(u) - n mean(u n)),  dw += sum over rows of dy n,  db += sum over rows of dy
   return record("layer_norm", out, {x, weight, bias},
                 [x = x.storage(), w = weight.storage(), means, rstds, rows, D](const Gradients& g) {

@@ -15,7 +15,8 @@ Tensor softmax(const Tensor& x) {
   const int64_t width = last_axis("softmax", x), rows = width ? x.numel() / width : 0;
   Tensor out(x.shape());
   kernels::softmax_rows(x.data(), out.data(), rows, width);
-  // dx_i += y_i (dy_i - sum_j dy_j y_j)
+  // dy_j/dx_i = y_j ([i = j] - y_i): raising x_i raises y_i and lowers all the others. So
+  // dx_i += sum_j dy_j dy_j/dx_i = y_i (dy_i - sum_j dy_j y_j).
   return record("softmax", out, {x}, [y = out.storage(), rows, width](const Gradients& g) {
     Scalar* dx = g.buffer(0);
     parallel_for(rows, row_grain(width), [=, y = y.data(), dy = g.out](int64_t begin, int64_t end) {
@@ -45,7 +46,7 @@ Tensor log_softmax(const Tensor& x) {
       for (int64_t i = 0; i < width; ++i) yr[i] = xr[i] - log_sum;
     }
   });
-  // dx_i += dy_i - exp(y_i) sum_j dy_j
+  // dy_j/dx_i = [i = j] - softmax(x)_i, and softmax(x)_i = exp(y_i). So dx_i += dy_i - exp(y_i) sum_j dy_j.
   return record("log_softmax", out, {x}, [y = out.storage(), rows, width](const Gradients& g) {
     Scalar* dx = g.buffer(0);
     parallel_for(rows, row_grain(width), [=, y = y.data(), dy = g.out](int64_t begin, int64_t end) {
