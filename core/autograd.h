@@ -43,7 +43,7 @@ struct Node {
 
   /// The gradient, ready to be added to or, if new, written.
   GradientBuffer gradient_buffer();
-  /// Where the gradient is kept: in `grad`. But inside parallel_backward, each part of the batch has its own for leaves.
+  /// Where the gradient is kept: in `grad`; but inside parallel_backward each part of the batch has its own for leaves.
   Storage& gradient_slot();
 
   const uint64_t number;  // creation order on this thread

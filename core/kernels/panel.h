@@ -85,8 +85,8 @@ inline void transpose_block(const Scalar* from, int64_t ld, int64_t present, Sim
   for (int64_t i = 0; i < lanes; ++i) to[i * stride] = rows[i];
 }
 
-// The panel copy: the first `columns` columns of op(B), K rows of them, in order of k. W registers for each k, with zeros
-// where columns end.
+// The panel copy: the first `columns` columns of op(B), K rows of them, in order of k. W registers for each k, with
+// zeros where columns end.
 template <int W>
 void copy_panel(bool transpose_b, const Scalar* B, int64_t ldb, int64_t K, int64_t columns, Simd* to) {
   auto* elements = reinterpret_cast<Scalar*>(to);

@@ -23,7 +23,7 @@ Storage values(const Tensor& operand) {
   return is_one<Da> && is_one<Db> ? Storage() : operand.storage();
 }
 
-// c = f(a, b) for operands of one shape. The functions `da(a, b)` and `db(a, b)` are the partial derivatives dc/da and dc/db.
+// c = f(a, b) for operands of one shape. `da(a, b)` and `db(a, b)` compute the partial derivatives dc/da and dc/db.
 template <class F, class Da, class Db>
 Tensor same_shape(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db) {
   Tensor out(a.shape());
