@@ -2,46 +2,98 @@
 
 #include <algorithm>
 #include <atomic>
-#include <cmath>
-#include <exception>
-#include <unordered_map>
-
-#include "core/kernels/gemm.h"
 
 namespace difftensor::inline DT_PRECISION {
+namespace {
+// The root and every op's node it depends on, newest first. Throws if one was freed. Defined below.
+std::vector<Node*> newest_first(Node* root);
+}  // namespace
+
+void Tensor::backward() const {
+  require(numel() == 1, "backward", "a result of shape ", shape(), " is not a scalar and needs a seed: backward(seed)");
+  backward(ones(shape()));
+}
+
+void Tensor::backward(const Tensor& seed) const {
+  require(needs_grad(), "backward", "nothing this result depends on requires a gradient");
+  require(seed.shape() == shape(), "backward", "seed of shape ", seed.shape(), " for a result of shape ", shape());
+  Node* const root = node().get();
+  const std::vector<Node*> nodes = newest_first(root);
+
+  // dL/d(this) += seed
+  const GradientBuffer grad = root->gradient_buffer();
+  for (int64_t i = 0; i < numel(); ++i) grad.data[i] = (grad.is_new ? 0 : grad.data[i]) + seed.data()[i];
+
+  // Everything that uses a node is newer than it. So when its turn comes, its gradient is complete, and it can pass its
+  // part on to its inputs, which are older and still to come.
+  std::vector<std::shared_ptr<Node>> done;  // owns the inputs of freed nodes, so that `nodes` stays valid
+  done.reserve(nodes.size());
+  try {
+    for (Node* n : nodes) {
+      if (n->leaf) continue;              // only the root can be one
+      if (n->grad) n->run_backward();     // none, if no user of its result passed anything on
+      detail::check_input_gradients(*n);  // under DetectAnomaly only
+      n->free(done);
+    }
+  } catch (...) {  // what is left holds parts of gradients: nobody may go through it again
+    for (Node* n : nodes)
+      if (!n->leaf) n->grad = {}, n->freed = true;
+    throw;
+  }
+}
+
+// --- Nodes -----------------------------------------------------------------------------------------------------------
 namespace {
 thread_local uint64_t nodes_made = 0;
 thread_local uint64_t walks = 0;
 thread_local bool recording = true;
-thread_local bool anomaly_checks = false;
 std::atomic<int64_t> nodes_alive = 0;
 
-// Inside parallel_backward: the gradients that this thread's part of the batch leaves in leaves.
-using LeafGradients = std::unordered_map<Node*, Storage>;
-thread_local LeafGradients* part_gradients = nullptr;
-
-// Every op's node that `root` depends on, each once, with an explicit list: graphs are far deeper than call stacks.
-// Leaves are left out. They have nothing to run, and other threads may be looking at them.
-std::vector<Node*> reachable(Node* root) {
+std::vector<Node*> newest_first(Node* root) {
+  // With an explicit list, not by recursion: graphs are far deeper than call stacks. Leaves are left out: they have
+  // nothing to run, and other threads may be looking at them.
   const uint64_t walk = ++walks;
-  std::vector<Node*> found{root};
+  std::vector<Node*> nodes{root};
   root->visit = walk;
-  for (size_t next = 0; next < found.size(); ++next)
-    for (auto& input : found[next]->inputs)
+  for (size_t next = 0; next < nodes.size(); ++next)
+    for (auto& input : nodes[next]->inputs)
       if (input && !input->leaf && input->visit != walk) {
         input->visit = walk;
-        found.push_back(input.get());
+        nodes.push_back(input.get());
       }
-  return found;
-}
-
-bool all_finite(const Scalar* data, int64_t n) {
-  return std::all_of(data, data + n, [](Scalar x) { return std::isfinite(x); });
+  for (Node* n : nodes)
+    require(!n->freed, "backward", "the graph through ", n->op, " ", n->shape,
+            " was freed by an earlier backward(); run the forward pass again");
+  std::sort(nodes.begin(), nodes.end(), [](Node* a, Node* b) { return a->number > b->number; });
+  return nodes;
 }
 }  // namespace
 
 Node::Node(const char* op, const Shape& shape, bool leaf) : number(++nodes_made), op(op), shape(shape), leaf(leaf) {
   nodes_alive.fetch_add(1, std::memory_order_relaxed);
+}
+
+GradientBuffer Node::gradient_buffer() {
+  Storage& slot = gradient_slot();
+  if (!slot) {
+    slot = Storage(shape.numel());
+    return {slot.data(), true};
+  }
+  if (!slot.unique()) {  // shared by Gradients::add_output_gradient or a Tensor from grad(): copy before writing
+    Storage own(slot.size());
+    std::copy_n(slot.data(), slot.size(), own.data());
+    slot = own;
+  }
+  return {slot.data(), false};
+}
+
+void Node::free(std::vector<std::shared_ptr<Node>>& new_owner) {
+  free_closure();
+  grad = {};
+  freed = true;
+  for (auto& input : inputs)
+    if (input) new_owner.push_back(std::move(input));
+  inputs.clear();
 }
 
 Node::~Node() {
@@ -64,22 +116,24 @@ Node::~Node() {
   orphans = nullptr;
 }
 
-Storage& Node::gradient_slot() { return leaf && part_gradients ? (*part_gradients)[this] : grad; }
+int64_t live_nodes() { return nodes_alive; }
 
-Scalar* Node::gradient(Scalar& beta) {
-  Storage& slot = gradient_slot();
-  beta = slot ? 1 : 0;
-  if (!slot) {
-    slot = Storage(shape.numel());
-  } else if (!slot.unique()) {  // shared by Gradients::pass: copy before writing
-    Storage own(slot.size());
-    std::copy_n(slot.data(), slot.size(), own.data());
-    slot = own;
-  }
-  return slot.data();
+// --- What a backward closure calls -----------------------------------------------------------------------------------
+
+Scalar* Gradients::buffer(int i) const {
+  const GradientBuffer buffer = raw_buffer(i);
+  if (buffer.is_new)
+    parallel_for(node_.inputs[i]->shape.numel(),
+                 [grad = buffer.data](int64_t begin, int64_t end) { std::fill(grad + begin, grad + end, Scalar{0}); });
+  return buffer.data;
 }
 
-void Gradients::give(int i, const Storage& values) const {
+GradientBuffer Gradients::raw_buffer(int i) const {
+  require(wants(i), node_.op, "the gradient of input ", i, " is asked for, which needs none: see wants()");
+  return node_.inputs[i]->gradient_buffer();
+}
+
+void Gradients::add(int i, const Storage& values) const {
   if (!wants(i)) return;
   Storage& slot = node_.inputs[i]->gradient_slot();
   if (slot)
@@ -88,7 +142,7 @@ void Gradients::give(int i, const Storage& values) const {
     slot = values;
 }
 
-void Gradients::pass(int i) const {
+void Gradients::add_output_gradient(int i) const {
   if (!wants(i)) return;
   Node& input = *node_.inputs[i];
   if (!input.leaf && !input.grad)  // a leaf gets a buffer of its own: its owner may write there
@@ -97,131 +151,10 @@ void Gradients::pass(int i) const {
     add(i, [dy = out](int64_t k) { return dy[k]; });
 }
 
-void parallel_backward(int64_t n, const std::function<void(int64_t)>& f) {
-  require(!part_gradients, "parallel_backward", "is running already, around this call");
-  std::exception_ptr error;
-  int64_t failed = n;  // the first part that threw
-  const bool checks = anomaly_checks, records = recording;
-  kernels::PackedWeights weights;
-#pragma omp parallel for ordered schedule(dynamic, 1)
-  for (int64_t i = 0; i < n; ++i) {
-    LeafGradients gradients;
-    const bool own_checks = std::exchange(anomaly_checks, checks), own_records = std::exchange(recording, records);
-    const Random own_random = default_random();
-    const auto keep_error = [&] {
-#pragma omp critical(difftensor_error)
-      if (i < failed) failed = i, error = std::current_exception();
-    };
-    part_gradients = &gradients;
-    try {
-      const kernels::PackedWeights::Scope scope(weights);
-      f(i);
-    } catch (...) {
-      keep_error();
-    }
-    part_gradients = nullptr;
-    anomaly_checks = own_checks, recording = own_records, default_random() = own_random;
-#pragma omp ordered
-    try {
-      for (auto& [leaf, part] : gradients) {
-        if (!leaf->grad) {
-          leaf->grad = part;
-          continue;
-        }
-        Scalar beta;
-        Scalar* sum = leaf->gradient(beta);
-#pragma omp simd
-        for (int64_t k = 0; k < part.size(); ++k) sum[k] += part.data()[k];
-      }
-    } catch (...) {
-      keep_error();
-    }
-  }
-  if (error) std::rethrow_exception(error);
-}
+// --- Inference -------------------------------------------------------------------------------------------------------
 
 bool grad_enabled() { return recording; }
 NoGrad::NoGrad() : previous_(std::exchange(recording, false)) {}
 NoGrad::~NoGrad() { recording = previous_; }
-DetectAnomaly::DetectAnomaly() : previous_(std::exchange(anomaly_checks, true)) {}
-DetectAnomaly::~DetectAnomaly() { anomaly_checks = previous_; }
-int64_t live_nodes() { return nodes_alive; }
-
-void detail::check_finite(const char* op, const Tensor& out) {
-  if (!anomaly_checks || op == std::string_view("masked_fill") || all_finite(out.data(), out.numel())) return;
-  std::ostringstream text;
-  text << op << ": NaN or infinity in its result of shape " << out.shape();
-  throw std::runtime_error(text.str());
-}
-
-void Tensor::backward() const {
-  require(numel() == 1, "backward", "a result of shape ", shape(), " is not a scalar and needs a seed: backward(seed)");
-  backward(ones(shape()));
-}
-
-void Tensor::backward(const Tensor& seed) const {
-  require(needs_grad(), "backward", "nothing this result depends on requires a gradient");
-  require(seed.shape() == shape(), "backward", "seed of shape ", seed.shape(), " for a result of shape ", shape());
-  std::vector<Node*> nodes = reachable(node().get());
-  for (Node* n : nodes)
-    require(!n->freed, "backward", "the graph through ", n->op, " ", n->shape,
-            " was freed by an earlier backward(); run the forward pass again");
-  std::sort(nodes.begin(), nodes.end(), [](Node* a, Node* b) { return a->number > b->number; });
-
-  Scalar beta;
-  Scalar* grad = node()->gradient(beta);
-  if (beta == 0) std::fill_n(grad, numel(), Scalar{0});
-#pragma omp simd
-  for (int64_t i = 0; i < numel(); ++i) grad[i] += seed.data()[i];
-
-  // A node may be the only owner of its inputs. They are kept until the walk is over, so that `nodes` stays valid.
-  std::vector<std::shared_ptr<Node>> keep;
-  keep.reserve(nodes.size());
-  try {
-    for (Node* n : nodes) {
-      if (n->leaf) continue;  // the root may be one
-      if (n->grad) n->run_backward();
-      if (anomaly_checks)
-        for (auto& input : n->inputs)
-          if (const Storage grad = input ? input->gradient_slot() : Storage(); !all_finite(grad.data(), grad.size())) {
-            std::ostringstream text;
-            text << n->op << ": NaN or infinity in the gradient of its input of shape " << input->shape;
-            throw std::runtime_error(text.str());
-          }
-      n->free_closure();
-      n->grad = {};
-      n->freed = true;
-      for (auto& input : n->inputs)
-        if (input) keep.push_back(std::move(input));
-      n->inputs.clear();
-    }
-  } catch (...) {  // what is left holds parts of gradients: nobody may go through it again
-    for (Node* n : nodes)
-      if (!n->leaf) n->grad = {}, n->freed = true;
-    throw;
-  }
-}
-
-std::string graphviz(const Tensor& result) {
-  require(result.needs_grad(), "graphviz", "this result has no graph");
-  std::vector<Node*> nodes = reachable(result.node().get());
-  for (size_t i = 0, ops = nodes.size(); i < ops; ++i)
-    for (auto& input : nodes[i]->inputs)
-      if (input && input->leaf && std::find(nodes.begin(), nodes.end(), input.get()) == nodes.end())
-        nodes.push_back(input.get());
-  std::sort(nodes.begin(), nodes.end(), [](Node* a, Node* b) { return a->number < b->number; });
-  std::unordered_map<const Node*, size_t> place;  // numbers are a thread's own: leaves of two threads may share one
-  for (size_t i = 0; i < nodes.size(); ++i) place[nodes[i]] = i + 1;
-  std::ostringstream dot;
-  dot << "digraph {\n  rankdir=LR; node [shape=box, style=rounded, fontname=\"sans-serif\"];\n";
-  for (Node* n : nodes) {
-    dot << "  n" << place[n] << " [label=\"" << n->op << "\\n"
-        << n->shape << "\"" << (n->leaf ? ", style=filled" : "") << "];\n";
-    for (auto& input : n->inputs)
-      if (input) dot << "  n" << place[input.get()] << " -> n" << place[n] << ";\n";
-  }
-  dot << "}\n";
-  return dot.str();
-}
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -22,54 +22,60 @@ GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)
                           const GradcheckOptions& options) {
   std::vector<Tensor> x;
   for (const Tensor& input : inputs) x.push_back(input.clone().requires_grad());
-  Tensor cotangent;
+
+  // The analytic gradients, of L = sum(c * f(x)): backward() from f(x) with the seed c. Twice, without clearing: the
+  // second must add as much again, or the op overwrites gradients that others have added to.
+  Tensor c;
   const auto backward = [&] {
     const Tensor y = f(x);
     Random random(1);
-    cotangent = randn(y.shape(), random);
-    y.backward(cotangent);
+    c = randn(y.shape(), random);
+    y.backward(c);
   };
   // An input that has no influence gets no gradient, which is to say zero.
   const auto gradient = [](const Tensor& t) { return t.grad().defined() ? t.grad().clone() : zeros(t.shape()); };
   backward();
-  std::vector<Tensor> once;
-  for (const Tensor& t : x) once.push_back(gradient(t));
+  std::vector<Tensor> after_one;
+  for (const Tensor& t : x) after_one.push_back(gradient(t));
   backward();
 
+  // The numeric ones: move one element of one input up, down, and back.
   const NoGrad no_grad;
   const auto loss = [&] {
     const Tensor y = f(x);
     double total = 0;
-    for (int64_t i = 0; i < y.numel(); ++i) total += static_cast<double>(y.data()[i]) * cotangent.data()[i];
+    for (int64_t i = 0; i < y.numel(); ++i) total += static_cast<double>(y.data()[i]) * c.data()[i];
     return total;
   };
-  GradcheckResult result{true, -1, "no elements"};
-  for (size_t k = 0; k < x.size(); ++k) {
-    const Tensor twice = gradient(x[k]);
-    for (int64_t i = 0; i < x[k].numel(); ++i) {
-      Scalar& element = x[k].data()[i];
-      const Scalar value = element;
-      element = static_cast<Scalar>(value + options.eps);
-      const double above = loss();
-      element = static_cast<Scalar>(value - options.eps);
-      const double below = loss();
-      element = value;
-      const double numeric = (above - below) / (2 * options.eps);
+  const auto quotient = [&](Scalar& element) {
+    const Scalar value = element;
+    element = static_cast<Scalar>(value + options.eps);
+    const double above = loss();
+    element = static_cast<Scalar>(value - options.eps);
+    const double below = loss();
+    element = value;
+    return (above - below) / (2 * options.eps);
+  };
 
-      const double first = once[k].data()[i], second = twice.data()[i] - first;
+  GradcheckResult worst{true, -1, "no elements"};
+  for (size_t k = 0; k < x.size(); ++k) {
+    const Tensor after_two = gradient(x[k]);
+    for (int64_t i = 0; i < x[k].numel(); ++i) {
+      const double numeric = quotient(x[k].data()[i]);
+      const double first = after_one[k].data()[i], second = after_two.data()[i] - first;
       for (double analytic : {first, second}) {
         double error = std::abs(analytic - numeric) / std::max({1.0, std::abs(analytic), std::abs(numeric)});
         if (std::isnan(error)) error = std::numeric_limits<double>::infinity();
-        if (error <= result.error) continue;
+        if (error <= worst.error) continue;
         std::ostringstream text;
         text << "gradient of input " << k << " " << x[k].shape() << " at " << place_of(i, x[k].shape()) << ": analytic "
              << analytic << ", numeric " << numeric << ", error " << error
              << (analytic == first ? "" : " (in a second backward)");
-        result = {error <= options.tolerance, error, text.str()};
+        worst = {error <= options.tolerance, error, text.str()};
       }
     }
   }
-  return result;
+  return worst;
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -3,8 +3,13 @@
 // result computed, the gradient's formula stated and its closure recorded, in that order. All throw
 // std::invalid_argument naming the op, the shapes and the rule broken.
 //
-// Shape comments use fixed letters: N tokens, B sentences, T/S lengths, D model width, h heads, d head width, V
-// vocabulary.
+// Shape comments use fixed letters:
+//   B  sentences in a batch               D  model width
+//   T  length of one, on the query side   h  heads of the result
+//   S  length of one, on the key side     d  width of a query or key head
+//   N  tokens of all sentences together   e  width of a value head
+//   M  the same, on the key side          V  vocabulary, or classes
+// In matrix products alone, M, K and N are sizes as in BLAS: (M, K) (K, N) -> (M, N).
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -14,7 +19,7 @@
 
 namespace difftensor::inline DT_PRECISION {
 
-// --- core/ops/elementwise.cpp -----------------------------------------------------------------------------------------
+// --- core/ops/elementwise.cpp ----------------------------------------------------------------------------------------
 // Two shapes broadcast as in NumPy: aligned at the last axis, and a size of 1 (or a missing axis) stretches.
 
 Tensor add(const Tensor& a, const Tensor& b);      ///< a + b
@@ -35,16 +40,6 @@ Tensor neg(const Tensor& x);
 Tensor exp(const Tensor& x);
 Tensor log(const Tensor& x);
 Tensor sqrt(const Tensor& x);
-Tensor tanh(const Tensor& x);
-Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + exp(-x))
-Tensor relu(const Tensor& x);     ///< max(x, 0), with derivative 0 at 0
-Tensor gelu(const Tensor& x);     ///< x Phi(x), with the normal distribution function, not its tanh approximation
-Tensor silu(const Tensor& x);     ///< x sigmoid(x)
-/// silu(gate) * up, in one pass: the inside of a SwiGLU feed-forward (Shazeer 2020, arXiv 2002.05202).
-Tensor swiglu(const Tensor& gate, const Tensor& up);
-/// Zeroes each element with probability p and multiplies the rest by 1 / (1 - p) (Srivastava et al. 2014). Draws from
-/// default_random(). p = 0 returns x. Call it in training only; nn::Dropout knows the mode.
-Tensor dropout(const Tensor& x, Scalar p);
 
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
@@ -60,7 +55,20 @@ inline Tensor operator*(Scalar a, const Tensor& b) { return mul(b, a); }
 inline Tensor operator/(const Tensor& a, Scalar b) { return mul(a, 1 / b); }
 inline Tensor operator/(Scalar a, const Tensor& b) { return mul(pow(b, Scalar{-1}), a); }
 
-// --- core/ops/reduce.cpp ----------------------------------------------------------------------------------------------
+// --- core/ops/activation.cpp -----------------------------------------------------------------------------------------
+
+Tensor tanh(const Tensor& x);
+Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + exp(-x))
+Tensor relu(const Tensor& x);     ///< max(x, 0), with derivative 0 at 0
+Tensor gelu(const Tensor& x);     ///< x Phi(x), with the normal distribution function, not its tanh approximation
+Tensor silu(const Tensor& x);     ///< x sigmoid(x)
+/// silu(gate) * up, in one pass: the inside of a SwiGLU feed-forward (Shazeer 2020, arXiv 2002.05202).
+Tensor swiglu(const Tensor& gate, const Tensor& up);
+/// Zeroes each element with probability p and multiplies the rest by 1 / (1 - p) (Srivastava et al. 2014). Draws from
+/// default_random(). p = 0 returns x. Call it in training only; nn::Dropout knows the mode.
+Tensor dropout(const Tensor& x, Scalar p);
+
+// --- core/ops/reduce.cpp ---------------------------------------------------------------------------------------------
 // `axes` may be negative; none means all. Reduced axes vanish unless `keepdim`.
 
 Tensor sum(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
@@ -68,7 +76,7 @@ Tensor mean(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
 /// The largest element. Its gradient is shared equally by all elements that attain it.
 Tensor max(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
 
-// --- core/ops/matmul.cpp ----------------------------------------------------------------------------------------------
+// --- core/ops/matmul.cpp ---------------------------------------------------------------------------------------------
 
 /// op(a) op(b) with op(x) = x or its transpose in the last two axes: (..., M, K) (..., K, N) -> (..., M, N). Leading
 /// (batch) axes broadcast.
@@ -76,7 +84,7 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool t
 /// x weight^T + bias: (..., in) (out, in) (out) -> (..., out). The bias may be undefined.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 
-// --- core/ops/shape.cpp -------------------------------------------------------------------------------------------
+// --- core/ops/shape.cpp ------------------------------------------------------------------------------------------
 
 /// The same elements in another shape, sharing x's values. One size may be -1: what remains.
 Tensor reshape(const Tensor& x, std::vector<int64_t> shape);
@@ -95,12 +103,14 @@ Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index);
 /// Row ids[n] of weight (V, D) for each token: (N, D). Throws naming the first id outside the vocabulary.
 Tensor embedding(const Tensor& weight, const std::vector<int32_t>& ids);
 
-// --- core/ops/softmax.cpp ---------------------------------------------------------------------------------------------
+// --- core/ops/softmax.cpp --------------------------------------------------------------------------------------------
 
 /// exp(x_i) / sum_j exp(x_j) along the last axis. A row of -inf (nothing to attend to) gives zeros.
 Tensor softmax(const Tensor& x);
 /// x_i - log sum_j exp(x_j) along the last axis.
 Tensor log_softmax(const Tensor& x);
+
+// --- core/ops/cross_entropy.cpp --------------------------------------------------------------------------------------
 
 struct CrossEntropyOptions {
   /// Of the target's probability, this much is spread evenly over all V classes (Szegedy et al. 2016), as PyTorch does.
@@ -121,7 +131,7 @@ Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets,
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& targets,
                             const CrossEntropyOptions& options = {});
 
-// --- core/ops/norm.cpp ------------------------------------------------------------------------------------------------
+// --- core/ops/norm.cpp -----------------------------------------------------------------------------------------------
 
 /// (x - mean) / sqrt(var + eps) * weight + bias over the last axis, var the biased variance (Ba et al. 2016).
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Scalar eps = Scalar(1e-5));
@@ -129,7 +139,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
 /// hold several groups, such as a head's features each.
 Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps = Scalar(1e-5));
 
-// --- core/ops/rope.cpp ------------------------------------------------------------------------------------------------
+// --- core/ops/rope.cpp -----------------------------------------------------------------------------------------------
 
 /// Rotary position embedding (Su et al. 2021, arXiv 2104.09864): in each head of x (N, heads d), features 2i and 2i + 1
 /// of the token at position p are rotated by the angle p base^(-2i / d). `positions` has a token's place in its
@@ -138,7 +148,7 @@ Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, d
 /// The sinusoids of Vaswani et al. 2017: (N, D) with sin(p 10000^(-2i / D)) at feature 2i and the cosine at 2i + 1.
 Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width);
 
-// --- core/ops/attention.cpp -------------------------------------------------------------------------------------------
+// --- core/ops/attention.cpp ------------------------------------------------------------------------------------------
 // Sentences are packed: laid end to end in the rows of one matrix, with a Span each.
 
 /// Where a sentence lies: rows begin ... begin + length - 1.
@@ -168,7 +178,7 @@ Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Attent
 Tensor diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
                       const AttentionLayout& layout);
 
-// --- core/ops/plain_attention.cpp -------------------------------------------------------------------------------------
+// --- core/ops/plain_attention.cpp ------------------------------------------------------------------------------------
 
 /// Sentences of these lengths, end to end.
 Spans packed_spans(const std::vector<int64_t>& lengths);

@@ -60,6 +60,10 @@ struct Node;  // core/autograd.h
 ///
 /// A Tensor is a handle: copies share values and gradient, as in PyTorch. Operations (core/ops.h) make new
 /// tensors and never change their inputs. There are no strides and no views; `reshape` shares values.
+///
+///   Tensor x = tensor({2, 3}, {2}).requires_grad();  // values, then the shape
+///   Tensor loss = sum(x * x);                         // 13
+///   loss.backward();                                  // x.grad() is now 2 x = (4, 6)
 class Tensor {
  public:
   /// The empty handle; `defined()` is false.
@@ -70,12 +74,15 @@ class Tensor {
   Tensor(const Shape& shape, Storage storage);
 
   bool defined() const { return impl_ != nullptr; }
-  // All that follow, except needs_grad() and is_parameter(), throw std::invalid_argument if the handle is empty.
+  // What follows throws std::invalid_argument if the handle is empty, but for needs_grad() and is_parameter().
+
   const Shape& shape() const { return impl().shape; }
   int rank() const { return shape().rank(); }
   /// Size of an axis; negative axes count from the end. Throws if there is no such axis.
   int64_t dim(int axis) const;
   int64_t numel() const { return storage().size(); }
+  /// The values, to be read or written: a const handle, like a const pointer, may point to what changes. Values that an
+  /// op has used must not change before backward().
   Scalar* data() const { return storage().data(); }
   const Storage& storage() const { return impl().storage; }
   std::vector<Scalar> values() const { return {data(), data() + numel()}; }
@@ -84,6 +91,7 @@ class Tensor {
 
   /// Marks a leaf as a parameter: backward() will leave dL/d(this) in grad(). Throws on the result of an op.
   Tensor& requires_grad(bool on = true);
+  /// Is this a parameter, or the result of an op on one?
   bool needs_grad() const { return impl_ && impl_->node; }
   /// Is this a leaf that requires_grad() marked?
   bool is_parameter() const;
@@ -93,8 +101,8 @@ class Tensor {
   void zero_grad() const;
 
   /// Adds d(this)/d(leaf) to every leaf's grad(), and frees the graph. Throws if this is not a scalar, if nothing
-  /// it depends on requires a gradient, or if the graph was freed by an earlier backward(). What an op throws on the way
-  /// is thrown on: the graph is freed then, and the gradients of leaves are undefined.
+  /// it depends on requires a gradient, or if the graph was freed by an earlier backward(). What an op throws on the
+  /// way is thrown on: the graph is freed then, and the gradients of leaves are undefined.
   void backward() const;
   /// The same with a seed dL/d(this), of this tensor's shape, in place of 1.
   void backward(const Tensor& seed) const;

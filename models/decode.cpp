@@ -5,7 +5,7 @@
 #include <exception>
 #include <numeric>
 
-#include "core/kernels/gemm.h"
+#include "core/kernels/packed_weights.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/softmax.h"
 

@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "core/ops.h"
+#include "core/parallel_backward.h"
 #include "tests/testing.h"
 
 using namespace difftensor;
@@ -233,11 +234,11 @@ TEST_CASE("an extender's op: record with a closure of one's own") {
   CHECK(x.grad().values() == std::vector<Scalar>{12, 3});
   // Mistakes that would crash, or change other gradients, in training only.
   auto first = [](const Tensor& a, const Tensor& b) {
-    return record("first", a.clone(), {a, b}, [](const Gradients& g) { *g.in(0) += *g.out; });
+    return record("first", a.clone(), {a, b}, [](const Gradients& g) { *g.buffer(0) += *g.out; });
   };
   CHECK(contains(error_of([&] { first(scalar(1), scalar(1).requires_grad()).backward(); }),
                  "first: the gradient of input 0 is asked for, which needs none"));
-  CHECK(error_of([&] { record("same", x, {x}, [](const Gradients& g) { g.pass(0); }); }) ==
+  CHECK(error_of([&] { record("same", x, {x}, [](const Gradients& g) { g.add_output_gradient(0); }); }) ==
         "same: its result is in a graph already: detach() it first");
   CHECK(x.is_parameter());
 }

@@ -293,7 +293,7 @@ template <class Slope>
 Tensor square(const Tensor& x, Slope slope, int beta = 1) {
   Tensor y = (x.detach() * x.detach()).detach();
   return record("square", y, {x}, [x = x.storage(), slope, beta](const Gradients& g) {
-    Scalar* dx = g.in(0);
+    Scalar* dx = g.buffer(0);
     for (int64_t i = 0; i < x.size(); ++i) dx[i] = beta * dx[i] + g.out[i] * slope(x.data()[i]);
   });
 }

@@ -1,4 +1,4 @@
-// README's two examples, compiled and run; and README must show them as they stand here.
+// The examples of two pages, compiled and run; and the pages must show them as they stand here.
 #include <cmath>
 #include <fstream>
 #include <sstream>
@@ -67,16 +67,19 @@ TEST_CASE("README's layer trains, and only its detour") {
   CHECK(!layer.weight.needs_grad());
 }
 
-TEST_CASE("README's op has the gradient it claims") {
+TEST_CASE("the op has the gradient it claims") {
   Random random(1);
   const GradcheckResult result = gradcheck([](auto& in) { return squared_relu(in[0]); }, {randn({3, 4}, random)});
   CHECK_MESSAGE(result.ok, result.message);
 }
 
-TEST_CASE("README shows them word for word") {
-  const std::string source = file("tests/test_readme.cpp"), readme = file("README.md");
-  for (const char* name : {"// [a layer]\n", "// [an op]\n"}) {
-    const size_t begin = source.find(name) + std::string(name).size();
-    CHECK(contains(readme, "```cpp\n" + source.substr(begin, source.find("// [end]", begin) - begin) + "```"));
+TEST_CASE("the pages show them word for word") {
+  const std::string source = file("tests/test_readme.cpp");
+  using NameAndPage = std::pair<std::string, const char*>;
+  for (auto& [name, page] :
+       {NameAndPage{"// [a layer]\n", "README.md"}, NameAndPage{"// [an op]\n", "core/README.md"}}) {
+    CAPTURE(page);
+    const size_t begin = source.find(name) + name.size();
+    CHECK(contains(file(page), "```cpp\n" + source.substr(begin, source.find("// [end]", begin) - begin) + "```"));
   }
 }

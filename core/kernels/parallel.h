@@ -44,4 +44,7 @@ void parallel_for(int64_t n, F f) {
   parallel_for(n, 8192, f);
 }
 
+/// The grain of a loop over rows of so many elements, with a little arithmetic for each: about 16,384 elements.
+inline int64_t row_grain(int64_t width) { return std::max<int64_t>(1, 16384 / std::max<int64_t>(1, width)); }
+
 }  // namespace difftensor

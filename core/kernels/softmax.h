@@ -1,13 +1,8 @@
 #pragma once
-// Softmax of one row.
-#ifdef __AVX512F__
-#include <immintrin.h>
-#endif
-
+// Softmax of a row, and its parts.
 #include <limits>
 
 #include "core/kernels/math.h"
-#include "core/kernels/simd.h"
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
@@ -52,25 +47,8 @@ inline void softmax_row(const Scalar* x, Scalar* y, int64_t n) {
   for (int64_t i = 0; i < n; ++i) y[i] *= norm;
 }
 
-/// y = softmax(x), for a result that will not stay in a cache: an ordinary store would first read y from memory. `y` is
-/// aligned to a register, n a whole number of them, `row` has room for n. Call streaming_done() before others read y.
-inline void softmax_row_streaming(const Scalar* x, Scalar* y, int64_t n, Scalar* row) {
-  const Scalar norm = exp_row(x, row, n).norm();
-  for (int64_t i = 0; i < n; i += lanes) {
-    __builtin_prefetch(x + n + i);  // the next row: it comes while this one goes
-    const Simd p = *reinterpret_cast<const Unaligned*>(row + i) * norm;
-#if defined(__AVX512F__) && !defined(DT_DOUBLE)
-    _mm512_stream_ps(y + i, reinterpret_cast<__m512>(p));
-#else
-    *reinterpret_cast<Simd*>(y + i) = p;
-#endif
-  }
-}
-inline void streaming_done() {
-#ifdef __AVX512F__
-  _mm_sfence();
-#endif
-}
+/// y = softmax(x) for each row, in parallel. A large y is written past the caches.
+void softmax_rows(const Scalar* x, Scalar* y, int64_t rows, int64_t width);
 
 /// log sum_i exp(x_i)
 inline Scalar log_sum_exp(const Scalar* x, int64_t n) {

@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "core/kernels/gemm.h"
+#include "core/kernels/packed_weights.h"
 #include "core/kernels/simd.h"
 #include "core/kernels/softmax.h"
 #include "core/ops.h"
@@ -195,11 +196,11 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
     bool fresh[3] = {};
     for (int i = 0; i < 3; ++i) {
       if (!g.wants(i)) continue;
-      Scalar beta = 1;
       const bool filled = i == 0 ? Heads::fill(a.layout.queries, a.rows)
                                  : Heads::fill(a.layout.keys, (i == 1 ? k.size() / a.ldk : v.size() / a.ldv));
-      d[i] = filled && q.data() != k.data() && k.data() != v.data() && q.data() != v.data() ? g.in(i, beta) : g.in(i);
-      fresh[i] = beta == 0;
+      const bool apart = q.data() != k.data() && k.data() != v.data() && q.data() != v.data();
+      const GradientBuffer grad = filled && apart ? g.raw_buffer(i) : GradientBuffer{g.buffer(i), false};
+      d[i] = grad.data, fresh[i] = grad.is_new;
     }
     Storage dlambda;
     if (g.wants(3)) {
@@ -272,7 +273,7 @@ Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, 
     if (g.wants(3) && !a.lambda_rows) {
       double total = 0;
       for (int64_t i = 0; i < dlambda.size(); ++i) total += dlambda.data()[i];
-      *g.in(3) += static_cast<Scalar>(total);
+      *g.buffer(3) += static_cast<Scalar>(total);
     }
   };
   return record(a.op, out, {q, k, v, lambda}, std::move(backward));

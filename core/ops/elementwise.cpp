@@ -1,159 +1,77 @@
-// Ops that work element by element, with broadcasting.
+// Arithmetic, element by element. Operands of different shapes broadcast (core/ops/broadcast.h).
 #include <cmath>
-#include <utility>
+#include <type_traits>
 #include <vector>
 
 #include "core/kernels/math.h"
 #include "core/ops.h"
+#include "core/ops/broadcast.h"
+#include "core/ops/unary.h"
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
 
-// y = f(x). `slope(x, y)` is dy/dx.
-template <class F, class Slope>
-Tensor unary(const char* op, const Tensor& x, F f, Slope slope) {
-  Tensor out(x.shape());
-  const Scalar* in = x.data();
-  Scalar* y = out.data();
-  parallel_for(x.numel(), [=](int64_t begin, int64_t end) {
+// A derivative of 1, as a sum has. It is a type, so that `binary` sees at compile time that the gradient passes on
+// unchanged. A residual connection is such a sum: this saves a copy of the gradient in every layer.
+struct One {};
+template <class Derivative>
+constexpr bool is_one = std::is_same_v<Derivative, One>;
+
+// What backward keeps of an operand: its values, but nothing if no derivative needs them.
+template <class Da, class Db>
+Storage values(const Tensor& operand) {
+  return is_one<Da> && is_one<Db> ? Storage() : operand.storage();
+}
+
+// c = f(a, b) for operands of one shape. `da(a, b)` and `db(a, b)` compute the partial derivatives dc/da and dc/db.
+template <class F, class Da, class Db>
+Tensor same_shape(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db) {
+  Tensor out(a.shape());
+  parallel_for(out.numel(), [a = a.data(), b = b.data(), c = out.data(), f](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) y[i] = f(in[i]);
+    for (int64_t i = begin; i < end; ++i) c[i] = f(a[i], b[i]);
   });
-  // dx += dy f'(x)
-  return record(op, out, {x}, [x = x.storage(), y = out.storage(), slope](const Gradients& g) {
-    g.add(0, [dy = g.out, x = x.data(), y = y.data(), slope](int64_t i) { return dy[i] * slope(x[i], y[i]); });
+  // da += dc dc/da,  db += dc dc/db
+  return record(op, out, {a, b}, [a = values<Da, Db>(a), b = values<Da, Db>(b), da, db](const Gradients& g) {
+    const auto add = [&]<class Derivative>(int k, Derivative derivative) {
+      if constexpr (is_one<Derivative>)
+        g.add_output_gradient(k);
+      else
+        g.add(k, [=, dc = g.out, a = a.data(), b = b.data()](int64_t i) { return dc[i] * derivative(a[i], b[i]); });
+    };
+    add(0, da);
+    add(1, db);
   });
 }
 
-// How the elements of two or three broadcast operands meet: the result is rows of `inner` elements, and operand k
-// starts row r at offset(k, r) and then stands still (stride 0) or moves along (stride 1).
-struct Broadcast {
-  Shape shape;
-  int64_t inner = 1;
-  int64_t strides[3][Shape::max_rank] = {};  // of operand k along each axis of `shape`, 0 where it is stretched
-
-  Broadcast(const char* op, std::initializer_list<std::reference_wrapper<const Tensor>> operands) {
-    int rank = 0;
-    for (const Tensor& t : operands) rank = std::max(rank, t.rank());
-    for (int axis = 0; axis < rank; ++axis) {
-      int64_t size = 1;
-      for (const Tensor& t : operands) {
-        int own = axis - (rank - t.rank());
-        int64_t dim = own < 0 ? 1 : t.shape()[own];
-        if (dim != 1 && size == 1) size = dim;
-        if (dim != 1 && dim != size) fail(op, operands, size, dim, axis);
+// The same for operands that broadcast.
+template <class F, class Da, class Db>
+Tensor stretched(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db) {
+  const Broadcast shape(op, {a.shape(), b.shape()});
+  Tensor out(shape.shape);
+  shape.map(a.data(), b.data(), out.data(), [f](Scalar a, Scalar b, int64_t) { return f(a, b); });
+  // da += dc dc/da,  db += dc dc/db, each summed over the axes along which its operand was stretched
+  return record(op, out, {a, b}, [a = values<Da, Db>(a), b = values<Da, Db>(b), shape, da, db](const Gradients& g) {
+    const auto add = [&]<class Derivative>(int k, Derivative derivative) {
+      if (!g.wants(k)) return;
+      if constexpr (is_one<Derivative>) {
+        unbroadcast(shape, k, g.out, g.buffer(k));
+      } else {
+        const Storage full(shape.shape.numel());
+        shape.map(a.data(), b.data(), full.data(),
+                  [=, dc = g.out](Scalar a, Scalar b, int64_t i) { return dc[i] * derivative(a, b); });
+        unbroadcast(shape, k, full.data(), g.buffer(k));
       }
-      shape.push_back(size);
-    }
-    int k = 0;
-    for (const Tensor& t : operands) {
-      int64_t stride = 1;
-      for (int own = t.rank() - 1; own >= 0; --own) {
-        if (t.shape()[own] != 1) strides[k][own + rank - t.rank()] = stride;
-        stride *= t.shape()[own];
-      }
-      ++k;
-    }
-    if (rank > 0) inner = shape.back();
-  }
-  [[noreturn]] static void fail(const char* op, std::initializer_list<std::reference_wrapper<const Tensor>> operands,
-                                int64_t size, int64_t dim, int axis) {
-    std::ostringstream text;
-    text << op << ": shapes";
-    const char* between = " ";
-    for (const Tensor& t : operands) text << std::exchange(between, " and ") << t.shape();
-    text << " do not broadcast: sizes " << size << " and " << dim << " at axis " << axis;
-    throw std::invalid_argument(text.str());
-  }
-  int64_t offset(int k, int64_t row) const {
-    int64_t at = 0;
-    for (int axis = shape.rank() - 2; axis >= 0; --axis) {
-      at += row % shape[axis] * strides[k][axis];
-      row /= shape[axis];
-    }
-    return at;
-  }
-  int64_t stride(int k) const { return shape.rank() ? strides[k][shape.rank() - 1] : 0; }
-  // Calls f(k-th operand's offset and stride of each row...) in parallel over rows.
-  template <class F>
-  void each_row(F f) const {
-    int64_t rows = inner ? shape.numel() / inner : 0;
-    parallel_for(rows, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, inner)), [&](int64_t begin, int64_t end) {
-      for (int64_t row = begin; row < end; ++row) f(row);
-    });
-  }
-};
-
-// into += the gradient `full`, which has the broadcast shape, summed over the axes along which operand k was stretched.
-// Sums run in one fixed order, and in double: a float sum of ones stops growing at 2^24.
-void unbroadcast(const Broadcast& shape, int k, const Scalar* full, Scalar* into) {
-  const int64_t numel = shape.shape.numel(), rows = shape.inner ? numel / shape.inner : 0;
-  int64_t size = 1;  // of operand k
-  for (int axis = 0; axis < shape.shape.rank(); ++axis)
-    if (shape.strides[k][axis]) size *= shape.shape[axis];
-  if (size == numel) {  // not stretched
-#pragma omp simd
-    for (int64_t i = 0; i < size; ++i) into[i] += full[i];
-    return;
-  }
-  std::vector<double> totals(size, 0);
-  for (int64_t row = 0; row < rows; ++row, full += shape.inner) {
-    double* to = totals.data() + shape.offset(k, row);
-    if (shape.stride(k)) {
-#pragma omp simd
-      for (int64_t i = 0; i < shape.inner; ++i) to[i] += static_cast<double>(full[i]);
-    } else {
-      double total = 0;
-#pragma omp simd reduction(+ : total)
-      for (int64_t i = 0; i < shape.inner; ++i) total += static_cast<double>(full[i]);
-      *to += total;
-    }
-  }
-  for (int64_t i = 0; i < size; ++i) into[i] += static_cast<Scalar>(totals[i]);
+    };
+    add(0, da);
+    add(1, db);
+  });
 }
 
-// c = f(a, b) with broadcasting. `da(a, b)` and `db(a, b)` are the partial derivatives.
+// c = f(a, b), the general case.
 template <class F, class Da, class Db>
 Tensor binary(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db) {
-  if (a.shape() == b.shape()) {
-    Tensor out(a.shape());
-    parallel_for(out.numel(), [a = a.data(), b = b.data(), c = out.data(), f](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) c[i] = f(a[i], b[i]);
-    });
-    return record(op, out, {a, b}, [a = a.storage(), b = b.storage(), da, db](const Gradients& g) {
-      g.add(0, [da, dc = g.out, a = a.data(), b = b.data()](int64_t i) { return dc[i] * da(a[i], b[i]); });
-      g.add(1, [db, dc = g.out, a = a.data(), b = b.data()](int64_t i) { return dc[i] * db(a[i], b[i]); });
-    });
-  }
-  Broadcast shape(op, {a, b});
-  // c = f(a, b), row by row; used forward for the result and backward for each partial derivative.
-  auto map = [shape](const Scalar* a, const Scalar* b, Scalar* c, auto f) {
-    shape.each_row([&](int64_t row) {
-      const Scalar *pa = a + shape.offset(0, row), *pb = b + shape.offset(1, row);
-      Scalar* pc = c + row * shape.inner;
-      int64_t sa = shape.stride(0), sb = shape.stride(1);
-      if (sa && sb) {
-#pragma omp simd
-        for (int64_t i = 0; i < shape.inner; ++i) pc[i] = f(pa[i], pb[i], pc[i]);
-      } else {
-        for (int64_t i = 0; i < shape.inner; ++i) pc[i] = f(pa[i * sa], pb[i * sb], pc[i]);
-      }
-    });
-  };
-  Tensor out(shape.shape);
-  map(a.data(), b.data(), out.data(), [f](Scalar x, Scalar y, Scalar) { return f(x, y); });
-  return record(op, out, {a, b}, [a = a.storage(), b = b.storage(), shape, map, da, db](const Gradients& g) {
-    Storage full(shape.shape.numel());
-    auto backward = [&](int k, auto slope) {
-      if (!g.wants(k)) return;
-      std::copy_n(g.out, full.size(), full.data());
-      map(a.data(), b.data(), full.data(), [slope](Scalar x, Scalar y, Scalar dc) { return dc * slope(x, y); });
-      unbroadcast(shape, k, full.data(), g.in(k));
-    };
-    backward(0, da);
-    backward(1, db);
-  });
+  return a.shape() == b.shape() ? same_shape(op, a, b, f, da, db) : stretched(op, a, b, f, da, db);
 }
 
 // d/da a^b = b a^(b - 1), and 0 where b = 0: a^0 is 1 for every a, also for 0, where the formula has 0 times infinity.
@@ -162,26 +80,13 @@ Scalar pow_slope(Scalar a, Scalar b) { return b == 0 ? Scalar{0} : b * std::pow(
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
-  if (a.shape() == b.shape()) {  // the residual connection: the gradient passes to both unchanged, without a copy
-    Tensor out(a.shape());
-    parallel_for(out.numel(), [a = a.data(), b = b.data(), c = out.data()](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) c[i] = a[i] + b[i];
-    });
-    return record("add", out, {a, b}, [](const Gradients& g) {
-      g.pass(0);
-      g.pass(1);
-    });
-  }
   return binary(
-      "add", a, b, [](Scalar a, Scalar b) { return a + b; }, [](Scalar, Scalar) { return Scalar{1}; },
-      [](Scalar, Scalar) { return Scalar{1}; });
+      "add", a, b, [](Scalar a, Scalar b) { return a + b; }, One(), One());
 }
 
 Tensor sub(const Tensor& a, const Tensor& b) {
   return binary(
-      "sub", a, b, [](Scalar a, Scalar b) { return a - b; }, [](Scalar, Scalar) { return Scalar{1}; },
-      [](Scalar, Scalar) { return Scalar{-1}; });
+      "sub", a, b, [](Scalar a, Scalar b) { return a - b; }, One(), [](Scalar, Scalar) { return Scalar{-1}; });
 }
 
 Tensor mul(const Tensor& a, const Tensor& b) {
@@ -211,7 +116,7 @@ Tensor maximum(const Tensor& a, const Tensor& b) {
 }
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
-  Broadcast shape("where", {a, b, condition});
+  Broadcast shape("where", {a.shape(), b.shape(), condition.shape()});
   Tensor out(shape.shape);
   auto each = [shape](const Scalar* condition, auto f) {  // f(element, offset in a, offset in b, condition)
     shape.each_row([&](int64_t row) {
@@ -230,13 +135,13 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
       Storage full(shape.shape.numel());
       each(condition.data(),
            [&](int64_t i, int64_t, int64_t, bool c) { full.data()[i] = c == (k == 0) ? g.out[i] : 0; });
-      unbroadcast(shape, k, full.data(), g.in(k));
+      unbroadcast(shape, k, full.data(), g.buffer(k));
     }
   });
 }
 
 Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
-  Broadcast shape("masked_fill", {x, mask});
+  Broadcast shape("masked_fill", {x.shape(), mask.shape()});
   require(shape.shape == x.shape(), "masked_fill", "mask ", mask.shape(), " does not broadcast to ", x.shape());
   Tensor out(x.shape());
   auto each = [shape](const Scalar* mask, auto f) {  // f(element, masked)
@@ -248,7 +153,7 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
   each(mask.data(), [x = x.data(), y = out.data(), value](int64_t i, bool masked) { y[i] = masked ? value : x[i]; });
   // dx += dy where not masked
   return record("masked_fill", out, {x}, [mask = mask.storage(), each](const Gradients& g) {
-    Scalar* dx = g.in(0);
+    Scalar* dx = g.buffer(0);
     each(mask.data(), [dx, dy = g.out](int64_t i, bool masked) { dx[i] += masked ? 0 : dy[i]; });
   });
 }
@@ -278,76 +183,6 @@ Tensor log(const Tensor& x) {
 Tensor sqrt(const Tensor& x) {
   return unary(
       "sqrt", x, [](Scalar x) { return std::sqrt(x); }, [](Scalar, Scalar y) { return Scalar(0.5) / y; });
-}
-Tensor tanh(const Tensor& x) {
-  return unary(
-      "tanh", x, [](Scalar x) { return std::tanh(x); }, [](Scalar, Scalar y) { return 1 - y * y; });
-}
-Tensor sigmoid(const Tensor& x) {
-  return unary(
-      "sigmoid", x, [](Scalar x) { return kernels::sigmoid(x); }, [](Scalar, Scalar y) { return y * (1 - y); });
-}
-Tensor relu(const Tensor& x) {
-  return unary(
-      "relu", x, [](Scalar x) { return x < 0 ? Scalar{0} : x; },
-      [](Scalar x, Scalar) { return x > 0 ? Scalar{1} : Scalar{0}; });
-}
-Tensor gelu(const Tensor& x) {
-  // d/dx x Phi(x) = Phi(x) + x phi(x), with phi the normal density
-  auto cdf = [](Scalar x) { return Scalar(0.5) * (1 + std::erf(x * Scalar(0.70710678118654752440))); };
-  return unary(
-      "gelu", x, [cdf](Scalar x) { return x * cdf(x); },
-      [cdf](Scalar x, Scalar) { return cdf(x) + x * Scalar(0.39894228040143267794) * std::exp(Scalar(-0.5) * x * x); });
-}
-Tensor silu(const Tensor& x) {
-  // d/dx x s(x) = s + x s (1 - s), with s = sigmoid(x)
-  return unary(
-      "silu", x, [](Scalar x) { return x * kernels::sigmoid(x); },
-      [](Scalar x, Scalar) {
-        Scalar s = kernels::sigmoid(x);
-        return s * (1 + x * (1 - s));
-      });
-}
-
-Tensor swiglu(const Tensor& gate, const Tensor& up) {
-  require(gate.shape() == up.shape(), "swiglu", "gate ", gate.shape(), " and up ", up.shape(), " must have one shape");
-  Tensor out(gate.shape());
-  parallel_for(out.numel(), [x = gate.data(), u = up.data(), y = out.data()](int64_t begin, int64_t end) {
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) y[i] = x[i] * kernels::sigmoid(x[i]) * u[i];
-  });
-  // With s = sigmoid(gate): out = gate s up,  dup = dy gate s,  dgate = dy up s (1 + gate (1 - s)). The first leaves s
-  // for the second.
-  return record("swiglu", out, {gate, up}, [x = gate.storage(), u = up.storage()](const Gradients& g) {
-    Storage sigmoid(x.size());
-    parallel_for(x.size(), [x = x.data(), s = sigmoid.data()](int64_t begin, int64_t end) {
-#pragma omp simd
-      for (int64_t i = begin; i < end; ++i) s[i] = kernels::sigmoid(x[i]);
-    });
-    g.add(1, [dy = g.out, x = x.data(), s = sigmoid.data()](int64_t i) { return dy[i] * x[i] * s[i]; });
-    g.add(0, [dy = g.out, x = x.data(), u = u.data(), s = sigmoid.data()](int64_t i) {
-      return dy[i] * u[i] * s[i] * (1 + x[i] * (1 - s[i]));
-    });
-  });
-}
-
-Tensor dropout(const Tensor& x, Scalar p) {
-  require(p >= 0 && p < 1, "dropout", "probability ", p, " is not in [0, 1)");
-  if (p == 0) return x;
-  // The mask is not stored: it is a function of the generator's state, which the closure keeps, and is drawn again.
-  const Random random = default_random();
-  default_random().skip(x.numel());
-  auto kept = [random, p, scale = 1 / (1 - p)](int64_t i) {
-    return Random::to_uniform(random.bits_at(i)) < p ? Scalar{0} : scale;
-  };
-  Tensor out(x.shape());
-  parallel_for(x.numel(), [kept, x = x.data(), y = out.data()](int64_t begin, int64_t end) {
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) y[i] = kept(i) * x[i];
-  });
-  // dx += dy mask / (1 - p)
-  return record("dropout", out, {x},
-                [kept](const Gradients& g) { g.add(0, [kept, dy = g.out](int64_t i) { return kept(i) * dy[i]; }); });
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -1,6 +1,8 @@
 // Matrix products.
 #include "core/kernels/gemm.h"
+#include "core/kernels/packed_weights.h"
 #include "core/ops.h"
+#include "core/ops/broadcast.h"
 
 namespace difftensor::inline DT_PRECISION {
 
@@ -10,54 +12,46 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
   require(b.dim(transpose_b ? -1 : -2) == K, "matmul", a.shape(), transpose_a ? "^T" : "", " x ", b.shape(),
           transpose_b ? "^T" : "", ": inner sizes ", K, " and ", b.dim(transpose_b ? -1 : -2), " differ");
 
-  // Batch axes broadcast: batch i multiplies matrix of_a[i] of a by matrix of_b[i] of b.
-  Shape shape;
-  const int rank = std::max(a.rank(), b.rank());
-  auto size_at = [rank](const Tensor& t, int axis) {
-    return axis < rank - t.rank() ? 1 : t.shape()[axis - (rank - t.rank())];
+  // Leading axes broadcast: matrix i of the result is matrix of_a[i] of a times matrix of_b[i] of b.
+  const auto leading = [](const Tensor& t) {
+    Shape shape(t.shape().begin(), t.shape().end() - 2);
+    shape.push_back(1);  // a matrix counts as one element, in a row of its own
+    return shape;
   };
-  for (int axis = 0; axis < rank - 2; ++axis) {
-    int64_t sa = size_at(a, axis), sb = size_at(b, axis);
-    require(sa == sb || sa == 1 || sb == 1, "matmul", a.shape(), " x ", b.shape(), ": batch axes do not broadcast");
-    shape.push_back(sa == 1 ? sb : sa);
+  const Broadcast batch("matmul", {leading(a), leading(b)}, {a.shape(), b.shape()});
+  std::vector<int64_t> of_a, of_b;
+  for (int64_t i = 0; i < batch.rows(); ++i) {
+    of_a.push_back(batch.offset(0, i));
+    of_b.push_back(batch.offset(1, i));
   }
-  const int64_t batches = shape.numel();
-  std::vector<int64_t> of_a(batches, 0), of_b(batches, 0);
-  for (int64_t i = 0; i < batches; ++i) {
-    int64_t rest = i, stride_a = 1, stride_b = 1;
-    for (int axis = rank - 3; axis >= 0; --axis) {
-      int64_t sa = size_at(a, axis), sb = size_at(b, axis), at = rest % shape[axis];
-      rest /= shape[axis];
-      if (sa != 1) of_a[i] += at * stride_a;
-      if (sb != 1) of_b[i] += at * stride_b;
-      stride_a *= sa;
-      stride_b *= sb;
-    }
-  }
+  Shape shape(batch.shape.begin(), batch.shape.end() - 1);
   shape.push_back(M);
   shape.push_back(N);
   Tensor out(shape);
-  for (int64_t i = 0; i < batches; ++i)
-    kernels::parallel_gemm(transpose_a, transpose_b, M, N, K, a.data() + of_a[i] * M * K, b.data() + of_b[i] * K * N, 0,
-                           out.data() + i * M * N);
+  for (int64_t i = 0; i < batch.rows(); ++i)
+    kernels::parallel_gemm(transpose_a, transpose_b, M, N, K, a.data() + of_a[i] * M * K, b.data() + of_b[i] * K * N,
+                           false, out.data() + i * M * N);
 
-  // C = A B:  dA += dC B^T,  dB += A^T dC. If A was stored transposed, its gradient is (dC B^T)^T = B dC^T; and if B
-  // was, (A^T dC)^T = dC^T A. Batches that share a matrix add into it one after the other.
+  // One element first: C_mn = sum_k A_mk B_kn. A_mk takes part in every C_mn of its row m, with the factor B_kn, so
+  //   dA_mk = sum_n dC_mn B_kn,  in matrices  dA += dC B^T.  In the same way
+  //   dB_kn = sum_m A_mk dC_mn,  in matrices  dB += A^T dC.
+  // If A is stored transposed, so is its gradient: (dC B^T)^T = B dC^T. And B's: (A^T dC)^T = dC^T A. Products that
+  // share a matrix (its leading axes were stretched) add to its gradient one after the other.
   return record("matmul", out, {a, b},
                 [a = a.storage(), b = b.storage(), of_a, of_b, M, N, K, transpose_a, transpose_b](const Gradients& g) {
-                  Scalar* da = g.wants(0) ? g.in(0) : nullptr;
-                  Scalar* db = g.wants(1) ? g.in(1) : nullptr;
+                  Scalar* da = g.wants(0) ? g.buffer(0) : nullptr;
+                  Scalar* db = g.wants(1) ? g.buffer(1) : nullptr;
                   for (size_t i = 0; i < of_a.size(); ++i) {
                     const Scalar *A = a.data() + of_a[i] * M * K, *B = b.data() + of_b[i] * K * N,
                                  *dC = g.out + i * M * N;
                     if (da && !transpose_a)
-                      kernels::parallel_gemm(false, !transpose_b, M, K, N, dC, B, 1, da + of_a[i] * M * K);
+                      kernels::parallel_gemm(false, !transpose_b, M, K, N, dC, B, true, da + of_a[i] * M * K);
                     if (da && transpose_a)
-                      kernels::parallel_gemm(transpose_b, true, K, M, N, B, dC, 1, da + of_a[i] * M * K);
+                      kernels::parallel_gemm(transpose_b, true, K, M, N, B, dC, true, da + of_a[i] * M * K);
                     if (db && !transpose_b)
-                      kernels::parallel_gemm(!transpose_a, false, K, N, M, A, dC, 1, db + of_b[i] * K * N);
+                      kernels::parallel_gemm(!transpose_a, false, K, N, M, A, dC, true, db + of_b[i] * K * N);
                     if (db && transpose_b)
-                      kernels::parallel_gemm(true, transpose_a, N, K, M, dC, A, 1, db + of_b[i] * K * N);
+                      kernels::parallel_gemm(true, transpose_a, N, K, M, dC, A, true, db + of_b[i] * K * N);
                   }
                 });
 }
@@ -77,19 +71,21 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   const bool parameter = weight.is_parameter();
   kernels::weight_gemm(true, rows, out_features, in, x.data(), weight.storage(), parameter, bias.defined(), out.data());
 
-  // y = x W^T + b:  dx += dy W,  dW += dy^T x,  db += the sum of dy over rows
+  // One element first: y_no = sum_i x_ni W_oi + b_o. The weight W_oi takes part in output o of every row n, with the
+  // factor x_ni; x_ni takes part in every output o of its row, with the factor W_oi; b_o in every row, with 1:
+  //   dW_oi = sum_n dy_no x_ni,  dx_ni = sum_o dy_no W_oi,  db_o = sum_n dy_no,  which is to say
+  //   dW += dy^T x,  dx += dy W,  db += the sum of dy over rows.
   return record("linear", out, {x, weight, bias},
                 [x = x.storage(), w = weight.storage(), parameter, rows, in, out_features](const Gradients& g) {
-                  Scalar beta;
                   if (g.wants(0)) {
-                    Scalar* dx = g.in(0, beta);
-                    kernels::weight_gemm(false, rows, in, out_features, g.out, w, parameter, beta, dx);
+                    const GradientBuffer dx = g.raw_buffer(0);
+                    kernels::weight_gemm(false, rows, in, out_features, g.out, w, parameter, !dx.is_new, dx.data);
                   }
                   if (g.wants(1)) {
-                    Scalar* dw = g.in(1, beta);
-                    kernels::parallel_gemm(true, false, out_features, in, rows, g.out, x.data(), beta, dw);
+                    const GradientBuffer dw = g.raw_buffer(1);
+                    kernels::parallel_gemm(true, false, out_features, in, rows, g.out, x.data(), !dw.is_new, dw.data);
                   }
-                  if (g.wants(2)) kernels::add_column_sums(g.out, rows, out_features, g.in(2));
+                  if (g.wants(2)) kernels::add_column_sums(g.out, rows, out_features, g.buffer(2));
                 });
 }
 

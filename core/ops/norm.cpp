@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t row_tile = 32;
 
 // Parameters of a norm get a gradient from every row. Each tile of rows sums its own part, and the parts are added in
-// order: the same bits with any number of threads. `f(row, part)` adds row's share to part (width).
+// order: the same bits with any number of threads. `f(row, part)` adds what a row gives to part (width).
 template <class F>
 void each_row_with_sum(int64_t rows, int64_t width, Scalar* total, F f) {
   const int64_t tiles = (rows + row_tile - 1) / row_tile;
@@ -48,12 +48,13 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
       rstds.data()[r] = rstd;
     }
   });
-  // With n = (x - mean) rstd and u = dy w:
+  // With n = (x - mean) rstd, the normalised x, u = dy w is dL/dn. Without its two means the formula would take mean
+  // and rstd for constants. But they depend on every x of the row: to shift or to scale it changes nothing. So:
   //   dx += rstd (u - mean(u) - n mean(u n)),  dw += sum over rows of dy n,  db += sum over rows of dy
   return record("layer_norm", out, {x, weight, bias},
                 [x = x.storage(), w = weight.storage(), means, rstds, rows, D](const Gradients& g) {
-                  Scalar* dx = g.wants(0) ? g.in(0) : nullptr;
-                  Scalar* dw = g.wants(1) ? g.in(1) : nullptr;
+                  Scalar* dx = g.wants(0) ? g.buffer(0) : nullptr;
+                  Scalar* dw = g.wants(1) ? g.buffer(1) : nullptr;
                   each_row_with_sum(rows, D, dw, [&](int64_t r, Scalar* part) {
                     const Scalar *xr = x.data() + r * D, *dy = g.out + r * D, *wd = w.data();
                     const Scalar mean = means.data()[r], rstd = rstds.data()[r];
@@ -73,7 +74,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
                     for (int64_t i = 0; i < D; ++i)
                       d[i] += rstd * (dy[i] * wd[i] - mean_u - (xr[i] - mean) * rstd * mean_un);
                   });
-                  if (g.wants(2)) kernels::add_column_sums(g.out, rows, D, g.in(2));
+                  if (g.wants(2)) kernels::add_column_sums(g.out, rows, D, g.buffer(2));
                 });
 }
 
@@ -99,9 +100,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
   // With n = x rstd and u = dy w:  dx += rstd (u - n mean(u n)),  dw += sum over rows of dy n
   return record("rms_norm", out, {x, weight},
                 [x = x.storage(), w = weight.storage(), rstds, rows, D](const Gradients& g) {
-                  Scalar beta = 1;
-                  Scalar* dx = g.wants(0) ? g.in(0, beta) : nullptr;
-                  Scalar* dw = g.wants(1) ? g.in(1) : nullptr;
+                  const GradientBuffer dx = g.wants(0) ? g.raw_buffer(0) : GradientBuffer{};
+                  Scalar* dw = g.wants(1) ? g.buffer(1) : nullptr;
                   each_row_with_sum(rows, D, dw, [&](int64_t r, Scalar* part) {
                     const Scalar *xr = x.data() + r * D, *dy = g.out + r * D, *wd = w.data();
                     const Scalar rstd = rstds.data()[r];
@@ -113,9 +113,9 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
                       mean_un += dy[i] * wd[i] * n;
                     }
                     mean_un /= static_cast<Scalar>(D);
-                    if (!dx) return;
-                    Scalar* d = dx + r * D;
-                    if (beta == 0) std::fill_n(d, D, Scalar{0});
+                    if (!dx.data) return;
+                    Scalar* d = dx.data + r * D;
+                    if (dx.is_new) std::fill_n(d, D, Scalar{0});
 #pragma omp simd
                     for (int64_t i = 0; i < D; ++i) d[i] += rstd * (dy[i] * wd[i] - xr[i] * rstd * mean_un);
                   });

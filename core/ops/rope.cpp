@@ -39,7 +39,7 @@ Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, d
   const Storage table = rotation_table("rope", positions, d, base);
 
   // (y_2i, y_2i+1) = R(angle) (x_2i, x_2i+1). A rotation's transpose is the rotation back: dx += R(-angle) dy.
-  auto rotate = [table, positions, rows, D, d](const Scalar* from, Scalar* to, Scalar sign, Scalar beta) {
+  auto rotate = [table, positions, rows, D, d](const Scalar* from, Scalar* to, Scalar sign, bool add) {
     parallel_for(rows, 64, [&](int64_t begin, int64_t end) {
       for (int64_t n = begin; n < end; ++n) {
         const Scalar *cos = table.data() + positions[n] * d, *sin = cos + d / 2;
@@ -47,7 +47,7 @@ Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, d
 #pragma omp simd
           for (int64_t i = 0; i < d / 2; ++i) {
             const Scalar a = from[at + 2 * i], b = from[at + 2 * i + 1], s = sign * sin[i];
-            const Scalar keep_a = beta == 0 ? 0 : to[at + 2 * i], keep_b = beta == 0 ? 0 : to[at + 2 * i + 1];
+            const Scalar keep_a = add ? to[at + 2 * i] : 0, keep_b = add ? to[at + 2 * i + 1] : 0;
             to[at + 2 * i] = keep_a + a * cos[i] - b * s;
             to[at + 2 * i + 1] = keep_b + a * s + b * cos[i];
           }
@@ -55,11 +55,10 @@ Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, d
     });
   };
   Tensor out(x.shape());
-  rotate(x.data(), out.data(), 1, 0);
+  rotate(x.data(), out.data(), 1, false);
   return record("rope", out, {x}, [rotate](const Gradients& g) {
-    Scalar beta;
-    Scalar* dx = g.in(0, beta);
-    rotate(g.out, dx, -1, beta);
+    const GradientBuffer dx = g.raw_buffer(0);
+    rotate(g.out, dx.data, -1, !dx.is_new);
   });
 }
 

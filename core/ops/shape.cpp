@@ -25,7 +25,7 @@ Tensor reshape(const Tensor& x, std::vector<int64_t> sizes) {
   }
   Shape shape(sizes.begin(), sizes.end());
   require(shape.numel() == x.numel(), "reshape", x.shape(), " to ", shape, ": numbers of elements differ");
-  return record("reshape", Tensor(shape, x.storage()), {x}, [](const Gradients& g) { g.pass(0); });
+  return record("reshape", Tensor(shape, x.storage()), {x}, [](const Gradients& g) { g.add_output_gradient(0); });
 }
 
 Tensor permute(const Tensor& x, const std::vector<int>& axes) {
@@ -58,7 +58,7 @@ Tensor permute(const Tensor& x, const std::vector<int>& axes) {
   each([y = out.data(), x = x.data()](int64_t to, int64_t from) { y[to] = x[from]; });
   // dx at its old place += dy at its new
   return record("permute", out, {x}, [each](const Gradients& g) {
-    each([dx = g.in(0), dy = g.out](int64_t to, int64_t from) { dx[from] += dy[to]; });
+    each([dx = g.buffer(0), dy = g.out](int64_t to, int64_t from) { dx[from] += dy[to]; });
   });
 }
 
@@ -82,7 +82,7 @@ Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end) {
   for (int64_t i = 0; i < outer; ++i) std::copy_n(x.data() + i * skip + from, take, out.data() + i * take);
   // dx += dy inside the slice
   return record("slice", out, {x}, [outer, take, skip, from](const Gradients& g) {
-    Scalar* dx = g.in(0) + from;
+    Scalar* dx = g.buffer(0) + from;
     for (int64_t i = 0; i < outer; ++i)
       for (int64_t j = 0; j < take; ++j) dx[i * skip + j] += g.out[i * take + j];
   });
@@ -116,7 +116,7 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
     int64_t at = 0;
     for (size_t part = 0; part < takes.size(); at += takes[part++]) {
       if (!g.wants(part)) continue;
-      Scalar* dx = g.in(part);
+      Scalar* dx = g.buffer(part);
       for (int64_t i = 0; i < outer; ++i)
         for (int64_t j = 0; j < takes[part]; ++j) dx[i * takes[part] + j] += g.out[i * width + at + j];
     }
@@ -151,7 +151,7 @@ Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index) {
   });
   // dx[index[i]] += dy[i]. Rows may repeat, so threads share out the columns: each element is summed in the order of i.
   return record("gather_rows", out, {x}, [index, width](const Gradients& g) {
-    Scalar* dx = g.in(0);
+    Scalar* dx = g.buffer(0);
     parallel_for(width, 64, [&](int64_t begin, int64_t end) {
       for (size_t i = 0; i < index.size(); ++i) {
         Scalar* to = dx + index[i] * width;

@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 
+#include "core/parallel_backward.h"
 #include "core/safetensors.h"
 #include "examples/training/fast_blas.h"
 #include "examples/translate/data.h"

@@ -1,0 +1,59 @@
+#pragma once
+// Matrices that several products share. "Packed" means here: copied into the order in which a product reads them, panel
+// after panel (core/kernels/gemm.cpp draws a panel). Packed sentences are something else: laid end to end.
+#include <map>
+#include <mutex>
+
+#include "core/storage.h"
+
+namespace difftensor::inline DT_PRECISION::kernels {
+
+/// A packed copy of a matrix.
+class PackedMatrix {
+ public:
+  /// Takes op(B), (K, N).
+  void pack(bool transpose, int64_t K, int64_t N, const Scalar* B, int64_t ldb);
+  /// C (M, N) = A op(B) or C + A op(B), with the first K rows and N columns of op(B) only, in parallel over columns.
+  /// There are zeros to the right of it, up to a whole SIMD register. Throws if K or N go beyond.
+  void multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, int64_t lda, bool add, Scalar* C, int64_t ldc) const;
+
+ private:
+  Storage copy_;  // panels one after the other, rows_ x panel each
+  int64_t rows_ = 0, columns_ = 0;
+};
+
+/// Packed copies of weights, for a time in which nothing writes to them and several products use each: the
+/// micro-batches of an update, the steps of decoding. Each copy is made by the thread that needs it first; all threads
+/// read it.
+class PackedWeights {
+ public:
+  /// While one lives, weight_gemm on this thread reads parameters from these copies.
+  class Scope {
+   public:
+    explicit Scope(PackedWeights& weights);
+    ~Scope();
+    Scope(const Scope&) = delete;
+    Scope& operator=(const Scope&) = delete;
+
+   private:
+    PackedWeights* previous_;
+  };
+  /// op(W), (K, N), of a dense W.
+  const PackedMatrix& packed(bool transpose, int64_t K, int64_t N, const Storage& W);
+
+ private:
+  struct Copy {
+    Storage original;  // kept, so that no other weight comes to lie at its address
+    std::once_flag packed;
+    PackedMatrix matrix;
+  };
+  std::mutex mutex_;
+  std::map<std::pair<const Scalar*, bool>, Copy> copies_;
+};
+
+/// C (M, N) = A op(W), or C + A op(W) if `add`; dense, in parallel. If W is a parameter and this thread is in a
+/// PackedWeights::Scope, a packed copy of W is read. (Other matrices change or die too soon to be worth a copy.)
+void weight_gemm(bool transpose, int64_t M, int64_t N, int64_t K, const Scalar* A, const Storage& W, bool parameter,
+                 bool add, Scalar* C);
+
+}  // namespace difftensor::inline DT_PRECISION::kernels

@@ -1,0 +1,81 @@
+// Activation functions: elementwise, and not linear. And dropout, which belongs beside them in a layer.
+#include <cmath>
+
+#include "core/kernels/math.h"
+#include "core/ops.h"
+#include "core/ops/unary.h"
+
+namespace difftensor::inline DT_PRECISION {
+
+Tensor tanh(const Tensor& x) {
+  return unary(
+      "tanh", x, [](Scalar x) { return std::tanh(x); }, [](Scalar, Scalar y) { return 1 - y * y; });
+}
+Tensor sigmoid(const Tensor& x) {
+  return unary(
+      "sigmoid", x, [](Scalar x) { return kernels::sigmoid(x); }, [](Scalar, Scalar y) { return y * (1 - y); });
+}
+Tensor relu(const Tensor& x) {
+  return unary(
+      "relu", x, [](Scalar x) { return x < 0 ? Scalar{0} : x; },
+      [](Scalar x, Scalar) { return x > 0 ? Scalar{1} : Scalar{0}; });
+}
+Tensor gelu(const Tensor& x) {
+  // d/dx x Phi(x) = Phi(x) + x phi(x), with phi the normal density
+  auto cdf = [](Scalar x) { return Scalar(0.5) * (1 + std::erf(x * Scalar(0.70710678118654752440))); };
+  return unary(
+      "gelu", x, [cdf](Scalar x) { return x * cdf(x); },
+      [cdf](Scalar x, Scalar) { return cdf(x) + x * Scalar(0.39894228040143267794) * std::exp(Scalar(-0.5) * x * x); });
+}
+Tensor silu(const Tensor& x) {
+  // d/dx x s(x) = s + x s (1 - s), with s = sigmoid(x)
+  return unary(
+      "silu", x, [](Scalar x) { return x * kernels::sigmoid(x); },
+      [](Scalar x, Scalar) {
+        Scalar s = kernels::sigmoid(x);
+        return s * (1 + x * (1 - s));
+      });
+}
+
+Tensor swiglu(const Tensor& gate, const Tensor& up) {
+  require(gate.shape() == up.shape(), "swiglu", "gate ", gate.shape(), " and up ", up.shape(), " must have one shape");
+  Tensor out(gate.shape());
+  parallel_for(out.numel(), [x = gate.data(), u = up.data(), y = out.data()](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) y[i] = x[i] * kernels::sigmoid(x[i]) * u[i];
+  });
+  // With s = sigmoid(gate): out = gate s up,  dup = dy gate s,  dgate = dy up s (1 + gate (1 - s)). The first leaves s
+  // for the second.
+  return record("swiglu", out, {gate, up}, [x = gate.storage(), u = up.storage()](const Gradients& g) {
+    Storage sigmoid(x.size());
+    parallel_for(x.size(), [x = x.data(), s = sigmoid.data()](int64_t begin, int64_t end) {
+#pragma omp simd
+      for (int64_t i = begin; i < end; ++i) s[i] = kernels::sigmoid(x[i]);
+    });
+    g.add(1, [dy = g.out, x = x.data(), s = sigmoid.data()](int64_t i) { return dy[i] * x[i] * s[i]; });
+    g.add(0, [dy = g.out, x = x.data(), u = u.data(), s = sigmoid.data()](int64_t i) {
+      return dy[i] * u[i] * s[i] * (1 + x[i] * (1 - s[i]));
+    });
+  });
+}
+
+Tensor dropout(const Tensor& x, Scalar p) {
+  require(p >= 0 && p < 1, "dropout", "probability ", p, " is not in [0, 1)");
+  if (p == 0) return x;
+  // The mask is not stored: it is a function of the generator's state, which the closure keeps, and is drawn again.
+  const Random random = default_random();
+  default_random().skip(x.numel());
+  auto kept = [random, p, scale = 1 / (1 - p)](int64_t i) {
+    return Random::to_uniform(random.bits_at(i)) < p ? Scalar{0} : scale;
+  };
+  Tensor out(x.shape());
+  parallel_for(x.numel(), [kept, x = x.data(), y = out.data()](int64_t begin, int64_t end) {
+#pragma omp simd
+    for (int64_t i = begin; i < end; ++i) y[i] = kept(i) * x[i];
+  });
+  // dx += dy mask / (1 - p)
+  return record("dropout", out, {x},
+                [kept](const Gradients& g) { g.add(0, [kept, dy = g.out](int64_t i) { return kept(i) * dy[i]; }); });
+}
+
+}  // namespace difftensor::inline DT_PRECISION
