@@ -125,7 +125,8 @@ Scalar* difference_strip(const Strip& strip, Scalar scale, Scalar* Z1, Scalar* Z
 
 // With dA1 = dA and dA2 = -lambda dA, each map's softmax goes back as above:
 //   dZ1_ij = scale A1_ij (dA_ij - sum_j dA_ij A1_ij),  dZ2_ij = -scale lambda A2_ij (dA_ij - sum_j dA_ij A2_ij)
-// in Z1's and Z2's places, and A in dA's. dlambda_i = -sum_j dA_ij A2_ij goes to dlambda (N, heads), unless that is null.
+// in Z1's and Z2's places, and A in dA's. dlambda_i = -sum_j dA_ij A2_ij goes to dlambda (N, heads), unless that is
+// null.
 void difference_strip_backward(const Strip& strip, Scalar scale, Scalar* Z1, Scalar* Z2, Scalar* dA,
                                const Lambdas& lambda, int64_t head, Scalar* dlambda) {
   const int64_t stride = strip.stride();

@@ -8,8 +8,8 @@
 
 namespace difftensor::inline DT_PRECISION {
 
-/// Consecutive queries of one sentence. Their map of one head is a matrix (rows, stride()): a row for each query, with a
-/// column for each key that the strip sees.
+/// Consecutive queries of one sentence. Their map of one head is a matrix (rows, stride()): a row for each query, with
+/// a column for each key that the strip sees.
 struct Strip {
   int64_t query;     ///< the first one's row in q
   int64_t rows;      ///< how many there are
@@ -44,8 +44,8 @@ inline bool cover_every_row(const Spans& spans, int64_t rows) {
   return end == rows;
 }
 
-/// q (N, h maps d), k (M, h maps d) or (M, h d), v (M, h e) -> out (N, h e). A head's features lie side by side in a row:
-/// q_at() and its kin say where.
+/// q (N, h maps d), k (M, h maps d) or (M, h d), v (M, h e) -> out (N, h e). A head's features lie side by side in a
+/// row: q_at() and its kin say where.
 struct AttentionShapes {
   const char* op;                     ///< named in errors
   AttentionLayout layout;             ///< heads h, where the sentences lie, causal or not
@@ -53,7 +53,7 @@ struct AttentionShapes {
   int64_t N, M;                       ///< rows of q and out, rows of k and v
   int64_t d, e;                       ///< features of a query or key head, and of a value head
   int64_t q_width, k_width, v_width;  ///< features of a row of q, of k, and of v or out
-  bool shared_keys;                   ///< k is (M, h d): both maps of a head use the same keys
+  bool common_keys;                   ///< k is (M, h d): both maps of a head use the same keys
   bool lambda_per_token;              ///< lambda is (N, h), not one number
 
   /// Throws std::invalid_argument, naming `op` and the shapes, unless they fit. `lambda` is null in softmax attention.
@@ -67,8 +67,8 @@ struct AttentionShapes {
             " do not split into ", h, " heads", maps == 2 ? " of two maps each" : "");
     N = q.dim(0), M = k.dim(0), q_width = q.dim(1), k_width = k.dim(1), v_width = v.dim(1);
     d = q_width / (h * maps), e = v_width / h;
-    shared_keys = maps == 2 && k_width == h * d;
-    require(k_width == q_width || shared_keys, op, "q ", q.shape(), " and k ", k.shape(),
+    common_keys = maps == 2 && k_width == h * d;
+    require(k_width == q_width || common_keys, op, "q ", q.shape(), " and k ", k.shape(),
             " have heads of different widths");
     lambda_per_token = lambda && lambda->numel() != 1;
     require(!lambda_per_token || lambda->shape() == Shape{N, h}, op, "lambda ",
@@ -89,8 +89,8 @@ struct AttentionShapes {
   int64_t v_at(int64_t row, int64_t head) const { return row * v_width + head * e; }
 
   /// Key heads of an output head, and which of them a map uses.
-  int key_heads() const { return shared_keys ? 1 : maps; }
-  int key_head(int map) const { return shared_keys ? 0 : map; }
+  int key_heads() const { return common_keys ? 1 : maps; }
+  int key_head(int map) const { return common_keys ? 0 : map; }
 
   /// Calls task(span of queries, span of keys, head) for every sentence and output head, in parallel.
   template <class F>
