@@ -8,16 +8,21 @@
 #include "core/kernels/packed_weights.h"
 #include "core/kernels/parallel.h"
 #include "core/kernels/softmax.h"
+#include "models/key_value_cache.h"
 
 namespace difftensor::inline DT_PRECISION::models {
 namespace {
 
+// --- The model, a token at a time ---------------------------------------------------------------------------------
+
+// A word that may come next, and how likely it is.
 struct Word {
   int32_t token;
   double log_p;
 };
 
 // The `count` largest of the logits x (V), largest first, with log softmax(x); of equals, the one with the lower id.
+// While the search lasts, Word::log_p has the logit; the logarithm of the softmax's denominator comes off at the end.
 std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
   constexpr int64_t block = 256;  // its maximum takes 16 steps; most blocks hold nothing of interest
   std::vector<Word> best;
@@ -41,8 +46,9 @@ std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
   return best;
 }
 
-// Some sentences on their way through the decoder: one row per open hypothesis, several of them per sentence in beam
-// search.
+// Some sentences on their way through the decoder: one row for each open hypothesis, in beam search several for each
+// sentence. The sources are encoded once; each layer's keys and values of the tokens written so far are kept in a
+// cache.
 class Decoding {
  public:
   Decoding(const Transformer& model, const std::vector<std::vector<int32_t>>& sources, int64_t capacity)
@@ -58,7 +64,7 @@ class Decoding {
     for (size_t layer = 0; layer < memory_.size(); ++layer)
       caches_.emplace_back(static_cast<int64_t>(sources.size()), capacity, model.config.d_model);
   }
-  // The `count` likeliest next words of every row, likeliest first, after `tokens` were added to the rows.
+  // Adds a token to each row. Then: the `count` likeliest next words of every row, likeliest first.
   std::vector<std::vector<Word>> next(const std::vector<int32_t>& tokens, int count) {
     const Tensor logits = model_.logits(model_.step(tokens, position_++, memory_, caches_));
     const int64_t rows = logits.dim(0), V = logits.dim(1);
@@ -71,7 +77,8 @@ class Decoding {
               "the model's scores are not finite: its parameters are damaged, or its training went astray");
     return words;
   }
-  // Goes on with these rows. Rows of one sentence share its encoder keys and values, which are never copied.
+  // Goes on with copies of the rows `rows`. Those of one sentence have the same memory, by their Spans: it is never
+  // copied.
   void select(const std::vector<int32_t>& rows) {
     for (auto& cache : caches_) cache.select(rows);
     for (auto& memory : memory_) {
@@ -83,26 +90,62 @@ class Decoding {
 
  private:
   const Transformer& model_;
-  std::vector<nn::KeyValues> memory_;
-  std::vector<KeyValueCache> caches_;
+  std::vector<nn::KeyValues> memory_;  // the encoder's output as keys and values, for each decoder layer
+  std::vector<KeyValueCache> caches_;  // one for each decoder layer
   int32_t position_ = 0;
 };
 
-struct Open {  // a hypothesis not yet ended
+// --- The search ---------------------------------------------------------------------------------------------------
+// Greedy search has one open hypothesis for each sentence. At each step the model scores all V next words, and the
+// likeliest is added. Beam search has up to `beam`, and at each step of a sentence:
+//
+//   1. Each open hypothesis continued by each likely next word is a candidate. They are ranked, best first, by log P of
+//      all that is written: the hypothesis's and the word's.
+//   2. From the top of the ranking, candidates are taken until `beam` are open: the next step's hypotheses.
+//      A candidate on the way there that ends with EOS is a finished translation, if it is among the first `beam` of
+//      the ranking: if it has earned a place in the beam. One further down has not, and came up only because those
+//      above it left places free by ending.
+//   3. The `beam` best finished translations are kept. Their score is log P / length^alpha, as log P alone would
+//      favour the short. The sentence is done when no open hypothesis can beat the worst of them.
+//
+// How many next words of each hypothesis suffice? An end is at most one candidate of each hypothesis, so at most `beam`
+// candidates end. Then `beam` open ones are among the best 2 beam of all, and these among the best 2 beam words of
+// each. Greedy search needs one: if that is EOS, it is done.
+
+struct Open {  // an open hypothesis
   int sentence;
   std::vector<int32_t> tokens;  // without BOS
   double log_p = 0;
 };
 
 struct Candidate {
-  int32_t row, token;
-  double log_p;
+  int32_t row;  // the open hypothesis that it continues
+  int32_t token;
+  double log_p;  // of all its tokens
 };
+
+// Step 1 for the hypotheses first ... end - 1, which are those of one sentence.
+std::vector<Candidate> ranked_candidates(const std::vector<Open>& open, size_t first, size_t end,
+                                         const std::vector<std::vector<Word>>& next_words) {
+  std::vector<Candidate> candidates;
+  for (size_t row = first; row < end; ++row)
+    for (const Word& word : next_words[row])
+      candidates.push_back({static_cast<int32_t>(row), word.token, open[row].log_p + word.log_p});
+  std::stable_sort(candidates.begin(), candidates.end(),
+                   [](const Candidate& a, const Candidate& b) { return a.log_p > b.log_p; });
+  return candidates;
+}
+
+void keep_best(std::vector<Hypothesis>& finished, int count) {
+  std::stable_sort(finished.begin(), finished.end(),
+                   [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
+  if (static_cast<int>(finished.size()) > count) finished.resize(count);
+}
 
 std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
                                                   const std::vector<std::vector<int32_t>>& sources,
                                                   const DecodeOptions& o) {
-  std::vector<int64_t> limit;
+  std::vector<int64_t> limit;  // of each sentence's tokens, EOS counted
   for (auto& source : sources) limit.push_back(o.max_length(static_cast<int64_t>(source.size())));
   const int64_t longest = *std::max_element(limit.begin(), limit.end());
   auto score = [&](double log_p, int64_t length) {
@@ -111,61 +154,53 @@ std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
 
   Decoding decoding(model, sources, longest);
   std::vector<std::vector<Hypothesis>> done(sources.size());
-  std::vector<Open> open;
+  std::vector<Open> open;  // hypothesis i is row i of `decoding`; those of one sentence lie together
   for (size_t i = 0; i < sources.size(); ++i) open.push_back({static_cast<int>(i), {}, 0});
 
   while (!open.empty()) {
     std::vector<int32_t> last;
     for (auto& hypothesis : open) last.push_back(hypothesis.tokens.empty() ? o.bos : hypothesis.tokens.back());
-    const auto words = decoding.next(last, o.beam == 1 ? 1 : 2 * o.beam);
+    const auto next_words = decoding.next(last, o.beam == 1 ? 1 : 2 * o.beam);
 
-    std::vector<Open> kept;
-    std::vector<int32_t> parents;
-    for (size_t first = 0, end; first < open.size(); first = end) {  // the rows of one sentence lie together
+    std::vector<Open> still_open;  // of all sentences, after this step
+    std::vector<int32_t> parents;  // the row that each of them continues
+    for (size_t first = 0, end; first < open.size(); first = end) {
       const int sentence = open[first].sentence;
       for (end = first; end < open.size() && open[end].sentence == sentence;) ++end;
-      const int64_t length = static_cast<int64_t>(open[first].tokens.size()) + 1;
+      const int64_t length = static_cast<int64_t>(open[first].tokens.size()) + 1;  // of every candidate
 
-      std::vector<Candidate> candidates;
-      for (size_t row = first; row < end; ++row)
-        for (const Word& word : words[row])
-          candidates.push_back({static_cast<int32_t>(row), word.token, open[row].log_p + word.log_p});
-      std::stable_sort(candidates.begin(), candidates.end(),
-                       [](const Candidate& a, const Candidate& b) { return a.log_p > b.log_p; });
-
-      // Of the best candidates, those that end are set aside if they rank among the first `beam`; the others stay open.
-      std::vector<Open> next;
+      const std::vector<Candidate> candidates = ranked_candidates(open, first, end, next_words);
+      std::vector<Hypothesis>& finished = done[sentence];
+      std::vector<Open> next;  // of this sentence
       std::vector<int32_t> next_parents;
       for (size_t rank = 0; rank < candidates.size() && static_cast<int>(next.size()) < o.beam; ++rank) {
         const Candidate& c = candidates[rank];
         std::vector<int32_t> tokens = open[c.row].tokens;
         if (c.token == o.eos) {
-          if (static_cast<int>(rank) < o.beam) done[sentence].push_back({tokens, score(c.log_p, length)});
+          const bool in_beam = static_cast<int>(rank) < o.beam;
+          if (in_beam) finished.push_back({tokens, score(c.log_p, length)});
           continue;
         }
         tokens.push_back(c.token);
         next.push_back({sentence, tokens, c.log_p});
         next_parents.push_back(c.row);
       }
-      auto& finished = done[sentence];
-      std::stable_sort(finished.begin(), finished.end(),
-                       [](const Hypothesis& a, const Hypothesis& b) { return a.score > b.score; });
-      if (static_cast<int>(finished.size()) > o.beam) finished.resize(o.beam);
+      keep_best(finished, o.beam);
 
       bool stop = length >= limit[sentence] || next.empty();
-      if (stop && finished.empty())  // it never ended: what there is, is the translation
+      if (stop && finished.empty())  // none ever ended: what there is, is the translation
         for (auto& hypothesis : next) finished.push_back({hypothesis.tokens, score(hypothesis.log_p, length)});
-      if (static_cast<int>(finished.size()) == o.beam && !stop)
+      if (static_cast<int>(finished.size()) == o.beam && !stop)  // next[0] is the likeliest: can it still get there?
         stop = score(next[0].log_p, limit[sentence]) <= finished.back().score;
       if (o.beam == 1 && !finished.empty()) stop = true;
       if (stop) continue;
-      kept.insert(kept.end(), next.begin(), next.end());
+      still_open.insert(still_open.end(), next.begin(), next.end());
       parents.insert(parents.end(), next_parents.begin(), next_parents.end());
     }
-    std::vector<int32_t> all(open.size());
-    std::iota(all.begin(), all.end(), 0);
-    if (!kept.empty() && parents != all) decoding.select(parents);
-    open = std::move(kept);
+    std::vector<int32_t> unchanged(open.size());
+    std::iota(unchanged.begin(), unchanged.end(), 0);
+    if (!still_open.empty() && parents != unchanged) decoding.select(parents);
+    open = std::move(still_open);
   }
   return done;
 }
@@ -191,7 +226,7 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
                    [&](size_t a, size_t b) { return sources[a].size() > sources[b].size(); });
 
   kernels::PackedWeights weights;
-  // A batch at a time on each thread; a single one is shared by the threads inside its ops.
+  // A batch at a time on each thread; a single one is spread over the threads inside its ops.
   std::vector<std::vector<Hypothesis>> results(sources.size());
   const int64_t size = options.batch_size, count = static_cast<int64_t>(order.size()),
                 batches = (count + size - 1) / size;

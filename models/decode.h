@@ -1,15 +1,18 @@
 #pragma once
 // Turning a trained model into translations: greedy and beam search, many sentences at once.
+//
+// A model gives the probability of each next word, so that of a whole translation is a product of many. A hypothesis is
+// a translation as far as it is written; it is open until it ends with EOS.
 #include "models/transformer.h"
 
 namespace difftensor::inline DT_PRECISION::models {
 
 struct DecodeOptions {
-  int beam = 1;               ///< hypotheses kept open per sentence; 1 is greedy search
-  double length_penalty = 1;  ///< alpha: a hypothesis scores log P / length^alpha, EOS counted; alpha >= 0
-  int64_t batch_size = 64;    ///< sentences decoded together, those of about one length
-  int32_t bos = 1, eos = 2;
-  double max_length_factor = 1.5;
+  int beam = 1;                    ///< hypotheses kept open per sentence; 1 is greedy search
+  double length_penalty = 1;       ///< alpha: a hypothesis scores log P / length^alpha, EOS counted; alpha >= 0
+  int64_t batch_size = 64;         ///< sentences decoded together, those of about one length
+  int32_t bos = 1, eos = 2;        ///< ids that begin and end every translation
+  double max_length_factor = 1.5;  ///< see max_length()
   int64_t max_length_extra = 10;
 
   /// The most tokens that a translation of so many source tokens may have, EOS counted on both sides:
@@ -27,11 +30,13 @@ struct Hypothesis {
 
 /// The best translations of each source (ids with EOS), best first: one if beam = 1, else up to `beam`.
 ///
-/// Greedy search takes the likeliest word at every step. Beam search keeps the `beam` likeliest unfinished hypotheses,
-/// sets aside those that end, and stops when no open one can pass the worst it has kept: log P only falls, so log P /
-/// L^alpha at the greatest length L bounds what a hypothesis can still reach. `finished`, if set, is called with the
-/// number of sentences done, by one thread at a time, and must not throw. Throws std::invalid_argument if a score is
-/// not finite.
+/// Greedy search takes the likeliest word at every step. That can be a mistake: the likeliest word may lead where all
+/// that follows is unlikely. Beam search keeps the `beam` likeliest open hypotheses of a sentence, sets aside those
+/// that end, and stops when no open one can pass the worst of the `beam` that it has set aside: log P only falls, so
+/// log P / L^alpha at the greatest length L bounds what a hypothesis can still reach. models/decode.cpp has the steps.
+///
+/// `finished`, if set, is called with the number of sentences done, by one thread at a time, and must not throw. Throws
+/// std::invalid_argument if an option makes no sense, the model is in training mode or a score is not finite.
 std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std::vector<std::vector<int32_t>>& sources,
                                             const DecodeOptions& options = {},
                                             const std::function<void(int64_t)>& finished = {});

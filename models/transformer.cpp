@@ -1,28 +1,49 @@
 #include "models/transformer.h"
 
+#include <algorithm>
 #include <cmath>
-#include <numeric>
-#include <set>
 
 #include "nn/diff_attention.h"
 
 namespace difftensor::inline DT_PRECISION::models {
 
-std::string to_string(AttentionKind kind) {
-  return kind == AttentionKind::softmax ? "softmax" : kind == AttentionKind::diff ? "diff" : "diff-v2";
-}
-std::string to_string(Style style) { return style == Style::llama ? "llama" : "vaswani"; }
+namespace {
+template <class Choice>
+using Names = std::vector<std::pair<Choice, std::string>>;
 
+const Names<AttentionKind>& attention_names() {
+  static const Names<AttentionKind> names{
+      {AttentionKind::softmax, "softmax"}, {AttentionKind::diff, "diff"}, {AttentionKind::diff_v2, "diff-v2"}};
+  return names;
+}
+const Names<Style>& style_names() {
+  static const Names<Style> names{{Style::llama, "llama"}, {Style::vaswani, "vaswani"}};
+  return names;
+}
+
+template <class Choice>
+std::string name_of(Choice wanted, const Names<Choice>& names) {
+  for (auto& [choice, name] : names)
+    if (choice == wanted) return name;
+  throw std::logic_error("to_string: a choice without a name");
+}
+template <class Choice>
+Choice choice_named(const std::string& wanted, const char* what, const Names<Choice>& names) {
+  std::string known;
+  for (auto& [choice, name] : names) {
+    if (name == wanted) return choice;
+    known += (known.empty() ? "" : ", ") + name;
+  }
+  throw std::invalid_argument(std::string(what) + ": \"" + wanted + "\" is none of " + known);
+}
+}  // namespace
+
+std::string to_string(AttentionKind kind) { return name_of(kind, attention_names()); }
+std::string to_string(Style style) { return name_of(style, style_names()); }
 AttentionKind attention_from_string(const std::string& name) {
-  for (auto kind : {AttentionKind::softmax, AttentionKind::diff, AttentionKind::diff_v2})
-    if (name == to_string(kind)) return kind;
-  throw std::invalid_argument("attention: \"" + name + "\" is none of softmax, diff, diff-v2");
+  return choice_named(name, "attention", attention_names());
 }
-Style style_from_string(const std::string& name) {
-  for (auto style : {Style::llama, Style::vaswani})
-    if (name == to_string(style)) return style;
-  throw std::invalid_argument("style: \"" + name + "\" is none of llama, vaswani");
-}
+Style style_from_string(const std::string& name) { return choice_named(name, "style", style_names()); }
 
 std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::AttentionConfig& config, Random& random) {
   switch (kind) {
@@ -36,56 +57,6 @@ std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::Atte
   throw std::logic_error("make_attention: unknown kind");
 }
 
-// --- The cache of decoding ----------------------------------------------------------------------------------------
-
-KeyValueCache::KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width)
-    : k_({hypotheses, capacity, width}), v_({hypotheses, capacity, width}), capacity_(capacity), width_(width) {
-  blocks_.resize(hypotheses);
-  std::iota(blocks_.begin(), blocks_.end(), int64_t{0});
-}
-
-nn::KeyValues KeyValueCache::append(const nn::KeyValues& next) {
-  require(!grad_enabled(), "KeyValueCache", "decoding with a cache cannot be differentiated: open a NoGrad scope");
-  require(length_ < capacity_, "KeyValueCache", "no room for more than ", capacity_, " tokens");
-  const Shape wanted{static_cast<int64_t>(blocks_.size()), width_};
-  require(next.k.shape() == wanted && next.v.shape() == wanted, "KeyValueCache", "keys ", next.k.shape(),
-          " and values ", next.v.shape(), " of one token for each hypothesis: not ", wanted);
-  Spans spans;
-  for (size_t b = 0; b < blocks_.size(); ++b) {
-    const int64_t begin = blocks_[b] * capacity_, from = static_cast<int64_t>(b) * width_;
-    std::copy_n(next.k.data() + from, width_, k_.data() + (begin + length_) * width_);
-    std::copy_n(next.v.data() + from, width_, v_.data() + (begin + length_) * width_);
-    spans.push_back({begin, length_ + 1});
-  }
-  ++length_;
-  return {reshape(k_, {-1, width_}), reshape(v_, {-1, width_}), spans};
-}
-
-void KeyValueCache::select(const std::vector<int32_t>& parents) {
-  std::vector<int64_t> chosen;
-  for (int32_t parent : parents) {
-    require(parent >= 0 && parent < static_cast<int32_t>(blocks_.size()), "KeyValueCache", "no hypothesis ", parent,
-            " among ", blocks_.size());
-    chosen.push_back(blocks_[parent]);
-  }
-  const int64_t count = static_cast<int64_t>(chosen.size());
-  if (std::set<int64_t>(chosen.begin(), chosen.end()).size() == chosen.size()) {  // none is doubled: nothing moves
-    blocks_ = chosen;
-    return;
-  }
-  for (Tensor* cache : {&k_, &v_}) {
-    Tensor copies({count, capacity_, width_});
-    for (int64_t b = 0; b < count; ++b)
-      std::copy_n(cache->data() + chosen[b] * capacity_ * width_, length_ * width_,
-                  copies.data() + b * capacity_ * width_);
-    *cache = copies;
-  }
-  blocks_.resize(count);
-  std::iota(blocks_.begin(), blocks_.end(), int64_t{0});
-}
-
-// --- The model ----------------------------------------------------------------------------------------------------
-
 namespace {
 std::unique_ptr<nn::Norm> make_norm(const TransformerConfig& config) {
   if (config.style == Style::llama) return std::make_unique<nn::RMSNorm>(config.d_model);
@@ -93,8 +64,9 @@ std::unique_ptr<nn::Norm> make_norm(const TransformerConfig& config) {
 }
 }  // namespace
 
-TransformerLayer::TransformerLayer(const TransformerConfig& c, int depth, bool is_decoder, Random& random)
-    : pre_norm_(c.style == Style::llama),
+TransformerLayer::TransformerLayer(const TransformerConfig& c, int depth, StackRole role, Random& random)
+    : causal_(role.causal),
+      pre_norm_(c.style == Style::llama),
       ffn_(c.d_model, c.ff, c.style == Style::llama ? nn::Activation::swiglu : nn::Activation::relu, random),
       drop_(c.dropout) {
   const bool rotary = c.style == Style::llama;
@@ -102,7 +74,7 @@ TransformerLayer::TransformerLayer(const TransformerConfig& c, int depth, bool i
   self_norm_ = make_norm(c);
   add_module("self_attn", *self_attn);
   add_module("self_attn_norm", *self_norm_);
-  if (is_decoder) {
+  if (role.cross_attention) {
     cross_attn = make_attention(c.attention, {c.d_model, c.heads, false, depth}, random);
     cross_norm_ = make_norm(c);
     add_module("cross_attn", *cross_attn);
@@ -116,22 +88,22 @@ TransformerLayer::TransformerLayer(const TransformerConfig& c, int depth, bool i
 
 Tensor TransformerLayer::operator()(const Tensor& input, const nn::Sequences& xs, const nn::KeyValues* memory,
                                     KeyValueCache* cache) const {
-  const bool causal = cross_attn != nullptr;
   require(!memory == !cross_attn, "TransformerLayer",
-          causal ? "a decoder needs the encoder's keys and values" : "an encoder attends to itself only");
+          cross_attn ? "cross-attention needs the encoder's keys and values"
+                     : "there is no cross-attention for an encoder's keys and values");
   Tensor x = residual(input, *self_norm_, [&](const Tensor& h) {
     nn::KeyValues own = self_attn->keys_values(h, xs);
-    return self_attn->attend(h, xs, cache ? cache->append(own) : own, causal);
+    return self_attn->attend(h, xs, cache ? cache->append(own) : own, causal_);
   });
   if (cross_attn)
     x = residual(x, *cross_norm_, [&](const Tensor& h) { return cross_attn->attend(h, xs, *memory, false); });
   return residual(x, *ffn_norm_, [&](const Tensor& h) { return ffn_(h); });
 }
 
-TransformerStack::TransformerStack(const TransformerConfig& c, int layers, bool is_decoder, Random& random) {
+TransformerStack::TransformerStack(const TransformerConfig& c, int layers, StackRole role, Random& random) {
   require(layers > 0, "Transformer", "a stack of ", layers, " layers");
   for (int depth = 0; depth < layers; ++depth) {
-    layers_.push_back(std::make_unique<TransformerLayer>(c, depth, is_decoder, random));
+    layers_.push_back(std::make_unique<TransformerLayer>(c, depth, role, random));
     add_module("layers." + std::to_string(depth), *layers_.back());
   }
   if (c.style == Style::llama) {
@@ -152,8 +124,8 @@ Tensor TransformerStack::operator()(Tensor x, const nn::Sequences& xs, const std
 Transformer::Transformer(const TransformerConfig& c, Random& random)
     : config(c),
       embedding_(c.vocab, c.d_model, random),
-      encoder_(c, c.encoder_layers, false, random),
-      decoder_(c, c.decoder_layers, true, random),
+      encoder_(c, c.encoder_layers, encoder_role, random),
+      decoder_(c, c.decoder_layers, decoder_role, random),
       drop_(c.dropout) {
   require(c.vocab > 0 && c.ff > 0, "Transformer", "vocabulary ", c.vocab, " and feed-forward width ", c.ff,
           " must be positive");

@@ -1,9 +1,15 @@
 #pragma once
-// The encoder-decoder Transformer (Vaswani et al. 2017) with a choice of attention in every layer.
+// The encoder-decoder Transformer (Vaswani et al. 2017) with a choice of attention: layer, stack of layers, model.
+//
+// Two words throughout:
+//   packed  the sentences of a batch lie end to end in the rows of one matrix, without padding. N tokens in all make
+//           (N, D); nn::Sequences says where each sentence begins, and only attention needs to know.
+//   memory  the encoder's output, (M, D), which the decoder attends to (cross-attention), or its keys and values.
 #include <memory>
 #include <string>
 #include <vector>
 
+#include "models/key_value_cache.h"
 #include "nn/attention.h"
 #include "nn/dropout.h"
 #include "nn/embedding.h"
@@ -21,14 +27,14 @@ enum class Style { llama, vaswani };
 
 /// Everything that fixes the model's shape. Settings that cannot be are refused by Transformer's constructor.
 struct TransformerConfig {
-  int64_t vocab = 8000;
-  int64_t d_model = 128;
-  int heads = 2;  ///< output heads: diff has two maps in each, half as wide as a softmax head would be
-  int64_t ff = 256;
+  int64_t vocab = 8000;   ///< V, words of source and target together
+  int64_t d_model = 128;  ///< D, features of a token between sublayers
+  int heads = 2;          ///< output heads: diff has two maps in each, half as wide as a softmax head would be
+  int64_t ff = 256;       ///< F, features inside a feed-forward network
   int encoder_layers = 4, decoder_layers = 4;
   AttentionKind attention = AttentionKind::diff;
   Style style = Style::llama;
-  Scalar dropout = 0;
+  Scalar dropout = 0;  ///< of embeddings and of each sublayer's output, in training mode
 };
 
 /// "softmax", "diff", "diff-v2" and "llama", "vaswani"; from text, throws naming the choices.
@@ -40,37 +46,28 @@ Style style_from_string(const std::string&);
 /// The attention module of this kind, newly initialised. Throws if `config` cannot be (see nn::Attention).
 std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::AttentionConfig& config, Random& random);
 
-/// Keys and values of the tokens decoded so far, with room for more: each hypothesis has a block of `capacity` rows.
-class KeyValueCache {
- public:
-  /// Empty, for keys and values of `width` features.
-  KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width);
-  // Moved but not copied: two handles to the same tensors would write into each other.
-  KeyValueCache(KeyValueCache&&) = default;
-  /// Adds one token's key and value (row b of `next`) to each hypothesis b; returns all that it has, as attention wants
-  /// it. Needs a NoGrad scope, because it overwrites what earlier results were computed from. Throws if there is none,
-  /// or no room.
-  nn::KeyValues append(const nn::KeyValues& next);
-  /// Goes on with copies of the hypotheses `parents`: beam search drops some and doubles others.
-  void select(const std::vector<int32_t>& parents);
-
- private:
-  Tensor k_, v_;                 // (blocks, capacity, D)
-  std::vector<int64_t> blocks_;  // of each hypothesis; those of hypotheses that were dropped lie idle
-  int64_t capacity_, width_, length_ = 0;
+/// What the layers of a stack may attend to. The two of an encoder-decoder have names; a decoder-only language model's
+/// stack is a third one, {.causal = true, .cross_attention = false}.
+struct StackRole {
+  bool causal;           ///< in self-attention a token sees itself and those before it; if not, its whole sentence
+  bool cross_attention;  ///< each layer attends to an encoder's output, too
 };
+inline constexpr StackRole encoder_role{.causal = false, .cross_attention = false};
+inline constexpr StackRole decoder_role{.causal = true, .cross_attention = true};
 
-/// Self-attention, in a decoder cross-attention, and the feed-forward network, each around a residual connection.
+/// Self-attention, cross-attention if the role has it, and the feed-forward network: three sublayers, each added to
+/// what goes past it (a residual connection).
 class TransformerLayer : public nn::Module {
  public:
   /// The layer at place `depth` of its stack, counted from 0.
-  TransformerLayer(const TransformerConfig& config, int depth, bool is_decoder, Random& random);
+  TransformerLayer(const TransformerConfig& config, int depth, StackRole role, Random& random);
 
-  /// x (N, D) -> (N, D). `memory` has the encoder's keys and values for this layer; an encoder layer takes none. With a
-  /// cache, x is one new token of each sentence.
+  /// x (N, D) -> (N, D), packed as xs says. `memory`: the keys and values that this layer's cross-attention made of the
+  /// encoder's output; throws unless it is given exactly if there is cross-attention. `cache`: null, or the keys and
+  /// values of the tokens before; then x is one new token of each sentence, and the cache takes it in.
   Tensor operator()(const Tensor& x, const nn::Sequences& xs, const nn::KeyValues* memory, KeyValueCache* cache) const;
 
-  std::unique_ptr<nn::Attention> self_attn, cross_attn;  ///< an encoder layer has no cross_attn
+  std::unique_ptr<nn::Attention> self_attn, cross_attn;  ///< cross_attn is null if the role has none
 
  private:
   // llama: x + dropout(f(norm(x)));  vaswani: norm(x + dropout(f(x)))
@@ -78,19 +75,19 @@ class TransformerLayer : public nn::Module {
   Tensor residual(const Tensor& x, const nn::Norm& norm, F f) const {
     return pre_norm_ ? x + drop_(f(norm(x))) : norm(x + drop_(f(x)));
   }
-  const bool pre_norm_;
+  const bool causal_, pre_norm_;
   std::unique_ptr<nn::Norm> self_norm_, cross_norm_, ffn_norm_;
   nn::FeedForward ffn_;
   nn::Dropout drop_;
 };
 
-/// Layers one after the other; depth counts from 0 in each stack.
+/// Layers one after the other; depth counts from 0 in each stack. Embedding and sinusoids are the model's part.
 class TransformerStack : public nn::Module {
  public:
-  /// Throws unless `layers` > 0.
-  TransformerStack(const TransformerConfig& config, int layers, bool is_decoder, Random& random);
-  /// x (N, D) -> (N, D), through every layer. A decoder takes one `memory` for each layer, an encoder none; with
-  /// `caches`, one for each layer, x is one new token of each sentence.
+  /// Throws unless `layers` > 0. Of `config`, the numbers of layers and of words play no part.
+  TransformerStack(const TransformerConfig& config, int layers, StackRole role, Random& random);
+  /// x (N, D) -> (N, D), through every layer. `memory`: one for each layer if the role has cross-attention, else empty.
+  /// `caches`: null, or one for each layer. Layer i gets memory[i] and caches[i]: see TransformerLayer.
   Tensor operator()(Tensor x, const nn::Sequences& xs, const std::vector<nn::KeyValues>& memory,
                     std::vector<KeyValueCache>* caches) const;
   /// From the first to the last.
@@ -101,33 +98,39 @@ class TransformerStack : public nn::Module {
   std::unique_ptr<nn::Norm> norm_;  // llama: the last residual sum is normalised too
 };
 
-/// The whole model. One embedding serves source, target and, transposed, the output. Batches are packed: token ids of
-/// all sentences end to end, with their lengths, which must add up to the number of ids.
+/// The whole model. One embedding serves source, target and, transposed, the output.
+///
+/// A batch is the ids of its sentences, packed, and their lengths; sentence b of the target belongs to sentence b of
+/// the source. Throws unless the lengths add up to the number of ids, and every id is in the vocabulary.
 class Transformer : public nn::Module {
  public:
   /// Newly initialised from `random`. Throws if `config` cannot be.
   Transformer(const TransformerConfig& config, Random& random);
 
-  /// Encoder output for every source token: (N, D).
+  /// The encoder's output, a row for each source token: (M, D). This is the `memory` of what follows.
   Tensor encode(const std::vector<int32_t>& source, const nn::Sequences& sentences) const;
-  /// Decoder output for every target token, each seeing the targets up to itself and all of its source: (N, D).
+  /// The decoder's output, a row for each target token: (N, D). Each sees the targets up to itself and all of its
+  /// source. Training gives it BOS and the true target (teacher forcing): all tokens at once, as none sees the next.
   Tensor decode(const std::vector<int32_t>& target, const nn::Sequences& sentences, const Tensor& memory,
                 const nn::Sequences& memory_sentences) const;
-  /// Scores of all words to come next: (N, D) -> (N, V).
+  /// Scores of all words to come next, before softmax: (N, D) -> (N, V).
   Tensor logits(const Tensor& decoded) const { return linear(decoded, embedding_.weight); }
-  /// The three of them: logits for every target token.
+  /// The three of them, logits(decode(target, encode(source))): (N, V).
   Tensor operator()(const std::vector<int32_t>& source, const std::vector<int64_t>& source_lengths,
                     const std::vector<int32_t>& target, const std::vector<int64_t>& target_lengths) const;
 
-  /// linear_cross_entropy of those logits, which are never all held at once: the loss to train on.
+  /// The loss to train on: cross entropy of those logits, which are never all held at once (linear_cross_entropy).
+  /// `target_in` begins with BOS in every sentence; `target_out`, what is to come next, is as long and ends with EOS.
   Tensor loss(const std::vector<int32_t>& source, const std::vector<int64_t>& source_lengths,
               const std::vector<int32_t>& target_in, const std::vector<int64_t>& target_lengths,
               const std::vector<int32_t>& target_out, const CrossEntropyOptions& options = {}) const;
 
-  // Decoding token by token.
-  /// Each decoder layer's keys and values of the encoder's output.
+  // Decoding token by token: memory_keys_values() once, then step() for each token.
+  /// The keys and values that each decoder layer's cross-attention makes of the encoder's output.
   std::vector<nn::KeyValues> memory_keys_values(const Tensor& memory, const nn::Sequences& memory_sentences) const;
-  /// Decoder output for one new token of each hypothesis, at place `position` of its sentence.
+  /// The decoder's output for one new token of each of B hypotheses (translations as far as they are written), all at
+  /// place `position` of their sentence: (B, D). What decode() gives for that token, without computing the earlier ones
+  /// again: `caches`, one for each decoder layer, has their keys and values, and takes in the new ones.
   Tensor step(const std::vector<int32_t>& tokens, int32_t position, const std::vector<nn::KeyValues>& memory,
               std::vector<KeyValueCache>& caches) const;
 

@@ -1,13 +1,17 @@
 #pragma once
-// Multi-head attention: what its three kinds share, and the softmax kind. The differential ones: nn/diff_attention.h.
+// Multi-head attention: what its three kinds have in common, and the softmax kind. The differential ones are in
+// nn/diff_attention.h. What the maps are is said in core/ops.h and written out in core/ops/plain_attention.cpp.
+//
+// Batches are packed: sentences lie end to end in the rows of one matrix, N tokens in all, so x is (N, D). Of all
+// layers only attention needs to know where each sentence begins; Sequences says it.
 #include "nn/linear.h"
 
 namespace difftensor::inline DT_PRECISION::nn {
 
-/// The sentences of a packed batch: where each lies, and each token's place in its own sentence.
+/// The sentences of a packed batch.
 struct Sequences {
-  Spans spans;
-  std::vector<int32_t> positions;
+  Spans spans;                     ///< where each lies: begin and length, in rows
+  std::vector<int32_t> positions;  ///< of each token in its own sentence, for rotary or sinusoidal positions
 };
 
 /// Sentences of these lengths end to end, every token counted from 0 in its sentence.
@@ -20,38 +24,44 @@ inline Sequences packed_sequences(const std::vector<int64_t>& lengths) {
 
 /// Keys and values ready to be attended to. In decoding they are kept from step to step.
 struct KeyValues {
-  Tensor k, v;
+  Tensor k, v;  ///< (M, features of all heads) each
   Spans spans;  ///< of each sentence, in the rows of k and v
 };
 
-/// What one call of attend() computed its maps from, for those who want to look at them.
+/// What one call of attend() computed its maps from, for those who want to look at them: core/ops.h's attention_map()
+/// makes the maps of it.
 struct AttentionTrace {
-  Tensor q, k, lambda;
+  Tensor q, k;
+  Tensor lambda;  ///< undefined in softmax attention
   AttentionLayout layout;
 };
 
 struct AttentionConfig {
-  int64_t width;        ///< D
+  int64_t width;        ///< D, the features of a token; the heads divide them among themselves
   int heads;            ///< output heads h
-  bool rotary = false;  ///< rotate queries and keys by their tokens' positions
+  bool rotary = false;  ///< rotate queries and keys by their tokens' positions (RoPE)
   int depth = 0;        ///< of the layer in its stack, from 0; differential attention's lambda_init grows with it
 };
 
-/// The frame of attention: project, attend (each kind in its own way), project back.
-///   out = W_o attend(W_q x, W_k memory, W_v memory)
-/// One object serves self-attention (memory = x) and cross-attention.
+/// The frame of attention: project, mix (each kind in its own way), project back.
+///   q = x W_q^T,  k = memory W_k^T,  v = memory W_v^T,  out = mix(q, k, v) W_o^T
+/// `memory` is what is attended to: x itself in self-attention, the encoder's output in cross-attention.
 class Attention : public Module {
  public:
-  /// (N, D) asks (M, D): -> (N, D). Both are packed; sentence b of x asks sentence b of memory.
+  /// x (N, D) asks memory (M, D): -> (N, D). Both are packed, as xs and ms say; sentence b of x asks sentence b of
+  /// memory. Causal: token i of T sees tokens j <= i + S - T of the S in memory. If T = S, these are itself and those
+  /// before it.
   Tensor operator()(const Tensor& x, const Sequences& xs, const Tensor& memory, const Sequences& ms,
                     bool causal) const {
     return attend(x, xs, keys_values(memory, ms), causal);
   }
+  /// The first half of it, which depends on the memory alone: k (rotated, if so configured) and v.
   KeyValues keys_values(const Tensor& memory, const Sequences& ms) const {
     Tensor k = k_proj(memory);
     return {config.rotary ? rope(k, static_cast<int>(k.dim(1) / head_width), ms.positions) : k, v_proj(memory),
             ms.spans};
   }
+  /// The second half, with keys and values from keys_values(), or such as a cache has gathered.
   Tensor attend(const Tensor& x, const Sequences& xs, const KeyValues& memory, bool causal) const {
     Tensor q = q_proj(x);
     if (config.rotary) q = rope(q, static_cast<int>(q.dim(1) / head_width), xs.positions);
@@ -61,16 +71,18 @@ class Attention : public Module {
   }
 
   const AttentionConfig config;
-  const int64_t head_width;  ///< d, of a query or key head
+  const int64_t head_width;  ///< d, features of a query or key head
   Linear q_proj, k_proj, v_proj, out_proj;
-  AttentionTrace* trace = nullptr;  ///< if set, attend() leaves its queries, keys and lambda there
+  AttentionTrace* trace = nullptr;  ///< if set, attend() leaves there what its maps are made of
 
  protected:
-  /// D must divide by heads x `maps`; queries have `query_width` features in all.
+  /// `maps`: key heads of an output head (2 in diff, otherwise 1). `query_width`: features of all queries of a token.
+  /// `head_width`: of one query or key head. Throws unless D divides by heads x maps, and head_width by 2 if rotary. (A
+  /// subclass computes head_width before `heads` has been checked, so it takes care not to divide by 0.)
   Attention(const AttentionConfig& c, int maps, int64_t query_width, int64_t head_width, Random& random)
       : config(c),
         head_width(head_width),
-        q_proj(checked(c, maps, head_width), query_width, false, random),
+        q_proj(checked_width(c, maps, head_width), query_width, false, random),
         k_proj(c.width, c.width, false, random),
         v_proj(c.width, c.width, false, random),
         out_proj(c.width, c.width, false, random) {
@@ -79,11 +91,13 @@ class Attention : public Module {
     add_module("v_proj", v_proj);
     add_module("out_proj", out_proj);
   }
+  /// What the kinds differ in: from q (N, query_width), k and v (M, D), heads side by side in each row, to the heads'
+  /// results (N, D). Also gets x (N, D), of which version 2 makes its lambda.
   virtual Tensor mix(const Tensor& x, const Tensor& q, const Tensor& k, const Tensor& v,
                      const AttentionLayout& layout) const = 0;
 
  private:
-  static int64_t checked(const AttentionConfig& c, int maps, int64_t head_width) {
+  static int64_t checked_width(const AttentionConfig& c, int maps, int64_t head_width) {
     require(c.heads > 0 && c.width > 0 && c.width % (c.heads * maps) == 0, "Attention", "width ", c.width,
             " does not divide by ", c.heads, " heads", maps == 2 ? " of two maps each" : "");
     require(!c.rotary || head_width % 2 == 0, "Attention", "rotary positions need an even head width, not ",
@@ -92,7 +106,9 @@ class Attention : public Module {
   }
 };
 
-/// softmax(Q K^T / sqrt(d)) V with h heads of width d = D / h (Vaswani et al. 2017).
+/// Softmax attention (Vaswani et al. 2017, arXiv 1706.03762), with h heads of width d = D / h:
+///   head_i = softmax(Q_i K_i^T / sqrt(d)) V_i
+/// Throws unless D divides by h (and d by 2, if rotary).
 class MultiheadAttention : public Attention {
  public:
   MultiheadAttention(const AttentionConfig& c, Random& random)

@@ -1,6 +1,6 @@
 #pragma once
 // Differential attention. Each output head has two softmax maps and subtracts one from the other: what both attend to
-// by mistake cancels, as the noise common to two wires does in a differential amplifier.
+// by mistake cancels, as the noise common to two wires does in a differential amplifier. nn/README.md says more.
 #include <cmath>
 
 #include "nn/attention.h"
@@ -12,12 +12,12 @@ namespace difftensor::inline DT_PRECISION::nn {
 ///
 /// Of the 2h query and key heads of width d = D / 2h, heads 2i and 2i + 1 are the pair of output head i, whose values
 /// are 2d wide. One lambda serves the layer:
-///   lambda_init = 0.8 - 0.6 exp(-0.3 depth)
+///   lambda_init = 0.8 - 0.6 exp(-0.3 depth)          depth from 0: the paper's l - 1
 ///   lambda = exp(lambda_q1 . lambda_k1) - exp(lambda_q2 . lambda_k2) + lambda_init
 ///   A1 = softmax(Q_2i K_2i^T / sqrt(d)),  A2 = softmax(Q_2i+1 K_2i+1^T / sqrt(d))
 ///   head_i = (1 - lambda_init) RMSNorm((A1 - lambda A2) V_i)
 /// The norm brings each head, whose size depends on how much cancelled, back to one scale; the fixed factor makes
-/// gradients flow as in a Transformer without it.
+/// gradients flow as in a Transformer with softmax attention. Throws unless D divides by 2h (and d by 2, if rotary).
 class MultiheadDiffAttention : public Attention {
  public:
   MultiheadDiffAttention(const AttentionConfig& c, Random& random)
@@ -35,21 +35,25 @@ class MultiheadDiffAttention : public Attention {
   Tensor lambda() const { return exp(sum(lambda_q1 * lambda_k1)) - exp(sum(lambda_q2 * lambda_k2)) + lambda_init; }
 
   const Scalar lambda_init;
-  Tensor lambda_q1, lambda_k1, lambda_q2, lambda_k2;  // (d) each
-  RMSNorm subln;                                      // one gain (2d) for all heads
+  Tensor lambda_q1, lambda_k1, lambda_q2, lambda_k2;  ///< (d) each
+  RMSNorm subln;                                      ///< one gain (2d), the same for all heads
 
  protected:
   Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
              const AttentionLayout& layout) const override {
     Tensor l = lambda();
     if (trace) trace->lambda = l;
-    return rms_norm(diff_attention(q, k, v, l, layout), subln.weight * (1 - lambda_init));  // the factor in the gain
+    // A gain of 2d features makes rms_norm take each head by itself. (1 - lambda_init) goes into the gain: 2d products
+    // for N D of them.
+    return rms_norm(diff_attention(q, k, v, l, layout), subln.weight * (1 - lambda_init));
   }
 };
 
 /// Version 2 (huggingface.co/blog/microsoft/diff-attn-v2): keys and values as in softmax attention with h heads of
 /// width d = D / h, twice the queries, and a lambda that each token computes for each head. No norm and no lambda_init.
-///   head_i = (softmax(Q_2i K_i^T / sqrt(d)) - sigmoid(x W_lambda)_i softmax(Q_2i+1 K_i^T / sqrt(d))) V_i
+///   lambda = sigmoid(x W_lambda^T)                   (N, h)
+///   head_i = (softmax(Q_2i K_i^T / sqrt(d)) - lambda_i softmax(Q_2i+1 K_i^T / sqrt(d))) V_i
+/// Throws unless D divides by h (and d by 2, if rotary).
 class MultiheadDiffAttentionV2 : public Attention {
  public:
   MultiheadDiffAttentionV2(const AttentionConfig& c, Random& random)

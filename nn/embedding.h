@@ -3,8 +3,10 @@
 
 namespace difftensor::inline DT_PRECISION::nn {
 
-/// Row ids[n] of weight (V, D) for each token n: (N, D). Normal with standard deviation D^-1/2, so that the embedding
-/// times sqrt(D) and the output logits of a tied projection both begin with about unit variance.
+/// Row ids[n] of weight (V, D) for each token n: (N, D). Throws naming the first id that is not in [0, V).
+///
+/// The weight begins normal with standard deviation D^-1/2. So embeddings times sqrt(D) begin with about unit variance,
+/// and so do the logits of an output layer that uses the same weight.
 class Embedding : public Module {
  public:
   Embedding(int64_t vocabulary, int64_t width, Random& random)

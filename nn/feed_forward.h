@@ -1,13 +1,16 @@
 #pragma once
+#include <memory>
+
 #include "nn/linear.h"
 
 namespace difftensor::inline DT_PRECISION::nn {
 
 enum class Activation { relu, gelu, swiglu };
 
-/// The position-wise network of a Transformer layer, D -> F -> D:
+/// The network that a Transformer layer applies to each token by itself, (N, D) -> (N, F) -> (N, D):
 ///   relu, gelu:  down(f(up(x))), with biases (Vaswani et al. 2017)
-///   swiglu:      down(silu(gate(x)) * up(x)), without (Shazeer 2020)
+///   swiglu:      down(silu(gate(x)) * up(x)), without (Shazeer 2020, arXiv 2002.05202)
+/// `width` is D, `inner` F.
 class FeedForward : public Module {
  public:
   FeedForward(int64_t width, int64_t inner, Activation activation, Random& random)
@@ -33,7 +36,7 @@ class FeedForward : public Module {
   }
 
   const Activation activation;
-  const std::unique_ptr<Linear> gate_proj;  // swiglu only
+  const std::unique_ptr<Linear> gate_proj;  ///< swiglu only
   Linear up_proj, down_proj;
 };
 

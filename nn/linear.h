@@ -3,7 +3,8 @@
 
 namespace difftensor::inline DT_PRECISION::nn {
 
-/// y = x weight^T + bias, with weight (out, in), Xavier-uniform, and bias (out), zero: (..., in) -> (..., out).
+/// y = x weight^T + bias: (..., in) -> (..., out). weight (out, in) begins Xavier-uniform (Glorot, Bengio 2010), bias
+/// (out) at zero.
 class Linear : public Module {
  public:
   Linear(int64_t in, int64_t out, bool with_bias, Random& random)
@@ -12,7 +13,7 @@ class Linear : public Module {
   }
   Tensor operator()(const Tensor& x) const { return linear(x, weight, bias); }
 
-  Tensor weight, bias;
+  Tensor weight, bias;  ///< bias is undefined if there is none
 };
 
 }  // namespace difftensor::inline DT_PRECISION::nn

@@ -9,11 +9,13 @@
 
 namespace difftensor::inline DT_PRECISION::nn {
 
-/// Parameters by path, such as "encoder.layers.0.self_attn.q_proj.weight", in the order of registration.
+/// Parameters by path, such as "encoder.layers.0.self_attn.q_proj.weight". A module's own come first, then those of its
+/// parts, each in the order in which they were added.
 using NamedParameters = std::vector<std::pair<std::string, Tensor>>;
 
-/// The base of all layers, as in PyTorch. A layer's constructor registers its parameters and the modules it is made of;
-/// its operator() computes. Modules hold references to their parts, so they are neither copied nor moved.
+/// The base of all layers, as torch.nn.Module is. A layer's constructor registers its parameters (add_parameter) and
+/// the modules it is made of (add_module); its operator() computes. What is not registered is neither trained nor
+/// saved. A module knows its parts by their addresses, so it is neither copied nor moved.
 class Module {
  public:
   Module() = default;
@@ -30,7 +32,7 @@ class Module {
   /// Forgets all their gradients.
   void zero_grad() const;
 
-  /// Training mode (dropout on) or evaluation mode, here and in all parts.
+  /// Training mode (dropout on) or, with false, evaluation mode, here and in all parts.
   void train(bool on = true);
   void eval() { train(false); }
   /// Is this module in training mode? True at first.
@@ -43,9 +45,11 @@ class Module {
   void load_state_dict(const std::map<std::string, Tensor>& state);
 
  protected:
-  /// Makes `values` a trainable parameter of this module, and returns the handle to keep. Throws if the name is taken.
+  /// Makes `values` a trainable parameter of this module, and returns the handle to keep in a member, by which
+  /// operator() computes. Throws if the name is taken.
   Tensor add_parameter(const std::string& name, Tensor values);
-  /// Makes `part`, which must be a member or owned by this module, findable by name. Throws if the name is taken.
+  /// Makes `part` a part of this module: its parameters count as this one's, as "name.parameter", and it follows this
+  /// one's mode. It must live as long as this module: a member, or owned by one. Throws if the name is taken.
   void add_module(const std::string& name, Module& part);
 
  private:

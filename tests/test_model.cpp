@@ -65,6 +65,36 @@ TEST_CASE("a target sees no later target, a sentence no other sentence") {
   });
 }
 
+TEST_CASE("a stack that is causal without cross-attention never sees the future, all at once or token by token") {
+  every_model([](const models::TransformerConfig& config) {
+    Random random(5);
+    models::TransformerStack stack(config, 2, {.causal = true, .cross_attention = false}, random);
+    for (auto& [name, parameter] : stack.named_parameters()) CHECK(!contains(name, "cross"));
+    NoGrad no_grad;
+    const nn::Sequences sentences = nn::packed_sequences({5, 5});
+    const Tensor x = randn({10, config.d_model}, random);
+    const Tensor out = stack(x, sentences, {}, nullptr);
+    const Tensor changed = x.clone();
+    for (int64_t i = 0; i < config.d_model; ++i) changed.data()[2 * config.d_model + i] += Scalar(i % 3);
+    const Tensor after = stack(changed, sentences, {}, nullptr);
+    for (int64_t row = 0; row < 10; ++row) {
+      CAPTURE(row);
+      const double difference = largest_difference(slice(out, 0, row, row + 1), slice(after, 0, row, row + 1));
+      CHECK((difference > 1e-4) == (row >= 2 && row < 5));  // from the changed token to the end of its sentence
+      if (row < 2 || row >= 5) CHECK(difference == 0);
+    }
+
+    std::vector<models::KeyValueCache> caches;
+    for (int layer = 0; layer < 2; ++layer) caches.emplace_back(2, 5, config.d_model);
+    for (int32_t i = 0; i < 5; ++i) {
+      nn::Sequences one = nn::packed_sequences({1, 1});
+      one.positions = {i, i};
+      const Tensor step = stack(gather_rows(x, {i, 5 + i}), one, {}, &caches);
+      CHECK(largest_difference(step, gather_rows(out, {i, 5 + i})) < rounding);
+    }
+  });
+}
+
 TEST_CASE("a sentence alone and in a batch gives the same numbers") {
   every_model([](const models::TransformerConfig& config) {
     Random random(2);
@@ -264,7 +294,7 @@ TEST_CASE("what would give wrong numbers is refused: lengths that are not the id
                     "Transformer: memory or caches are not those of 2 layers");
   const nn::Sequences one = nn::packed_sequences({1});
   CHECK_THROWS_WITH(model.decoder()(ones({1, 16}), one, {}, nullptr),
-                    "TransformerLayer: a decoder needs the encoder's keys and values");
+                    "TransformerLayer: cross-attention needs the encoder's keys and values");
   CHECK_THROWS_WITH(model.encoder()(ones({1, 16}), one, {next, next}, nullptr),
-                    "TransformerLayer: an encoder attends to itself only");
+                    "TransformerLayer: there is no cross-attention for an encoder's keys and values");
 }

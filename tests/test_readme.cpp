@@ -1,9 +1,10 @@
-// The examples of two pages, compiled and run; and the pages must show them as they stand here.
+// The pages' examples, compiled and run; and the pages must show them as they stand here.
 #include <cmath>
 #include <fstream>
 #include <sstream>
 
 #include "core/gradcheck.h"
+#include "nn/attention.h"
 #include "nn/linear.h"
 #include "tests/testing.h"
 
@@ -31,6 +32,28 @@ class LoraLinear : public nn::Module {
 };
 // [end]
 
+// [an attention]
+/// Softmax attention whose heads learn how sharply they look: softmax(t_i Q_i K_i^T / sqrt(d)) V_i, where t_i is one
+/// number for each head, 1 at first. Scaling q by t_i scales all its scores.
+class SharpAttention : public nn::Attention {
+ public:
+  SharpAttention(const nn::AttentionConfig& c, Random& random)
+      : Attention(c, 1, c.width, c.width / std::max(1, c.heads), random),
+        sharpness(add_parameter("sharpness", ones({c.heads, 1}))) {}
+
+  Tensor sharpness;  // (h, 1)
+
+ protected:
+  Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
+             const AttentionLayout& layout) const override {
+    const Tensor heads = reshape(q, {q.dim(0), config.heads, head_width});  // (N, h, d)
+    const Tensor sharpened = reshape(heads * sharpness, {q.dim(0), config.width});
+    if (trace) trace->q = sharpened;  // what the map is made of, for those who look at maps
+    return attention(sharpened, k, v, layout);
+  }
+};
+// [end]
+
 // [an op]
 /// max(x, 0)^2, elementwise: the activation of Primer (So et al. 2021, arXiv 2109.08668).
 Tensor squared_relu(const Tensor& x) {
@@ -55,7 +78,7 @@ std::string file(const std::string& path) {
 }
 }  // namespace
 
-TEST_CASE("README's layer trains, and only its detour") {
+TEST_CASE("nn/README's layer trains, and only its detour") {
   Random random(1);
   nn::Linear whole(5, 4, false, random);
   LoraLinear layer(whole.weight, 2, 4, random);
@@ -67,7 +90,25 @@ TEST_CASE("README's layer trains, and only its detour") {
   CHECK(!layer.weight.needs_grad());
 }
 
-TEST_CASE("the op has the gradient it claims") {
+TEST_CASE("nn/README's attention is softmax attention at first, and learns how sharp to be") {
+  const nn::AttentionConfig config{.width = 8, .heads = 2, .rotary = true};
+  Random one(1), two(1), random(2);
+  SharpAttention sharp(config, one);
+  nn::MultiheadAttention softmax(config, two);  // the same projections
+  const nn::Sequences sentences = nn::packed_sequences({3, 2});
+  const Tensor x = randn({5, 8}, random);
+  CHECK(largest_difference(sharp(x, sentences, x, sentences, true), softmax(x, sentences, x, sentences, true)) == 0);
+  CHECK(sharp.parameter_count() == softmax.parameter_count() + 2);
+  const GradcheckResult result = gradcheck(
+      [&](auto& in) {
+        sharp.sharpness = in[0];
+        return sharp(x, sentences, x, sentences, true);
+      },
+      {randn({2, 1}, random)});
+  CHECK_MESSAGE(result.ok, result.message);
+}
+
+TEST_CASE("core/README's op has the gradient it claims") {
   Random random(1);
   const GradcheckResult result = gradcheck([](auto& in) { return squared_relu(in[0]); }, {randn({3, 4}, random)});
   CHECK_MESSAGE(result.ok, result.message);
@@ -75,11 +116,12 @@ TEST_CASE("the op has the gradient it claims") {
 
 TEST_CASE("the pages show them word for word") {
   const std::string source = file("tests/test_readme.cpp");
-  using NameAndPage = std::pair<std::string, const char*>;
-  for (auto& [name, page] :
-       {NameAndPage{"// [a layer]\n", "README.md"}, NameAndPage{"// [an op]\n", "core/README.md"}}) {
-    CAPTURE(page);
-    const size_t begin = source.find(name) + name.size();
+  const std::pair<const char*, const char*> shown[] = {
+      {"a layer", "nn/README.md"}, {"an attention", "nn/README.md"}, {"an op", "core/README.md"}};
+  for (auto [name, page] : shown) {
+    CAPTURE(name);
+    const std::string mark = std::string("// [") + name + "]\n";
+    const size_t begin = source.find(mark) + mark.size();
     CHECK(contains(file(page), "```cpp\n" + source.substr(begin, source.find("// [end]", begin) - begin) + "```"));
   }
 }

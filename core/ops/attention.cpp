@@ -1,293 +1,293 @@
-// Fused attention: a strip of queries at a time against all their keys, so that no T x S map is ever stored. Memory
-// grows with T + S; the backward pass computes each strip of the maps again.
+// Fused attention: the maps of core/ops/plain_attention.cpp, a strip of queries at a time against all their keys, so
+// that no whole T x S map is ever stored. Memory grows with T + S; the backward pass computes each strip again.
+//
+// A strip's maps are worked on in place. The names follow what the numbers mean:
+//   forward   Z  ->  exp  ->  A             Z = Q K^T, the scores; A = softmax(Z / sqrt(d)), the map
+//   backward  Z  ->  exp  ->  dZ            and dA -> A, which dV needs
+// Shapes, and how work is cut into strips: core/ops/attention_shapes.h.
 #include <cmath>
+#include <limits>
 
 #include "core/kernels/gemm.h"
 #include "core/kernels/packed_weights.h"
-#include "core/kernels/simd.h"
 #include "core/kernels/softmax.h"
-#include "core/ops.h"
+#include "core/ops/attention_shapes.h"
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
 
-// The shapes of one call. Softmax attention has one map for each output head, differential attention two.
-struct Heads {
-  const char* op;
-  AttentionLayout layout;
-  int maps;               // 1 or 2
-  bool shared_keys;       // both maps of a pair use one key head
-  bool lambda_rows;       // a lambda for each token and head, not one for all
-  int64_t d, e;           // widths of a query or key head, and of a value head
-  int64_t ldq, ldk, ldv;  // row widths of q, k, v; the result's is ldv
-  int64_t rows;           // of q
+// --- What a thread works with -------------------------------------------------------------------------------------
 
-  Heads(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor* lambda,
-        const AttentionLayout& l)
-      : op(op), layout(l), maps(lambda ? 2 : 1) {
-    const int64_t h = l.heads;
-    require(q.rank() == 2 && k.rank() == 2 && v.rank() == 2 && k.shape()[0] == v.shape()[0], op, "q ", q.shape(),
-            ", k ", k.shape(), ", v ", v.shape(), " must be matrices, k and v of one length");
-    require(h > 0 && q.shape()[1] % (h * maps) == 0 && v.shape()[1] % h == 0, op, "q ", q.shape(), " and v ", v.shape(),
-            " do not split into ", h, " heads", maps == 2 ? " of two maps each" : "");
-    ldq = q.shape()[1], ldk = k.shape()[1], ldv = v.shape()[1], rows = q.shape()[0];
-    d = ldq / (h * maps), e = ldv / h;
-    shared_keys = maps == 2 && ldk == h * d;
-    require(ldk == ldq || shared_keys, op, "q ", q.shape(), " and k ", k.shape(), " have heads of different widths");
-    lambda_rows = lambda && lambda->numel() != 1;
-    require(!lambda_rows || lambda->shape() == Shape{rows, h}, op, "lambda ", lambda_rows ? lambda->shape() : Shape{},
-            " is neither one number nor (tokens, heads) = ", Shape{rows, h});
-    require(l.queries.size() == l.keys.size(), op, l.queries.size(), " query spans for ", l.keys.size(), " key spans");
-    check(l.queries, rows, "query");
-    check(l.keys, k.shape()[0], "key");
-    require(apart(l.queries), op, "query spans overlap: a row of the result would have two values");
-  }
+using kernels::PackedMatrix;
 
-  void check(const Spans& spans, int64_t n, const char* what) const {
-    for (const Span& s : spans)
-      require(s.begin >= 0 && s.length >= 0 && s.begin <= n && s.length <= n - s.begin, op, what, " span of ", s.length,
-              " rows at ", s.begin, " leaves the ", n, " rows there are");
-  }
-  static bool apart(Spans spans) {
-    std::sort(spans.begin(), spans.end(), [](const Span& x, const Span& y) { return x.begin < y.begin; });
-    for (size_t i = 1; i < spans.size(); ++i)
-      if (spans[i - 1].begin + spans[i - 1].length > spans[i].begin) return false;
-    return true;
-  }
-  // Do the sentences lie end to end and fill all n rows?
-  static bool fill(const Spans& spans, int64_t n) {
-    int64_t end = 0;
-    for (const Span& span : spans) {
-      if (span.begin != end) return false;
-      end += span.length;
-    }
-    return end == n;
-  }
-  int64_t q_column(int64_t head, int map) const { return (head * maps + map) * d; }
-  int64_t k_column(int64_t head, int map) const { return (shared_keys ? head : head * maps + map) * d; }
+// Kept from call to call: the keys and values of one head in the order in which products read them (S x (2 d + e)
+// numbers, and as many again in backward), and the maps of one strip.
+class Workspace {
+ public:
+  PackedMatrix k_transposed[2], k[2];  // one for each key head of an output head
+  PackedMatrix v, v_transposed;
 
-  int64_t key_maps() const { return shared_keys ? 1 : maps; }  // keys of one output head
+  // Room for the strip's map 0 or 1, and for the gradient of the head's map; what is in it is left from before.
+  Scalar* map(int i, const Strip& strip) { return room(maps_[i], strip); }
+  Scalar* map_gradient(const Strip& strip) { return room(map_gradient_, strip); }
 
-  // A strip of one head's queries: its rows of q, where they stand among the S keys, and how many its rows see.
-  struct Strip {
-    int64_t query, rows, offset, S;
-    int64_t room;  // numbers in the largest map of the sentence's strips
-    bool causal;
-    int64_t sees(int64_t row) const { return causal ? std::clamp<int64_t>(row + offset + 1, 0, S) : S; }
-    int64_t width() const { return sees(rows - 1); }
-    // Rows of a map lie this far apart: whole SIMD registers, so that a sentence of 14 words costs one step, not 14.
-    int64_t stride() const { return kernels::whole_registers(width()); }
-  };
-  // Calls task(sentence's query span, key span, head) for all, in parallel.
-  template <class F>
-  void each_head(F task) const {
-    const int64_t h = layout.heads, sentences = static_cast<int64_t>(layout.queries.size());
-    parallel_for(sentences * h, 1, [&](int64_t begin, int64_t end) {
-      for (int64_t i = begin; i < end; ++i) task(layout.queries[i / h], layout.keys[i / h], i % h);
-    });
+ private:
+  static Scalar* room(Storage& buffer, const Strip& strip) {
+    if (buffer.size() < strip.map_size) buffer = Storage(strip.map_size);
+    return buffer.data();
   }
-  // Calls f(strip) for a sentence's strips of queries, one after the other. Their maps should stay in the second-level
-  // cache.
-  template <class F>
-  void each_strip(Span query, Span key, F f) const {
-    const int64_t height = std::clamp<int64_t>(131072 / std::max<int64_t>(1, key.length), 32, 128);
-    for (int64_t t = 0; t < query.length; t += height)
-      f(Strip{query.begin + t, std::min(height, query.length - t), t + key.length - query.length, key.length,
-              std::min(height, query.length) * kernels::whole_registers(key.length), layout.causal});
-  }
-};
-
-using Strip = Heads::Strip;
-using kernels::ExpRow, kernels::PackedMatrix;
-
-// What a thread works with, kept from call to call: the keys and values of one head in the order in which products read
-// them (S x (2 d + e) numbers, and as many again in backward), and the maps of one strip of queries.
-struct Workspace {
-  PackedMatrix k_transposed[2], k[2], v, v_transposed;
-  Storage maps[3];
-  Scalar* map(int i, const Strip& s) {
-    if (maps[i].size() < s.room) maps[i] = Storage(s.room);
-    return maps[i].data();
-  }
+  Storage maps_[2], map_gradient_;
 };
 Workspace& workspace() {
   thread_local Workspace w;
   return w;
 }
 
-// Z = Q K^T for one strip, (rows, stride), with -inf where a query must not see and in the padding.
-void scores(const Heads& a, const Strip& s, const Scalar* q, const PackedMatrix& k_transposed, Scalar* Z) {
-  const int64_t stride = s.stride();
-  k_transposed.multiply(s.rows, a.d, stride, q, a.ldq, false, Z, stride);
-  for (int64_t i = 0; i < s.rows; ++i)
-    std::fill(Z + i * stride + s.sees(i), Z + (i + 1) * stride, -std::numeric_limits<Scalar>::infinity());
+// lambda of each token and head, or one number for all of them.
+struct Lambdas {
+  const Scalar* values;
+  int64_t heads;
+  bool per_token;
+  Scalar at(int64_t row, int64_t head) const { return per_token ? values[row * heads + head] : values[0]; }
+};
+
+// --- Scores of one strip ------------------------------------------------------------------------------------------
+
+Scalar dot(const Scalar* x, const Scalar* y, int64_t n) {
+  Scalar sum = 0;
+#pragma omp simd reduction(+ : sum)
+  for (int64_t i = 0; i < n; ++i) sum += x[i] * y[i];
+  return sum;
+}
+
+// Z = Q K^T, (rows, stride), with -inf where a query must not see and to the right of the last key.
+void scores(const AttentionShapes& shapes, const Strip& strip, const Scalar* q, const PackedMatrix& k_transposed,
+            Scalar* Z) {
+  const int64_t stride = strip.stride();
+  k_transposed.multiply(strip.rows, shapes.d, stride, q, shapes.q_width, false, Z, stride);
+  for (int64_t i = 0; i < strip.rows; ++i)
+    std::fill(Z + i * stride + strip.sees(i), Z + (i + 1) * stride, -std::numeric_limits<Scalar>::infinity());
 }
 
 // The same for a strip of one query, with keys as they lie.
-void single_scores(const Heads& a, const Strip& s, const Scalar* q, const Scalar* k, Scalar* Z) {
-  for (int64_t j = 0; j < s.width(); ++j, k += a.ldk) {
-    Scalar dot = 0;
-#pragma omp simd reduction(+ : dot)
-    for (int64_t c = 0; c < a.d; ++c) dot += q[c] * k[c];
-    Z[j] = dot;
-  }
-  std::fill(Z + s.width(), Z + s.stride(), -std::numeric_limits<Scalar>::infinity());
+void single_scores(const AttentionShapes& shapes, const Strip& strip, const Scalar* q, const Scalar* k, Scalar* Z) {
+  for (int64_t j = 0; j < strip.width(); ++j) Z[j] = dot(q, k + j * shapes.k_width, shapes.d);
+  std::fill(Z + strip.width(), Z + strip.stride(), -std::numeric_limits<Scalar>::infinity());
 }
 
-Tensor fused(const Heads& a, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda) {
-  Tensor out = Heads::fill(a.layout.queries, a.rows) ? Tensor({a.rows, a.ldv}) : zeros({a.rows, a.ldv});
-  const Scalar scale = 1 / std::sqrt(static_cast<Scalar>(a.d));
-  // lambda of a row of q
-  auto lambda_at = [h = a.layout.heads, rows = a.lambda_rows](const Scalar* lambda, int64_t row, int64_t head) {
-    return rows ? lambda[row * h + head] : lambda[0];
-  };
-  a.each_head([&, q = q.data(), k = k.data(), v = v.data(), y = out.data()](Span query, Span key, int64_t head) {
-    Workspace& w = workspace();
-    // In decoding a sentence has one query: packing its keys and values would take longer than using them.
-    const bool single = query.length == 1;
-    const Scalar* values = v + key.begin * a.ldv + head * a.e;
-    for (int m = 0; !single && m < a.key_maps(); ++m)
-      w.k_transposed[m].pack(true, a.d, key.length, k + key.begin * a.ldk + a.k_column(head, m), a.ldk);
-    if (!single) w.v.pack(false, key.length, a.e, values, a.ldv);
-    a.each_strip(query, key, [&](const Strip& s) {
-      const int64_t stride = s.stride();
-      Scalar *A1 = w.map(0, s), *A2 = a.maps == 2 ? w.map(1, s) : nullptr;
-      for (int m = 0; m < a.maps; ++m) {
-        const Scalar* query_m = q + s.query * a.ldq + a.q_column(head, m);
-        if (single)
-          single_scores(a, s, query_m, k + key.begin * a.ldk + a.k_column(head, m), m ? A2 : A1);
-        else
-          scores(a, s, query_m, w.k_transposed[a.shared_keys ? 0 : m], m ? A2 : A1);
-      }
-      for (int64_t i = 0; i < s.rows; ++i) {
-        Scalar* a1 = A1 + i * stride;
-        const Scalar norm1 = kernels::exp_row(a1, a1, stride, scale).norm();
-        if (!A2) {
-#pragma omp simd
-          for (int64_t j = 0; j < stride; ++j) a1[j] *= norm1;
-          continue;
-        }
-        Scalar* a2 = A2 + i * stride;
-        const Scalar norm2 =
-            kernels::exp_row(a2, a2, stride, scale).norm() * lambda_at(lambda.data(), s.query + i, head);
-#pragma omp simd
-        for (int64_t j = 0; j < stride; ++j) a1[j] = norm1 * a1[j] - norm2 * a2[j];
-      }
-      Scalar* out = y + s.query * a.ldv + head * a.e;
-      if (single)
-        kernels::gemm(false, false, 1, a.e, s.width(), A1, stride, values, a.ldv, 0, out, a.ldv);
-      else
-        w.v.multiply(s.rows, s.width(), a.e, A1, stride, false, out, a.ldv);
-    });
-  });
+// --- From scores to the map, and back ------------------------------------------------------------------------------
+// `scale` is 1 / sqrt(d). exp_row() leaves exp(scale (z - max z)) in z's place; times `norm`, 1 over their sum, that is
+// the softmax. A query that sees no key has norm 0, so its row of the map, and of every gradient, is 0.
 
-  require(!grad_enabled() || !(k.needs_grad() || v.needs_grad()) || Heads::apart(a.layout.keys), a.op,
+// A = softmax(scale Z), in Z's place; returns it.
+Scalar* softmax_strip(const Strip& strip, Scalar scale, Scalar* Z) {
+  const int64_t stride = strip.stride();
+  for (int64_t i = 0; i < strip.rows; ++i) {
+    Scalar* z = Z + i * stride;
+    const Scalar norm = kernels::exp_row(z, z, stride, scale).norm();
+    Scalar *exp_z = z, *a = z;
+#pragma omp simd
+    for (int64_t j = 0; j < stride; ++j) a[j] = exp_z[j] * norm;
+  }
+  return Z;
+}
+
+// dZ_ij = scale A_ij (dA_ij - sum_j dA_ij A_ij), in Z's place. A is computed again, and left in dA's place.
+void softmax_strip_backward(const Strip& strip, Scalar scale, Scalar* Z, Scalar* dA) {
+  const int64_t stride = strip.stride();
+  for (int64_t i = 0; i < strip.rows; ++i) {
+    Scalar *z = Z + i * stride, *da = dA + i * stride;
+    const Scalar norm = kernels::exp_row(z, z, stride, scale).norm();
+    Scalar *exp_z = z, *dz = z, *a = da;
+    const Scalar da_a = dot(da, exp_z, stride) * norm;  // sum_j dA_ij A_ij
+#pragma omp simd
+    for (int64_t j = 0; j < stride; ++j) {
+      const Scalar da_j = da[j], a_j = exp_z[j] * norm;
+      a[j] = a_j;
+      dz[j] = scale * a_j * (da_j - da_a);
+    }
+  }
+}
+
+// A = A1 - lambda A2 with A1 = softmax(scale Z1), A2 = softmax(scale Z2), in Z1's place; returns it.
+Scalar* difference_strip(const Strip& strip, Scalar scale, Scalar* Z1, Scalar* Z2, const Lambdas& lambda,
+                         int64_t head) {
+  const int64_t stride = strip.stride();
+  for (int64_t i = 0; i < strip.rows; ++i) {
+    Scalar *z1 = Z1 + i * stride, *z2 = Z2 + i * stride;
+    const Scalar norm1 = kernels::exp_row(z1, z1, stride, scale).norm();
+    const Scalar lambda_norm2 = kernels::exp_row(z2, z2, stride, scale).norm() * lambda.at(strip.query + i, head);
+    Scalar *exp_z1 = z1, *exp_z2 = z2, *a = z1;
+#pragma omp simd
+    for (int64_t j = 0; j < stride; ++j) a[j] = norm1 * exp_z1[j] - lambda_norm2 * exp_z2[j];
+  }
+  return Z1;
+}
+
+// With dA1 = dA and dA2 = -lambda dA, each map's softmax goes back as above:
+//   dZ1_ij = scale A1_ij (dA_ij - sum_j dA_ij A1_ij),  dZ2_ij = -scale lambda A2_ij (dA_ij - sum_j dA_ij A2_ij)
+// in Z1's and Z2's places, and A in dA's. dlambda_i = -sum_j dA_ij A2_ij goes to dlambda (N, heads), unless that is
+// null.
+void difference_strip_backward(const Strip& strip, Scalar scale, Scalar* Z1, Scalar* Z2, Scalar* dA,
+                               const Lambdas& lambda, int64_t head, Scalar* dlambda) {
+  const int64_t stride = strip.stride();
+  for (int64_t i = 0; i < strip.rows; ++i) {
+    Scalar *z1 = Z1 + i * stride, *z2 = Z2 + i * stride, *da = dA + i * stride;
+    const Scalar norm1 = kernels::exp_row(z1, z1, stride, scale).norm();
+    const Scalar norm2 = kernels::exp_row(z2, z2, stride, scale).norm();
+    Scalar *exp_z1 = z1, *exp_z2 = z2, *dz1 = z1, *dz2 = z2, *a = da;
+    const Scalar da_a1 = dot(da, exp_z1, stride) * norm1;  // sum_j dA_ij A1_ij
+    const Scalar da_a2 = dot(da, exp_z2, stride) * norm2;  // sum_j dA_ij A2_ij
+    if (dlambda) dlambda[(strip.query + i) * lambda.heads + head] = -da_a2;
+    const Scalar l = lambda.at(strip.query + i, head);
+#pragma omp simd
+    for (int64_t j = 0; j < stride; ++j) {
+      const Scalar da_j = da[j], a1_j = exp_z1[j] * norm1, l_a2_j = l * norm2 * exp_z2[j];
+      a[j] = a1_j - l_a2_j;
+      dz1[j] = scale * a1_j * (da_j - da_a1);
+      dz2[j] = -scale * l_a2_j * (da_j - da_a2);
+    }
+  }
+}
+
+// --- The op -------------------------------------------------------------------------------------------------------
+
+// Where the gradient of input i is added up; data is null if nobody asked for it. One that is new need not be filled
+// with zeros first if the sentences cover every row: they write to it before they add.
+GradientBuffer gradient_buffer(const Gradients& g, int i, bool covered) {
+  if (!g.wants(i)) return {nullptr, false};
+  return covered ? g.raw_buffer(i) : GradientBuffer{g.buffer(i), false};
+}
+
+// Zeroes the features of one head, `width` in each of `rows` rows that are `row_width` apart.
+void zero_head(Scalar* first, int64_t rows, int64_t width, int64_t row_width) {
+  for (int64_t j = 0; j < rows; ++j) std::fill_n(first + j * row_width, width, Scalar{0});
+}
+
+Tensor fused_attention(const AttentionShapes& shapes, const Tensor& q, const Tensor& k, const Tensor& v,
+                       const Tensor& lambda) {
+  const int64_t N = shapes.N, d = shapes.d, e = shapes.e, h = shapes.layout.heads;
+  const int64_t k_width = shapes.k_width, v_width = shapes.v_width;
+  const Scalar scale = 1 / std::sqrt(static_cast<Scalar>(d));
+  Tensor out = cover_every_row(shapes.layout.queries, N) ? Tensor({N, v_width}) : zeros({N, v_width});
+
+  shapes.for_each_head(
+      [&, q = q.data(), k = k.data(), v = v.data(), y = out.data()](Span query, Span key, int64_t head) {
+        Workspace& w = workspace();
+        const Lambdas lambdas{lambda.defined() ? lambda.data() : nullptr, h, shapes.lambda_per_token};
+        const Scalar* V = v + shapes.v_at(key.begin, head);
+        // In decoding a sentence has one query: packing its keys and values would take longer than using them.
+        const bool single = query.length == 1;
+        if (!single) {
+          for (int m = 0; m < shapes.key_heads(); ++m)
+            w.k_transposed[m].pack(true, d, key.length, k + shapes.k_at(key.begin, head, m), k_width);
+          w.v.pack(false, key.length, e, V, v_width);
+        }
+        shapes.for_each_strip(query, key, [&](const Strip& strip) {
+          // Z = Q K^T, for each map
+          for (int m = 0; m < shapes.maps; ++m) {
+            const Scalar* Q = q + shapes.q_at(strip.query, head, m);
+            if (single)
+              single_scores(shapes, strip, Q, k + shapes.k_at(key.begin, head, m), w.map(m, strip));
+            else
+              scores(shapes, strip, Q, w.k_transposed[shapes.key_head(m)], w.map(m, strip));
+          }
+          // A = softmax(Z / sqrt(d)), or the difference of two
+          const Scalar* A = shapes.maps == 1
+                                ? softmax_strip(strip, scale, w.map(0, strip))
+                                : difference_strip(strip, scale, w.map(0, strip), w.map(1, strip), lambdas, head);
+          // out = A V
+          Scalar* out = y + shapes.v_at(strip.query, head);
+          if (single)
+            kernels::gemm(false, false, 1, e, strip.width(), A, strip.stride(), V, v_width, false, out, v_width);
+          else
+            w.v.multiply(strip.rows, strip.width(), e, A, strip.stride(), false, out, v_width);
+        });
+      });
+
+  require(!grad_enabled() || !(k.needs_grad() || v.needs_grad()) || are_disjoint(shapes.layout.keys), shapes.op,
           "sentences that share keys have no gradient; use NoGrad");
 
   // out = A V with A = A1 - lambda A2 gives
   //   dV += A^T dout,  dA = dout V^T,  dA1 = dA,  dA2 = -lambda dA,  dlambda = -sum_j dA_j A2_j  (by row, or of all)
-  // and each map, being softmax(Z) with Z = Q K^T / sqrt(d),
-  //   dZ_ij = A_ij (dA_ij - sum_j dA_ij A_ij),  dQ += dZ K / sqrt(d),  dK += dZ^T Q / sqrt(d).
-  auto backward = [a, q = q.storage(), k = k.storage(), v = v.storage(), scale, lambda_at,
+  // and each map, being softmax(Z / sqrt(d)) with Z = Q K^T,
+  //   dZ_ij = A_ij (dA_ij - sum_j dA_ij A_ij) / sqrt(d),  dQ += dZ K,  dK += dZ^T Q.
+  auto backward = [shapes, q = q.storage(), k = k.storage(), v = v.storage(), scale,
                    lambda = lambda.defined() ? lambda.storage() : Storage()](const Gradients& g) {
-    const int64_t h = a.layout.heads;
-    // dQ, dK and dV. One that is new is not filled with zeros first, if sentences fill it: they write it themselves.
-    Scalar* d[3] = {};
-    bool fresh[3] = {};
-    for (int i = 0; i < 3; ++i) {
-      if (!g.wants(i)) continue;
-      const bool filled = i == 0 ? Heads::fill(a.layout.queries, a.rows)
-                                 : Heads::fill(a.layout.keys, (i == 1 ? k.size() / a.ldk : v.size() / a.ldv));
-      const bool apart = q.data() != k.data() && k.data() != v.data() && q.data() != v.data();
-      const GradientBuffer grad = filled && apart ? g.raw_buffer(i) : GradientBuffer{g.buffer(i), false};
-      d[i] = grad.data, fresh[i] = grad.is_new;
-    }
-    Storage dlambda;
+    const int64_t d = shapes.d, e = shapes.e, h = shapes.layout.heads;
+    const int64_t q_width = shapes.q_width, k_width = shapes.k_width, v_width = shapes.v_width;
+    const Lambdas lambdas{lambda.data(), h, shapes.lambda_per_token};
+    // A tensor that is two of the inputs has one gradient buffer, which the second must not take for covered.
+    const bool distinct = q.data() != k.data() && k.data() != v.data() && q.data() != v.data();
+    const bool keys_cover = distinct && cover_every_row(shapes.layout.keys, shapes.M);
+    const GradientBuffer dq = gradient_buffer(g, 0, distinct && cover_every_row(shapes.layout.queries, shapes.N));
+    const GradientBuffer dk = gradient_buffer(g, 1, keys_cover), dv = gradient_buffer(g, 2, keys_cover);
+    Storage dlambda;  // (N, h), also if lambda is one number: then their sum is its gradient
     if (g.wants(3)) {
-      dlambda = Storage(a.rows * h);
+      dlambda = Storage(shapes.N * h);
       std::fill_n(dlambda.data(), dlambda.size(), Scalar{0});
     }
-    a.each_head([&](Span query, Span key, int64_t head) {
-      Workspace& w = workspace();
-      const int64_t at_v = key.begin * a.ldv + head * a.e;
-      auto at_k = [&](int m) { return key.begin * a.ldk + a.k_column(head, m); };
-      for (int m = 0; m < a.key_maps(); ++m) {
-        w.k_transposed[m].pack(true, a.d, key.length, k.data() + at_k(m), a.ldk);
-        w.k[m].pack(false, key.length, a.d, k.data() + at_k(m), a.ldk);
-        for (int64_t j = 0; fresh[1] && j < key.length; ++j) std::fill_n(d[1] + at_k(m) + j * a.ldk, a.d, Scalar{0});
-      }
-      w.v_transposed.pack(true, a.e, key.length, v.data() + at_v, a.ldv);
-      for (int64_t j = 0; fresh[2] && j < key.length; ++j) std::fill_n(d[2] + at_v + j * a.ldv, a.e, Scalar{0});
 
-      a.each_strip(query, key, [&](const Strip& s) {
-        const int64_t width = s.width(), stride = s.stride();
-        Scalar *A1 = w.map(0, s), *A2 = a.maps == 2 ? w.map(1, s) : nullptr, *dA = w.map(2, s);
-        const Scalar* dout = g.out + s.query * a.ldv + head * a.e;
-        w.v_transposed.multiply(s.rows, a.e, stride, dout, a.ldv, false, dA, stride);
-        for (int m = 0; m < a.maps; ++m)
-          scores(a, s, q.data() + s.query * a.ldq + a.q_column(head, m), w.k_transposed[a.shared_keys ? 0 : m],
-                 m ? A2 : A1);
-        // Turns Z1, Z2, dA into dZ1, dZ2, A.
-        for (int64_t i = 0; i < s.rows; ++i) {
-          Scalar *a1 = A1 + i * stride, *da = dA + i * stride, dot1 = 0, dot2 = 0;
-          const Scalar norm1 = kernels::exp_row(a1, a1, stride, scale).norm();
-#pragma omp simd reduction(+ : dot1)
-          for (int64_t j = 0; j < stride; ++j) dot1 += da[j] * a1[j];
-          dot1 *= norm1;
-          if (!A2) {
-#pragma omp simd
-            for (int64_t j = 0; j < stride; ++j) {
-              const Scalar dA = da[j], A = a1[j] * norm1;
-              da[j] = A;
-              a1[j] = scale * A * (dA - dot1);
-            }
-            continue;
-          }
-          Scalar* a2 = A2 + i * stride;
-          const Scalar norm2 = kernels::exp_row(a2, a2, stride, scale).norm();
-#pragma omp simd reduction(+ : dot2)
-          for (int64_t j = 0; j < stride; ++j) dot2 += da[j] * a2[j];
-          dot2 *= norm2;
-          if (dlambda) dlambda.data()[(s.query + i) * h + head] = -dot2;
-          const Scalar l = lambda_at(lambda.data(), s.query + i, head);
-#pragma omp simd
-          for (int64_t j = 0; j < stride; ++j) {
-            const Scalar dA = da[j], first = a1[j] * norm1, second = l * norm2 * a2[j];
-            da[j] = first - second;
-            a1[j] = scale * first * (dA - dot1);
-            a2[j] = -scale * second * (dA - dot2);
-          }
-        }
-        if (d[2]) kernels::gemm(true, false, width, a.e, s.rows, dA, stride, dout, a.ldv, 1, d[2] + at_v, a.ldv);
-        for (int m = 0; m < a.maps; ++m) {
-          const Scalar* dZ = m ? A2 : A1;
-          const int64_t at_q = s.query * a.ldq + a.q_column(head, m);
-          if (d[0]) w.k[a.shared_keys ? 0 : m].multiply(s.rows, width, a.d, dZ, stride, !fresh[0], d[0] + at_q, a.ldq);
-          if (d[1])
-            kernels::gemm(true, false, width, a.d, s.rows, dZ, stride, q.data() + at_q, a.ldq, 1, d[1] + at_k(m),
-                          a.ldk);
+    shapes.for_each_head([&](Span query, Span key, int64_t head) {
+      Workspace& w = workspace();
+      const int64_t v_at = shapes.v_at(key.begin, head);
+      for (int m = 0; m < shapes.key_heads(); ++m) {
+        const int64_t k_at = shapes.k_at(key.begin, head, m);
+        w.k_transposed[m].pack(true, d, key.length, k.data() + k_at, k_width);
+        w.k[m].pack(false, key.length, d, k.data() + k_at, k_width);
+        if (dk.is_new) zero_head(dk.data + k_at, key.length, d, k_width);
+      }
+      w.v_transposed.pack(true, e, key.length, v.data() + v_at, v_width);
+      if (dv.is_new) zero_head(dv.data + v_at, key.length, e, v_width);
+
+      shapes.for_each_strip(query, key, [&](const Strip& strip) {
+        const int64_t width = strip.width(), stride = strip.stride();
+        const Scalar* dout = g.out + shapes.v_at(strip.query, head);
+        // dA = dout V^T, and Z = Q K^T again
+        Scalar *dA = w.map_gradient(strip), *Z1 = w.map(0, strip), *Z2 = shapes.maps == 2 ? w.map(1, strip) : nullptr;
+        w.v_transposed.multiply(strip.rows, e, stride, dout, v_width, false, dA, stride);
+        for (int m = 0; m < shapes.maps; ++m)
+          scores(shapes, strip, q.data() + shapes.q_at(strip.query, head, m), w.k_transposed[shapes.key_head(m)],
+                 m ? Z2 : Z1);
+        // dZ from dA; dlambda
+        if (shapes.maps == 1)
+          softmax_strip_backward(strip, scale, Z1, dA);
+        else
+          difference_strip_backward(strip, scale, Z1, Z2, dA, lambdas, head, dlambda.data());
+        const Scalar *A = dA, *dZ[2] = {Z1, Z2};
+        // dV += A^T dout
+        if (dv.data)
+          kernels::gemm(true, false, width, e, strip.rows, A, stride, dout, v_width, true, dv.data + v_at, v_width);
+        // dQ += dZ K, dK += dZ^T Q
+        for (int m = 0; m < shapes.maps; ++m) {
+          const int64_t q_at = shapes.q_at(strip.query, head, m), k_at = shapes.k_at(key.begin, head, m);
+          if (dq.data)
+            w.k[shapes.key_head(m)].multiply(strip.rows, width, d, dZ[m], stride, !dq.is_new, dq.data + q_at, q_width);
+          if (dk.data)
+            kernels::gemm(true, false, width, d, strip.rows, dZ[m], stride, q.data() + q_at, q_width, true,
+                          dk.data + k_at, k_width);
         }
       });
     });
-    if (g.wants(3) && a.lambda_rows) g.add(3, [d = dlambda.data()](int64_t i) { return d[i]; });
-    if (g.wants(3) && !a.lambda_rows) {
+    if (g.wants(3) && shapes.lambda_per_token) g.add(3, [d = dlambda.data()](int64_t i) { return d[i]; });
+    if (g.wants(3) && !shapes.lambda_per_token) {
       double total = 0;
       for (int64_t i = 0; i < dlambda.size(); ++i) total += dlambda.data()[i];
       *g.buffer(3) += static_cast<Scalar>(total);
     }
   };
-  return record(a.op, out, {q, k, v, lambda}, std::move(backward));
+  return record(shapes.op, out, {q, k, v, lambda}, std::move(backward));
 }
 
 }  // namespace
 
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout) {
-  return fused(Heads("attention", q, k, v, nullptr, layout), q, k, v, {});
+  return fused_attention(AttentionShapes("attention", q, k, v, nullptr, layout), q, k, v, {});
 }
 
 Tensor diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
                       const AttentionLayout& layout) {
-  return fused(Heads("diff_attention", q, k, v, &lambda, layout), q, k, v, lambda);
+  return fused_attention(AttentionShapes("diff_attention", q, k, v, &lambda, layout), q, k, v, lambda);
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -1,4 +1,5 @@
-// Attention written out with small ops. Read this first; core/ops/attention.cpp computes the same without storing the maps.
+// Attention written out with small ops. Read this first; core/ops/attention.cpp computes the same without storing the
+// maps.
 #include <cmath>
 #include <limits>
 
@@ -62,13 +63,13 @@ Tensor plain_diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, c
                             const AttentionLayout& layout) {
   check_spans("plain_diff_attention", q, layout);
   const int h = layout.heads;
-  const bool shared_keys = k.dim(1) != q.dim(1);  // version 2: h key heads
+  const bool common_keys = k.dim(1) != q.dim(1);  // version 2: h key heads
   std::vector<Tensor> sentences;
   for (size_t b = 0; b < layout.queries.size(); ++b) {
-    Tensor Q = split_heads(q, layout.queries[b], 2 * h), K = split_heads(k, layout.keys[b], shared_keys ? h : 2 * h);
+    Tensor Q = split_heads(q, layout.queries[b], 2 * h), K = split_heads(k, layout.keys[b], common_keys ? h : 2 * h);
     Tensor V = split_heads(v, layout.keys[b], h);
-    Tensor A1 = attention_map(every_second(Q, 0), shared_keys ? K : every_second(K, 0), layout.causal);
-    Tensor A2 = attention_map(every_second(Q, 1), shared_keys ? K : every_second(K, 1), layout.causal);
+    Tensor A1 = attention_map(every_second(Q, 0), common_keys ? K : every_second(K, 0), layout.causal);
+    Tensor A2 = attention_map(every_second(Q, 1), common_keys ? K : every_second(K, 1), layout.causal);
     Tensor L = lambda.numel() == 1 ? lambda : split_heads(lambda, layout.queries[b], h);  // () or (h, T, 1)
     sentences.push_back(merge_heads(matmul(A1 - L * A2, V)));
   }

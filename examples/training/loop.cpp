@@ -4,7 +4,7 @@
 #include <chrono>
 #include <cmath>
 
-#include "core/autograd.h"
+#include "core/parallel_backward.h"
 #include "examples/text/files.h"
 #include "examples/training/checkpoint.h"
 #include "examples/training/history.h"
