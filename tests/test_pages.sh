@@ -29,7 +29,7 @@ command_exists() {
   case $line in
     make*:*) ;;  # output
     make*) for word in ${line#make}; do
-        case $word in -*|*=*|[0-9]*) ;; *) grep -qxF -- "$word" <<<"$targets" && ok || fail "$page: make $word" ;; esac
+        case $word in -*|*=*|*/*|[0-9]*) ;; *) grep -qxF -- "$word" <<<"$targets" && ok || fail "$page: make $word" ;; esac
       done ;;
     build/*|"python3 tests/"*|tests/*)
       read -r program subcommand _ <<<"${line#python3 }"
@@ -59,7 +59,8 @@ code_exists() {
   case $code in *[\ =\$\<\>\"\{\|]*) return ;; esac  # an expression, or text
   case $code in
     .h|.cpp) return ;;
-    */*) is_path "$code" || is_path "$here/$code" || is_path "examples/$code" && ok || fail "$page: no file $code"; return ;;
+    */*) is_path "$code" || is_path "$here/$code" || is_path "examples/$code" ||
+        grep -qF -- "\"${code%%/*}" tests/bench/ops.cpp && ok || fail "$page: no file $code"; return ;;
     *.h|*.cpp|*.py|*.sh|*.md) [ -n "$(find . -name "$code" -not -path './build*' -print -quit)" ] && ok || fail "$page: no file $code"; return ;;
   esac
   name=${code%%(*}
