@@ -125,3 +125,8 @@ TEST_CASE("the pages show them word for word") {
     CHECK(contains(file(page), "```cpp\n" + source.substr(begin, source.find("// [end]", begin) - begin) + "```"));
   }
 }
+
+TEST_CASE("the front page shows its program word for word") {
+  const std::string source = file("examples/tour/2_attention.cpp");
+  CHECK(contains(file("README.md"), "```cpp\n" + source.substr(source.find('\n') + 1) + "```"));
+}
