@@ -1,7 +1,6 @@
 #include "examples/training/loop.h"
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 
 #include "core/parallel_backward.h"
@@ -20,8 +19,6 @@ namespace training {
 using namespace difftensor;
 
 namespace {
-
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 struct Losses {
   double smoothed = 0, nll = 0;  // summed over target tokens

@@ -18,8 +18,6 @@ using text::format;
 
 namespace {
 
-double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
-
 std::vector<std::string> log_columns(const Task& task) {
   std::vector<std::string> columns{"kind", "epoch",        "update", "loss", "perplexity", "tokens_per_second",
                                    "lr",   "gradient_norm"};
@@ -35,6 +33,8 @@ std::vector<std::string> lambda_columns(const Task& task) {
 }
 
 }  // namespace
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 void say(const char* pattern, ...) {
   va_list arguments;
@@ -93,7 +93,8 @@ void Report::validation(int64_t epoch, int64_t update, const Validation& v) {
   log_.add(row);
   if (lambda_log_) {
     CsvRow lambdas{{"update", std::to_string(update)}};
-    for (size_t i = 0; i < v.lambdas.size(); ++i) lambdas[task_.lambda_names()[i]] = format("%.6f", v.lambdas[i]);
+    const std::vector<std::string> names = task_.lambda_names();
+    for (size_t i = 0; i < names.size(); ++i) lambdas[names[i]] = format("%.6f", v.lambdas.at(i));
     lambda_log_->add(lambdas);
   }
   text::write_file(folder_ + "/loss.svg", training_chart(task_.title(), read_history(folder_)));

@@ -8,6 +8,9 @@
 
 namespace training {
 
+/// Seconds on a clock that is never set back.
+double now();
+
 /// As printf, at once. Throws std::runtime_error if stdout cannot be written to.
 __attribute__((format(printf, 1, 2))) void say(const char* format, ...);
 
