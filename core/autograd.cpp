@@ -5,8 +5,9 @@
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
-// The root and every op's node it depends on, newest first. Throws if one was freed. Defined below.
-std::vector<Node*> newest_first(Node* root);
+// The root and every op's node it depends on, each before its inputs. Throws, having changed nothing, if one was freed or
+// reads values that were written since. Defined below.
+std::vector<Node*> users_first(Node* root);
 }  // namespace
 
 void Tensor::backward() const {
@@ -18,14 +19,14 @@ void Tensor::backward(const Tensor& seed) const {
   require(needs_grad(), "backward", "nothing this result depends on requires a gradient");
   require(seed.shape() == shape(), "backward", "seed of shape ", seed.shape(), " for a result of shape ", shape());
   Node* const root = node().get();
-  const std::vector<Node*> nodes = newest_first(root);
+  const std::vector<Node*> nodes = users_first(root);
 
   // dL/d(this) += seed
   const GradientBuffer grad = root->gradient_buffer();
   for (int64_t i = 0; i < numel(); ++i) grad.data[i] = (grad.is_new ? 0 : grad.data[i]) + seed.data()[i];
 
-  // Everything that uses a node is newer than it. So when its turn comes, its gradient is complete, and it can pass its
-  // part on to its inputs, which are older and still to come.
+  // Everything that uses a node comes before it. So when its turn comes, its gradient is complete, and it can pass its
+  // part on to its inputs, which are still to come.
   std::vector<std::shared_ptr<Node>> done;  // owns the inputs of freed nodes, so that `nodes` stays valid
   done.reserve(nodes.size());
   try {
@@ -44,33 +45,58 @@ void Tensor::backward(const Tensor& seed) const {
 
 // --- Nodes -----------------------------------------------------------------------------------------------------------
 namespace {
-thread_local uint64_t nodes_made = 0;
-thread_local uint64_t walks = 0;
 thread_local bool recording = true;
+std::atomic<uint64_t> walks = 0;  // of all threads: a graph may be walked by one after the other
 std::atomic<int64_t> nodes_alive = 0;
 
-std::vector<Node*> newest_first(Node* root) {
-  // With an explicit list, not by recursion: graphs are far deeper than call stacks. Leaves are left out: they have
-  // nothing to run, and other threads may be looking at them.
+// Depth first, inputs from first to last, each node after all it depends on; then turned round. With an explicit stack,
+// not by recursion: graphs are far deeper than call stacks. Leaves are left out: they have nothing to run, and other
+// threads may be looking at them.
+std::vector<Node*> users_first(Node* root) {
   const uint64_t walk = ++walks;
-  std::vector<Node*> nodes{root};
+  struct Place {
+    Node* node;
+    size_t next_input;
+  };
+  std::vector<Node*> nodes;
+  std::vector<Place> path{{root, 0}};
   root->visit = walk;
-  for (size_t next = 0; next < nodes.size(); ++next)
-    for (auto& input : nodes[next]->inputs)
-      if (input && !input->leaf && input->visit != walk) {
-        input->visit = walk;
-        nodes.push_back(input.get());
-      }
-  for (Node* n : nodes)
-    require(!n->freed, "backward", "the graph through ", n->op, " ", n->shape,
-            " was freed by an earlier backward(); run the forward pass again");
-  std::sort(nodes.begin(), nodes.end(), [](Node* a, Node* b) { return a->number > b->number; });
+  root->require_usable();
+  while (!path.empty()) {
+    auto& [node, next] = path.back();
+    if (next == node->inputs.size()) {
+      nodes.push_back(node);
+      path.pop_back();
+    } else if (Node* input = node->inputs[next++].get(); input && !input->leaf && input->visit != walk) {
+      input->visit = walk;
+      input->require_usable();
+      path.push_back({input, 0});
+    }
+  }
+  std::reverse(nodes.begin(), nodes.end());
   return nodes;
 }
 }  // namespace
 
-Node::Node(const char* op, const Shape& shape, bool leaf) : number(++nodes_made), op(op), shape(shape), leaf(leaf) {
+Node::Node(const char* op, const Shape& shape, bool leaf) : op(op), shape(shape), leaf(leaf) {
   nodes_alive.fetch_add(1, std::memory_order_relaxed);
+}
+
+void Node::remember(const Tensor& read) {
+  saved_.push_back(
+      {read.storage(), read.storage().writes(), read.shape(), read.is_parameter() ? read.node() : nullptr});
+}
+
+void Node::require_usable() const {
+  require(!freed, "backward", "the graph through ", op, " ", shape,
+          " was freed by an earlier backward(); run the forward pass again");
+  for (auto& [values, writes, its_shape, parameter] : saved_)
+    require(
+        values.writes() == writes, "backward", op, " ", shape, " reads the values of ",
+        parameter ? "parameter " : "a tensor ", parameter && !parameter->name.empty() ? parameter->name + " " : "",
+        its_shape,
+        ", which were written after the forward pass, as by step(), load_state_dict() or data() of a handle that is "
+        "not const; run the forward pass again");
 }
 
 GradientBuffer Node::gradient_buffer() {
@@ -89,6 +115,7 @@ GradientBuffer Node::gradient_buffer() {
 
 void Node::free(std::vector<std::shared_ptr<Node>>& new_owner) {
   free_closure();
+  saved_.clear();
   grad = {};
   freed = true;
   for (auto& input : inputs)
@@ -136,10 +163,10 @@ GradientBuffer Gradients::raw_buffer(int i) const {
 void Gradients::add(int i, const Storage& values) const {
   if (!wants(i)) return;
   Storage& slot = node_.inputs[i]->gradient_slot();
-  if (slot)
-    add(i, [v = values.data()](int64_t k) { return v[k]; });
-  else
+  if (!slot && values.unique())
     slot = values;
+  else
+    add(i, [v = values.data()](int64_t k) { return v[k]; });
 }
 
 void Gradients::add_output_gradient(int i) const {

@@ -3,15 +3,19 @@
 //
 // Every op computes its result at once and, if any input needs a gradient, hangs a Node on it: which nodes it was
 // made from, and a closure that turns dL/d(output) into dL/d(inputs). The nodes form a directed acyclic graph that
-// grows as the program runs. backward() then walks it from the loss, newest node first. An op's inputs are always
-// older than the op, so when a node's turn comes, everything that uses it has already added its part of the gradient:
+// grows as the program runs. backward() then walks it from the loss, every node after all that use it: when its turn
+// comes, they have already added their parts of its gradient:
 //
-//     x ----> mul ----> sum ----> L          forward: left to right, numbers 1, 2, 3, ...
+//     x ----> mul ----> sum ----> L          forward: left to right
 //     w ----/                                backward: right to left, dL/dL = 1, then the chain rule
+//
+// The order of the walk is a function of the graph alone. So it does not matter on which threads a graph was built, as
+// long as one thread is done with a tensor before the next one begins.
 #include <concepts>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "core/anomaly.h"  // the scope DetectAnomaly
@@ -26,8 +30,15 @@ struct GradientBuffer {
   bool is_new;
 };
 
+/// Names a tensor whose values a backward closure will read, if `when` holds: those of mul's a, if b needs a gradient.
+struct Read {
+  const Tensor& tensor;
+  bool when = true;
+};
+
 /// A tensor's place in the graph. A leaf (parameter) has no inputs and keeps its gradient; an op's node is freed by
-/// backward() once used. A graph belongs to the thread that built it.
+/// backward() once used. Two backward() at the same time must not share any node, not even a leaf, which both would add
+/// to: that is what parallel_backward is for.
 struct Node {
   Node(const char* op, const Shape& shape, bool leaf = false);
   virtual ~Node();
@@ -38,6 +49,10 @@ struct Node {
   virtual void run_backward() {}
   /// Drops what the closure captured.
   virtual void free_closure() {}
+  /// Notes how often the tensor's values have been written.
+  void remember(const Tensor& read);
+  /// Throws std::invalid_argument if they have been written since, or freed is set: backward() would go wrong.
+  void require_usable() const;
   /// Drops the closure, the gradient and the inputs, which get a new owner.
   void free(std::vector<std::shared_ptr<Node>>& new_owner);
 
@@ -46,21 +61,30 @@ struct Node {
   /// Where the gradient is kept: in `grad`; but inside parallel_backward each part of the batch has its own for leaves.
   Storage& gradient_slot();
 
-  const uint64_t number;  // creation order on this thread
   const char* const op;
   const Shape shape;
   const bool leaf;
   std::vector<std::shared_ptr<Node>> inputs;  // null where an input needs no gradient
   Storage grad;                               // dL/d(this), empty until something has arrived
+  std::string name;                           // a module's parameter has one
   uint64_t visit = 0;                         // the last walk over the graph that came by
   bool freed = false;
+
+ private:
+  struct Saved {
+    Storage values;
+    int64_t writes;
+    Shape shape;
+    std::shared_ptr<const Node> parameter;  // if it is one
+  };
+  std::vector<Saved> saved_;
 };
 
 /// What a backward closure sees: dL/d(output), and ways to add to dL/d(input i). The usual way is a formula:
 ///
 ///   g.add(i, f)               dL/d(input i)[k] += f(k) for every element k
-///   g.add(i, values)          += an array that had to be computed anyway. The first to arrive is kept, not copied, so
-///                             nobody else may use it any more
+///   g.add(i, values)          += an array that had to be computed anyway. The first to arrive is kept: it is
+///                             copied only if somebody else holds it too
 ///   g.add_output_gradient(i)  += dL/d(output), unchanged, as for a sum. The first to arrive is shared, not copied
 ///
 /// These three do nothing if input i needs no gradient. A kernel that does the adding itself asks for the memory. It
@@ -105,7 +129,8 @@ class Gradients {
 /// False inside a NoGrad scope.
 bool grad_enabled();
 
-/// While one lives, ops on this thread record nothing: inference without the memory of training.
+/// While one lives, ops on this thread record nothing: inference without the memory of training. Other threads, also
+/// those that this one starts, go on recording, but for parallel_backward's.
 class NoGrad {
  public:
   NoGrad();
@@ -129,11 +154,12 @@ struct OpNode final : Node {
 
 /// Makes `out` the differentiable result of `op` on `inputs`. `backward` is called with Gradients, whose input i
 /// is inputs[i]. It captures storage and sizes one by one, never a Tensor: a closure that held its own output's
-/// node would keep the graph alive for ever. Returns `out`. Throws if `out` has a place in a graph already, as an input
-/// itself would; input.detach() has not.
+/// node would keep the graph alive for ever. `reads` are the tensors whose values it uses; backward() refuses if one was
+/// written after this call. Returns `out`. Throws if `out` has a place in a graph already, as an input itself would;
+/// input.detach() has not.
 template <class Backward>
 Tensor record(const char* op, Tensor out, std::span<const std::reference_wrapper<const Tensor>> inputs,
-              Backward backward) {
+              Backward backward, std::initializer_list<Read> reads) {
   detail::check_result(op, out);
   if (!grad_enabled()) return out;
   if (std::none_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.needs_grad(); })) return out;
@@ -141,13 +167,26 @@ Tensor record(const char* op, Tensor out, std::span<const std::reference_wrapper
   auto node = std::make_shared<detail::OpNode<Backward>>(op, out.shape(), std::move(backward));
   node->inputs.reserve(inputs.size());
   for (const Tensor& input : inputs) node->inputs.push_back(input.defined() ? input.node() : nullptr);
+  for (const Read& read : reads)
+    if (read.when && read.tensor.defined()) node->remember(read.tensor);
   out.set_node(std::move(node));
   return out;
 }
 template <class Backward>
 Tensor record(const char* op, Tensor out, std::initializer_list<std::reference_wrapper<const Tensor>> inputs,
+              Backward backward, std::initializer_list<Read> reads) {
+  return record(op, std::move(out), std::span(inputs.begin(), inputs.size()), std::move(backward), reads);
+}
+/// The same for a closure that may read all inputs and the result.
+template <class Backward>
+Tensor record(const char* op, Tensor out, std::initializer_list<std::reference_wrapper<const Tensor>> inputs,
               Backward backward) {
-  return record(op, std::move(out), std::span(inputs.begin(), inputs.size()), std::move(backward));
+  Tensor result = record(op, std::move(out), inputs, std::move(backward), {});
+  if (!result.needs_grad() || !grad_enabled()) return result;
+  for (const Tensor& input : inputs)
+    if (input.defined()) result.node()->remember(input);
+  result.node()->remember(result.detach());
+  return result;
 }
 
 /// The graph behind `result` as a DOT file: a box for each op and leaf with its shape, arrows along the data.

@@ -9,15 +9,21 @@ namespace difftensor::inline DT_PRECISION {
 
 std::string graphviz(const Tensor& result) {
   require(result.needs_grad(), "graphviz", "this result has no graph");
-  // Every node that the result depends on, leaves included, with its place in the picture. (Node numbers will not do as
-  // names: each thread counts its own, so leaves made on two threads may share one.)
-  std::vector<const Node*> nodes{result.node().get()};
-  std::unordered_map<const Node*, size_t> place{{nodes[0], 0}};
-  for (size_t next = 0; next < nodes.size(); ++next)
-    for (auto& input : nodes[next]->inputs)
-      if (input && place.try_emplace(input.get(), 0).second) nodes.push_back(input.get());
-  std::sort(nodes.begin(), nodes.end(), [](const Node* a, const Node* b) { return a->number < b->number; });
-  for (size_t i = 0; i < nodes.size(); ++i) place[nodes[i]] = i + 1;
+  // Every node that the result depends on, leaves included, with its place in the picture: 1, 2, ... from the leaves to
+  // the result.
+  std::vector<const Node*> nodes;
+  std::unordered_map<const Node*, size_t> place{{result.node().get(), 0}};
+  std::vector<std::pair<const Node*, size_t>> path{{result.node().get(), 0}};  // nodes, and which input is next
+  while (!path.empty()) {
+    auto& [node, next] = path.back();
+    if (next == node->inputs.size()) {
+      nodes.push_back(node);
+      place[node] = nodes.size();
+      path.pop_back();
+    } else if (const Node* input = node->inputs[next++].get(); input && place.try_emplace(input, 0).second) {
+      path.emplace_back(input, 0);
+    }
+  }
 
   std::ostringstream dot;
   dot << "digraph {\n  rankdir=LR; node [shape=box, style=rounded, fontname=\"sans-serif\"];\n";

@@ -10,6 +10,16 @@
 #include <new>
 #include <vector>
 
+// Under AddressSanitizer, what a block holds beyond the Scalars asked for is out of bounds.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1  // as g++ says it
+#endif
+#endif
+#ifdef __SANITIZE_ADDRESS__
+#include <sanitizer/asan_interface.h>
+#endif
+
 namespace difftensor::inline DT_PRECISION {
 namespace {
 
@@ -20,12 +30,13 @@ size_t round_up_to_class(size_t bytes) {
   return (bytes + step - 1) / step * step;
 }
 
-// The free blocks of one thread. A block goes back to the thread that asked for it, whoever frees it, or else some
-// threads would pile up what others have to ask the system for.
+// The free blocks of one thread. A block goes back to the thread that asked for it, whoever frees it: there it is most
+// likely to be in the core's own cache.
 class Cache {
  public:
   // A block of at least `size_class` bytes; says how many it really has.
   void* allocate(size_t& size_class) {
+    if (bytes_cached_.load(std::memory_order_relaxed) < size_class) return nullptr;
     std::lock_guard lock(mutex_);
     // Something up to half as large again will do: batches differ a little in length, and memory is short before time
     // is.
@@ -55,28 +66,32 @@ class Cache {
     bytes_cached_ = 0;
   }
 
-  size_t bytes_cached() {
-    std::lock_guard lock(mutex_);
-    return bytes_cached_;
-  }
+  size_t bytes_cached() const { return bytes_cached_; }
 
  private:
   std::mutex mutex_;  // hardly ever waited for: blocks are mostly freed by the thread that asked for them
   std::map<size_t, std::vector<void*>> free_;
-  size_t bytes_cached_ = 0;
+  std::atomic<size_t> bytes_cached_ = 0;
 };
 
-// Never destroyed: tensors with static lifetime may outlive any order of destruction we could pick. Threads beyond so
-// many share.
+// Never destroyed: tensors of static lifetime, and of threads that end, may outlive any order of destruction we could
+// pick. Threads beyond so many share.
 constexpr size_t cache_count = 64;
 Cache* caches() {
   static Cache* const caches = new Cache[cache_count];
   return caches;
 }
-Cache& thread_cache() {
+size_t thread_number() {
   static std::atomic<size_t> threads = 0;
-  thread_local Cache& cache = caches()[threads++ % cache_count];
-  return cache;
+  thread_local const size_t number = threads++;
+  return number;
+}
+
+// A free block of this thread or, before the system is asked for more, of any other, which may have ended.
+void* find_block(size_t& size_class) {
+  for (size_t i = 0; i < cache_count; ++i)
+    if (void* block = caches()[(thread_number() + i) % cache_count].allocate(size_class)) return block;
+  return nullptr;
 }
 
 std::atomic<size_t> bytes_in_use = 0, blocks_in_use = 0;
@@ -87,8 +102,7 @@ Storage::Storage(int64_t count) {
   constexpr size_t most = std::numeric_limits<size_t>::max() / 2;  // leaves room for the header and for rounding up
   if (static_cast<size_t>(count) > most / sizeof(Scalar)) throw std::bad_alloc();
   size_t size_class = round_up_to_class(sizeof(Block) + static_cast<size_t>(count) * sizeof(Scalar));
-  Cache& cache = thread_cache();
-  void* block = cache.allocate(size_class);
+  void* block = find_block(size_class);
   if (!block) block = std::aligned_alloc(64, size_class);
   if (!block) {
     release_cached_memory();
@@ -97,7 +111,11 @@ Storage::Storage(int64_t count) {
   if (!block) throw std::bad_alloc();
   bytes_in_use.fetch_add(size_class, std::memory_order_relaxed);
   blocks_in_use.fetch_add(1, std::memory_order_relaxed);
-  block_ = new (block) Block{{1}, count, size_class, &cache};
+  block_ = new (block) Block{{1}, {0}, count, size_class, &caches()[thread_number() % cache_count]};
+#ifdef __SANITIZE_ADDRESS__
+  const size_t used = sizeof(Block) + static_cast<size_t>(count) * sizeof(Scalar);
+  ASAN_POISON_MEMORY_REGION(static_cast<char*>(block) + used, size_class - used);
+#endif
 }
 
 void Storage::release() {
@@ -105,6 +123,7 @@ void Storage::release() {
   bytes_in_use.fetch_sub(block_->size_class, std::memory_order_relaxed);
   blocks_in_use.fetch_sub(1, std::memory_order_relaxed);
 #ifdef __SANITIZE_ADDRESS__
+  ASAN_UNPOISON_MEMORY_REGION(block_, block_->size_class);
   std::free(block_);  // so that a use after free is seen
 #else
   static_cast<Cache*>(block_->cache)->free(block_, block_->size_class);

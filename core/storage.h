@@ -13,10 +13,13 @@ namespace difftensor::inline DT_PRECISION {
 /// Training allocates the same sizes at every step, so a freed block goes to a free list and the next
 /// request of its size class takes it from there: no page faults, no zeroing by the kernel. The
 /// reference count sits in the block's first cache line, so a Storage costs one allocation, or none.
+///
+/// Whoever may write asks a handle that is not const for data(), and that is counted. So backward() can tell whether the
+/// values that it is about to read are still those of the forward pass. To read, ask a const handle.
 class Storage {
  public:
   Storage() = default;
-  /// `count` Scalars of undefined content. Throws std::bad_alloc.
+  /// `count` Scalars of undefined content. Throws std::bad_alloc, also if `count` is negative.
   explicit Storage(int64_t count);
   Storage(const Storage& other) : block_(other.block_) {
     if (block_) block_->references.fetch_add(1, std::memory_order_relaxed);
@@ -28,7 +31,15 @@ class Storage {
   }
   ~Storage() { release(); }
 
-  Scalar* data() const { return block_ ? reinterpret_cast<Scalar*>(block_ + 1) : nullptr; }
+  const Scalar* data() const { return block_ ? reinterpret_cast<const Scalar*>(block_ + 1) : nullptr; }
+  Scalar* data() {
+    if (!block_) return nullptr;
+    // Not fetch_add, which would cost a locked instruction: if two threads count at once, one count for both will do.
+    block_->writes.store(block_->writes.load(std::memory_order_relaxed) + 1, std::memory_order_relaxed);
+    return reinterpret_cast<Scalar*>(block_ + 1);
+  }
+  /// How often writable data was asked for.
+  int64_t writes() const { return block_ ? block_->writes.load(std::memory_order_relaxed) : 0; }
   int64_t size() const { return block_ ? block_->count : 0; }
   /// Is this the only handle to the block?
   bool unique() const { return block_ && block_->references.load(std::memory_order_acquire) == 1; }
@@ -37,7 +48,7 @@ class Storage {
 
  private:
   struct alignas(64) Block {
-    std::atomic<int64_t> references;
+    std::atomic<int64_t> references, writes;
     int64_t count;      // Scalars asked for
     size_t size_class;  // bytes in all, this header included
     void* cache;        // where it goes when it is free

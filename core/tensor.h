@@ -81,9 +81,10 @@ class Tensor {
   /// Size of an axis; negative axes count from the end. Throws if there is no such axis.
   int64_t dim(int axis) const;
   int64_t numel() const { return storage().size(); }
-  /// The values, to be read or written: a const handle, like a const pointer, may point to what changes. Values that an
-  /// op has used must not change before backward().
-  Scalar* data() const { return storage().data(); }
+  /// The values, to be read. So are values() and item().
+  const Scalar* data() const { return storage().data(); }
+  /// The values, to be written, which is counted: backward() refuses to read what was written after the forward pass.
+  Scalar* data() { return impl().storage.data(); }
   const Storage& storage() const { return impl().storage; }
   std::vector<Scalar> values() const { return {data(), data() + numel()}; }
   /// The value of a one-element tensor. Throws otherwise.

@@ -57,7 +57,7 @@ std::string listed(const char* what, const std::vector<std::string>& names) {
 
 void Module::load_state_dict(const std::map<std::string, Tensor>& state) {
   std::vector<std::string> missing, misshapen, unexpected;
-  const auto own = named_parameters();
+  auto own = named_parameters();
   std::set<std::string> known;
   for (auto& [name, tensor] : own) {
     known.insert(name);
@@ -91,6 +91,7 @@ void Module::require_new(const std::string& name) const {
 Tensor Module::add_parameter(const std::string& name, Tensor values) {
   require_new(name);
   values.requires_grad();
+  values.node()->name = name;
   parameters_.emplace_back(name, values);
   return values;
 }
@@ -98,6 +99,7 @@ Tensor Module::add_parameter(const std::string& name, Tensor values) {
 void Module::add_module(const std::string& name, Module& part) {
   require_new(name);
   parts_.emplace_back(name, &part);
+  for (auto& [path, parameter] : part.named_parameters()) parameter.node()->name = name + "." + path;
 }
 
 }  // namespace difftensor::inline DT_PRECISION::nn

@@ -23,7 +23,7 @@ std::map<std::string, Tensor> ParameterAverage::mean() const {
   require(count_ > 0, "ParameterAverage", "nothing to average");
   std::map<std::string, Tensor> mean;
   for (auto& [name, sum] : sums_) {
-    const Tensor& values = mean.emplace(name, Tensor(sum.shape)).first->second;
+    Tensor& values = mean.emplace(name, Tensor(sum.shape)).first->second;
     for (size_t i = 0; i < sum.values.size(); ++i)
       values.data()[i] = static_cast<Scalar>(sum.values[i] / static_cast<double>(count_));
   }

@@ -34,7 +34,7 @@ double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
   const auto factor = static_cast<Scalar>(max_norm / (norm + 1e-6));
   if (!(factor < 1)) return norm;
   for (auto& parameter : parameters)
-    if (const Tensor grad = parameter.grad(); grad.defined())
+    if (Tensor grad = parameter.grad(); grad.defined())
       parallel_for(grad.numel(), [factor, g = grad.data()](int64_t begin, int64_t end) {
 #pragma omp simd
         for (int64_t i = begin; i < end; ++i) g[i] *= factor;

@@ -66,7 +66,7 @@ SGD::SGD(const std::vector<ParameterGroup>& groups, double lr, const SGDOptions&
 // g' = g + decay w
 // m = momentum m + g'
 // w -= lr m,  or Nesterov's, which looks one step ahead:  w -= lr (g' + momentum m)
-void SGD::update(const Slot& slot, const Scalar* g, double learning_rate, double) const {
+void SGD::update(Slot& slot, const Scalar* g, double learning_rate, double) const {
   const auto lr = static_cast<Scalar>(learning_rate), decay = static_cast<Scalar>(slot.weight_decay);
   const auto momentum = static_cast<Scalar>(options_.momentum);
   const bool nesterov = options_.nesterov;
@@ -98,7 +98,7 @@ Adam::Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptio
 // m = beta1 m + (1 - beta1) g        the mean of recent gradients
 // v = beta2 v + (1 - beta2) g^2      and of their squares
 // w -= lr m' / (sqrt(v') + eps),  where m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t) make up for the start at zero
-void Adam::update(const Slot& slot, const Scalar* g, double lr, double t) const {
+void Adam::update(Slot& slot, const Scalar* g, double lr, double t) const {
   // In double first: 1 - 0.999f has only four right digits.
   const auto beta1 = static_cast<Scalar>(options_.beta1), fresh1 = static_cast<Scalar>(1 - options_.beta1);
   const auto beta2 = static_cast<Scalar>(options_.beta2), fresh2 = static_cast<Scalar>(1 - options_.beta2);

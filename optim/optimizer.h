@@ -44,7 +44,7 @@ class Optimizer {
   };
   Optimizer(const std::vector<ParameterGroup>& groups, double lr, const std::vector<std::string>& state_names);
   /// Updates one parameter for the `step`th time, counted from 1.
-  virtual void update(const Slot& slot, const Scalar* gradient, double lr, double step) const = 0;
+  virtual void update(Slot& slot, const Scalar* gradient, double lr, double step) const = 0;
 
  private:
   double lr_;
@@ -65,7 +65,7 @@ class SGD : public Optimizer {
   SGD(const std::vector<ParameterGroup>& groups, double lr, const SGDOptions& options = {});
 
  protected:
-  void update(const Slot& slot, const Scalar* gradient, double lr, double step) const override;
+  void update(Slot& slot, const Scalar* gradient, double lr, double step) const override;
 
  private:
   SGDOptions options_;
@@ -85,7 +85,7 @@ class Adam : public Optimizer {
 
  protected:
   Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options, bool decoupled);
-  void update(const Slot& slot, const Scalar* gradient, double lr, double step) const override;
+  void update(Slot& slot, const Scalar* gradient, double lr, double step) const override;
 
  private:
   AdamOptions options_;

@@ -74,7 +74,7 @@ TEST_CASE("a stack that is causal without cross-attention never sees the future,
     const nn::Sequences sentences = nn::packed_sequences({5, 5});
     const Tensor x = randn({10, config.d_model}, random);
     const Tensor out = stack(x, sentences, {}, nullptr);
-    const Tensor changed = x.clone();
+    Tensor changed = x.clone();
     for (int64_t i = 0; i < config.d_model; ++i) changed.data()[2 * config.d_model + i] += Scalar(i % 3);
     const Tensor after = stack(changed, sentences, {}, nullptr);
     for (int64_t row = 0; row < 10; ++row) {

@@ -43,7 +43,7 @@ const PackedMatrix& PackedWeights::packed(bool transpose, int64_t K, int64_t N, 
   Copy* copy;
   {
     const std::lock_guard lock(mutex_);
-    copy = &copies_[{W.data(), transpose}];
+    copy = &copies_[{W.data(), transpose, W.writes()}];
   }
   std::call_once(copy->packed, [&] {
     copy->original = W;

@@ -3,6 +3,7 @@
 // after panel (core/kernels/gemm.cpp draws a panel). Packed sentences are something else: laid end to end.
 #include <map>
 #include <mutex>
+#include <tuple>
 
 #include "core/storage.h"
 
@@ -48,7 +49,8 @@ class PackedWeights {
     PackedMatrix matrix;
   };
   std::mutex mutex_;
-  std::map<std::pair<const Scalar*, bool>, Copy> copies_;
+  // By the address, whether it is transposed, and how often it was written: a copy that went stale is not found.
+  std::map<std::tuple<const Scalar*, bool, int64_t>, Copy> copies_;
 };
 
 /// C (M, N) = A op(W), or C + A op(W) if `add`; dense, in parallel. If W is a parameter and this thread is in a

@@ -41,7 +41,7 @@ void softmax_rows(const Scalar* x, Scalar* y, int64_t rows, int64_t width) {
       for (int64_t r = begin; r < end; ++r) softmax_row(x + r * width, y + r * width, width);
       return;
     }
-    const Storage row(width);
+    Storage row(width);
     for (int64_t r = begin; r < end; ++r) softmax_row_streaming(x + r * width, y + r * width, width, row.data());
     streaming_done();
   });

@@ -9,23 +9,24 @@ namespace difftensor::inline DT_PRECISION {
 
 Tensor tanh(const Tensor& x) {
   return unary(
-      "tanh", x, [](Scalar x) { return std::tanh(x); }, [](Scalar, Scalar y) { return 1 - y * y; });
+      "tanh", x, [](Scalar x) { return std::tanh(x); }, [](Scalar, Scalar y) { return 1 - y * y; }, only_y);
 }
 Tensor sigmoid(const Tensor& x) {
   return unary(
-      "sigmoid", x, [](Scalar x) { return kernels::sigmoid(x); }, [](Scalar, Scalar y) { return y * (1 - y); });
+      "sigmoid", x, [](Scalar x) { return kernels::sigmoid(x); }, [](Scalar, Scalar y) { return y * (1 - y); }, only_y);
 }
 Tensor relu(const Tensor& x) {
   return unary(
       "relu", x, [](Scalar x) { return x < 0 ? Scalar{0} : x; },
-      [](Scalar x, Scalar) { return x > 0 ? Scalar{1} : Scalar{0}; });
+      [](Scalar x, Scalar) { return x > 0 ? Scalar{1} : Scalar{0}; }, only_x);
 }
 Tensor gelu(const Tensor& x) {
   // d/dx x Phi(x) = Phi(x) + x phi(x), with phi the normal density
   auto cdf = [](Scalar x) { return Scalar(0.5) * (1 + std::erf(x * Scalar(0.70710678118654752440))); };
   return unary(
       "gelu", x, [cdf](Scalar x) { return x * cdf(x); },
-      [cdf](Scalar x, Scalar) { return cdf(x) + x * Scalar(0.39894228040143267794) * std::exp(Scalar(-0.5) * x * x); });
+      [cdf](Scalar x, Scalar) { return cdf(x) + x * Scalar(0.39894228040143267794) * std::exp(Scalar(-0.5) * x * x); },
+      only_x);
 }
 Tensor silu(const Tensor& x) {
   // d/dx x s(x) = s + x s (1 - s), with s = sigmoid(x)
@@ -34,7 +35,8 @@ Tensor silu(const Tensor& x) {
       [](Scalar x, Scalar) {
         Scalar s = kernels::sigmoid(x);
         return s * (1 + x * (1 - s));
-      });
+      },
+      only_x);
 }
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {
@@ -46,17 +48,19 @@ Tensor swiglu(const Tensor& gate, const Tensor& up) {
   });
   // With s = sigmoid(gate): out = gate s up,  dup = dy gate s,  dgate = dy up s (1 + gate (1 - s)). The first leaves s
   // for the second.
-  return record("swiglu", out, {gate, up}, [x = gate.storage(), u = up.storage()](const Gradients& g) {
-    Storage sigmoid(x.size());
-    parallel_for(x.size(), [x = x.data(), s = sigmoid.data()](int64_t begin, int64_t end) {
+  return record("swiglu", out, {gate, up},
+                [x = gate.storage(), u = up.storage()](const Gradients& g) {
+                  Storage sigmoid(x.size());
+                  parallel_for(x.size(), [x = x.data(), s = sigmoid.data()](int64_t begin, int64_t end) {
 #pragma omp simd
-      for (int64_t i = begin; i < end; ++i) s[i] = kernels::sigmoid(x[i]);
-    });
-    g.add(1, [dy = g.out, x = x.data(), s = sigmoid.data()](int64_t i) { return dy[i] * x[i] * s[i]; });
-    g.add(0, [dy = g.out, x = x.data(), u = u.data(), s = sigmoid.data()](int64_t i) {
-      return dy[i] * u[i] * s[i] * (1 + x[i] * (1 - s[i]));
-    });
-  });
+                    for (int64_t i = begin; i < end; ++i) s[i] = kernels::sigmoid(x[i]);
+                  });
+                  g.add(1, [dy = g.out, x = x.data(), s = sigmoid.data()](int64_t i) { return dy[i] * x[i] * s[i]; });
+                  g.add(0, [dy = g.out, x = x.data(), u = u.data(), s = sigmoid.data()](int64_t i) {
+                    return dy[i] * u[i] * s[i] * (1 + x[i] * (1 - s[i]));
+                  });
+                },
+                {{gate}, {up, gate.needs_grad()}});
 }
 
 Tensor dropout(const Tensor& x, Scalar p) {
@@ -75,7 +79,8 @@ Tensor dropout(const Tensor& x, Scalar p) {
   });
   // dx += dy mask / (1 - p)
   return record("dropout", out, {x},
-                [kept](const Gradients& g) { g.add(0, [kept, dy = g.out](int64_t i) { return kept(i) * dy[i]; }); });
+                [kept](const Gradients& g) { g.add(0, [kept, dy = g.out](int64_t i) { return kept(i) * dy[i]; }); },
+                {});
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -276,7 +276,7 @@ Tensor fused_attention(const AttentionShapes& shapes, const Tensor& q, const Ten
       *g.buffer(3) += static_cast<Scalar>(total);
     }
   };
-  return record(shapes.op, out, {q, k, v, lambda}, std::move(backward));
+  return record(shapes.op, out, {q, k, v, lambda}, std::move(backward), {{q}, {k}, {v}, {lambda}});
 }
 
 }  // namespace

@@ -93,7 +93,8 @@ Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, 
                       for (int64_t v = 0; v < V; ++v) dx[r * V + v] += row[v];
                     }
                   });
-                });
+                },
+                {{logits}});
 }
 
 Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::vector<int32_t>& targets,
@@ -134,16 +135,18 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
     if (wants_dw)
       kernels::parallel_gemm(true, false, V, D, count, scratch.data(), x.data() + first * D, first > 0, dw.data());
   }
-  return record("linear_cross_entropy", smoothed.result(losses, options), {x, weight}, [dx, dw](const Gradients& g) {
-    for (const Storage& d : {dx, dw})
-      if (*g.out != 1)
-        parallel_for(d.size(), [d = d.data(), dy = *g.out](int64_t begin, int64_t end) {
+  return record("linear_cross_entropy", smoothed.result(losses, options), {x, weight},
+                [dx, dw](const Gradients& g) {
+                  for (Storage d : {dx, dw})
+                    if (*g.out != 1)
+                      parallel_for(d.size(), [d = d.data(), dy = *g.out](int64_t begin, int64_t end) {
 #pragma omp simd
-          for (int64_t i = begin; i < end; ++i) d[i] *= dy;
-        });
-    g.add(0, dx);
-    g.add(1, dw);
-  });
+                        for (int64_t i = begin; i < end; ++i) d[i] *= dy;
+                      });
+                  g.add(0, dx);
+                  g.add(1, dw);
+                },
+                {});
 }
 
 }  // namespace difftensor::inline DT_PRECISION

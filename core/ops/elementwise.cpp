@@ -25,53 +25,61 @@ Storage values(const Tensor& operand) {
 
 // c = f(a, b) for operands of one shape. `da(a, b)` and `db(a, b)` compute the partial derivatives dc/da and dc/db.
 template <class F, class Da, class Db>
-Tensor same_shape(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db) {
+Tensor same_shape(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db,
+                  std::initializer_list<Read> reads) {
   Tensor out(a.shape());
   parallel_for(out.numel(), [a = a.data(), b = b.data(), c = out.data(), f](int64_t begin, int64_t end) {
 #pragma omp simd
     for (int64_t i = begin; i < end; ++i) c[i] = f(a[i], b[i]);
   });
   // da += dc dc/da,  db += dc dc/db
-  return record(op, out, {a, b}, [a = values<Da, Db>(a), b = values<Da, Db>(b), da, db](const Gradients& g) {
-    const auto add = [&]<class Derivative>(int k, Derivative derivative) {
-      if constexpr (is_one<Derivative>)
-        g.add_output_gradient(k);
-      else
-        g.add(k, [=, dc = g.out, a = a.data(), b = b.data()](int64_t i) { return dc[i] * derivative(a[i], b[i]); });
-    };
-    add(0, da);
-    add(1, db);
-  });
+  return record(
+      op, out, {a, b},
+      [a = values<Da, Db>(a), b = values<Da, Db>(b), da, db](const Gradients& g) {
+        const auto add = [&]<class Derivative>(int k, Derivative derivative) {
+          if constexpr (is_one<Derivative>)
+            g.add_output_gradient(k);
+          else
+            g.add(k, [=, dc = g.out, a = a.data(), b = b.data()](int64_t i) { return dc[i] * derivative(a[i], b[i]); });
+        };
+        add(0, da);
+        add(1, db);
+      },
+      reads);
 }
 
 // The same for operands that broadcast.
 template <class F, class Da, class Db>
-Tensor stretched(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db) {
+Tensor stretched(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db,
+                 std::initializer_list<Read> reads) {
   const Broadcast shape(op, {a.shape(), b.shape()});
   Tensor out(shape.shape);
   shape.map(a.data(), b.data(), out.data(), [f](Scalar a, Scalar b, int64_t) { return f(a, b); });
   // da += dc dc/da,  db += dc dc/db, each summed over the axes along which its operand was stretched
-  return record(op, out, {a, b}, [a = values<Da, Db>(a), b = values<Da, Db>(b), shape, da, db](const Gradients& g) {
-    const auto add = [&]<class Derivative>(int k, Derivative derivative) {
-      if (!g.wants(k)) return;
-      if constexpr (is_one<Derivative>) {
-        unbroadcast(shape, k, g.out, g.buffer(k));
-      } else {
-        const Storage full(shape.shape.numel());
-        shape.map(a.data(), b.data(), full.data(),
-                  [=, dc = g.out](Scalar a, Scalar b, int64_t i) { return dc[i] * derivative(a, b); });
-        unbroadcast(shape, k, full.data(), g.buffer(k));
-      }
-    };
-    add(0, da);
-    add(1, db);
-  });
+  return record(
+      op, out, {a, b},
+      [a = values<Da, Db>(a), b = values<Da, Db>(b), shape, da, db](const Gradients& g) {
+        const auto add = [&]<class Derivative>(int k, Derivative derivative) {
+          if (!g.wants(k)) return;
+          if constexpr (is_one<Derivative>) {
+            unbroadcast(shape, k, g.out, g.buffer(k));
+          } else {
+            Storage full(shape.shape.numel());
+            shape.map(a.data(), b.data(), full.data(),
+                      [=, dc = g.out](Scalar a, Scalar b, int64_t i) { return dc[i] * derivative(a, b); });
+            unbroadcast(shape, k, full.data(), g.buffer(k));
+          }
+        };
+        add(0, da);
+        add(1, db);
+      },
+      reads);
 }
 
 // c = f(a, b), the general case.
 template <class F, class Da, class Db>
-Tensor binary(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db) {
-  return a.shape() == b.shape() ? same_shape(op, a, b, f, da, db) : stretched(op, a, b, f, da, db);
+Tensor binary(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db, std::initializer_list<Read> reads) {
+  return a.shape() == b.shape() ? same_shape(op, a, b, f, da, db, reads) : stretched(op, a, b, f, da, db, reads);
 }
 
 // d/da a^b = b a^(b - 1), and 0 where b = 0: a^0 is 1 for every a, also for 0, where the formula has 0 times infinity.
@@ -80,39 +88,38 @@ Scalar pow_slope(Scalar a, Scalar b) { return b == 0 ? Scalar{0} : b * std::pow(
 }  // namespace
 
 Tensor add(const Tensor& a, const Tensor& b) {
-  return binary(
-      "add", a, b, [](Scalar a, Scalar b) { return a + b; }, One(), One());
+  return binary("add", a, b, [](Scalar a, Scalar b) { return a + b; }, One(), One(), {});
 }
 
 Tensor sub(const Tensor& a, const Tensor& b) {
   return binary(
-      "sub", a, b, [](Scalar a, Scalar b) { return a - b; }, One(), [](Scalar, Scalar) { return Scalar{-1}; });
+      "sub", a, b, [](Scalar a, Scalar b) { return a - b; }, One(), [](Scalar, Scalar) { return Scalar{-1}; }, {});
 }
 
 Tensor mul(const Tensor& a, const Tensor& b) {
   return binary(
       "mul", a, b, [](Scalar a, Scalar b) { return a * b; }, [](Scalar, Scalar b) { return b; },
-      [](Scalar a, Scalar) { return a; });
+      [](Scalar a, Scalar) { return a; }, {{a, b.needs_grad()}, {b, a.needs_grad()}});
 }
 
 Tensor div(const Tensor& a, const Tensor& b) {
   return binary(
       "div", a, b, [](Scalar a, Scalar b) { return a / b; }, [](Scalar, Scalar b) { return 1 / b; },
-      [](Scalar a, Scalar b) { return -(a / b) / b; });
+      [](Scalar a, Scalar b) { return -(a / b) / b; }, {{a, b.needs_grad()}, {b}});
 }
 
 Tensor pow(const Tensor& a, const Tensor& b) {
   return binary(
       "pow", a, b, [](Scalar a, Scalar b) { return std::pow(a, b); },
       [](Scalar a, Scalar b) { return pow_slope(a, b); },
-      [](Scalar a, Scalar b) { return a == 0 ? Scalar{0} : std::pow(a, b) * std::log(a); });
+      [](Scalar a, Scalar b) { return a == 0 ? Scalar{0} : std::pow(a, b) * std::log(a); }, {{a}, {b}});
 }
 
 Tensor maximum(const Tensor& a, const Tensor& b) {
   auto share = [](Scalar a, Scalar b) { return a > b ? Scalar{1} : a == b ? Scalar(0.5) : Scalar{0}; };
   return binary(
       "maximum", a, b, [](Scalar a, Scalar b) { return a > b || std::isnan(a) ? a : b; }, share,
-      [share](Scalar a, Scalar b) { return share(b, a); });
+      [share](Scalar a, Scalar b) { return share(b, a); }, {{a}, {b}});
 }
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
@@ -129,15 +136,17 @@ Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
     z[i] = c ? x[a] : y[b];
   });
   // da += dz where the condition holds, db += dz elsewhere
-  return record("where", out, {a, b}, [condition = condition.storage(), shape, each](const Gradients& g) {
-    for (int k : {0, 1}) {
-      if (!g.wants(k)) continue;
-      Storage full(shape.shape.numel());
-      each(condition.data(),
-           [&](int64_t i, int64_t, int64_t, bool c) { full.data()[i] = c == (k == 0) ? g.out[i] : 0; });
-      unbroadcast(shape, k, full.data(), g.buffer(k));
-    }
-  });
+  return record("where", out, {a, b},
+                [condition = condition.storage(), shape, each](const Gradients& g) {
+                  for (int k : {0, 1}) {
+                    if (!g.wants(k)) continue;
+                    Storage full(shape.shape.numel());
+                    each(condition.data(),
+                         [&](int64_t i, int64_t, int64_t, bool c) { full.data()[i] = c == (k == 0) ? g.out[i] : 0; });
+                    unbroadcast(shape, k, full.data(), g.buffer(k));
+                  }
+                },
+                {{condition}});
 }
 
 Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
@@ -152,37 +161,39 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
   };
   each(mask.data(), [x = x.data(), y = out.data(), value](int64_t i, bool masked) { y[i] = masked ? value : x[i]; });
   // dx += dy where not masked
-  return record("masked_fill", out, {x}, [mask = mask.storage(), each](const Gradients& g) {
-    Scalar* dx = g.buffer(0);
-    each(mask.data(), [dx, dy = g.out](int64_t i, bool masked) { dx[i] += masked ? 0 : dy[i]; });
-  });
+  return record("masked_fill", out, {x},
+                [mask = mask.storage(), each](const Gradients& g) {
+                  Scalar* dx = g.buffer(0);
+                  each(mask.data(), [dx, dy = g.out](int64_t i, bool masked) { dx[i] += masked ? 0 : dy[i]; });
+                },
+                {{mask}});
 }
 
 Tensor add(const Tensor& a, Scalar b) {
   return unary(
-      "add", a, [b](Scalar x) { return x + b; }, [](Scalar, Scalar) { return Scalar{1}; });
+      "add", a, [b](Scalar x) { return x + b; }, [](Scalar, Scalar) { return Scalar{1}; }, neither);
 }
 Tensor mul(const Tensor& a, Scalar b) {
   return unary(
-      "mul", a, [b](Scalar x) { return x * b; }, [b](Scalar, Scalar) { return b; });
+      "mul", a, [b](Scalar x) { return x * b; }, [b](Scalar, Scalar) { return b; }, neither);
 }
 Tensor pow(const Tensor& a, Scalar exponent) {
   return unary(
       "pow", a, [exponent](Scalar x) { return std::pow(x, exponent); },
-      [exponent](Scalar x, Scalar) { return pow_slope(x, exponent); });
+      [exponent](Scalar x, Scalar) { return pow_slope(x, exponent); }, only_x);
 }
 Tensor neg(const Tensor& x) { return mul(x, -1); }
 Tensor exp(const Tensor& x) {
   return unary(
-      "exp", x, [](Scalar x) { return kernels::exp(x); }, [](Scalar, Scalar y) { return y; });
+      "exp", x, [](Scalar x) { return kernels::exp(x); }, [](Scalar, Scalar y) { return y; }, only_y);
 }
 Tensor log(const Tensor& x) {
   return unary(
-      "log", x, [](Scalar x) { return std::log(x); }, [](Scalar x, Scalar) { return 1 / x; });
+      "log", x, [](Scalar x) { return std::log(x); }, [](Scalar x, Scalar) { return 1 / x; }, only_x);
 }
 Tensor sqrt(const Tensor& x) {
   return unary(
-      "sqrt", x, [](Scalar x) { return std::sqrt(x); }, [](Scalar, Scalar y) { return Scalar(0.5) / y; });
+      "sqrt", x, [](Scalar x) { return std::sqrt(x); }, [](Scalar, Scalar y) { return Scalar(0.5) / y; }, only_y);
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -53,7 +53,8 @@ Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose
                     if (db && transpose_b)
                       kernels::parallel_gemm(true, transpose_a, N, K, M, dC, A, true, db + of_b[i] * K * N);
                   }
-                });
+                },
+                {{a, b.needs_grad()}, {b, a.needs_grad()}});
 }
 
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
@@ -86,7 +87,8 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
                     kernels::parallel_gemm(true, false, out_features, in, rows, g.out, x.data(), !dw.is_new, dw.data);
                   }
                   if (g.wants(2)) kernels::add_column_sums(g.out, rows, out_features, g.buffer(2));
-                });
+                },
+                {{x, weight.needs_grad()}, {weight, x.needs_grad()}});
 }
 
 }  // namespace difftensor::inline DT_PRECISION

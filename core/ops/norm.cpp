@@ -31,23 +31,24 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
   const int64_t D = weight.numel(), rows = D ? x.numel() / D : 0;
   Tensor out(x.shape());
   Storage means(rows), rstds(rows);
-  parallel_for(rows, row_tile, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const Scalar *xr = x.data() + r * D, *w = weight.data(), *b = bias.data();
-      Scalar* y = out.data() + r * D;
-      Scalar mean = 0, variance = 0;
+  parallel_for(rows, row_tile,
+               [&, out = out.data(), means = means.data(), rstds = rstds.data()](int64_t begin, int64_t end) {
+                 for (int64_t r = begin; r < end; ++r) {
+                   const Scalar *xr = x.data() + r * D, *w = weight.data(), *b = bias.data();
+                   Scalar* y = out + r * D;
+                   Scalar mean = 0, variance = 0;
 #pragma omp simd reduction(+ : mean)
-      for (int64_t i = 0; i < D; ++i) mean += xr[i];
-      mean /= static_cast<Scalar>(D);
+                   for (int64_t i = 0; i < D; ++i) mean += xr[i];
+                   mean /= static_cast<Scalar>(D);
 #pragma omp simd reduction(+ : variance)
-      for (int64_t i = 0; i < D; ++i) variance += (xr[i] - mean) * (xr[i] - mean);
-      const Scalar rstd = 1 / std::sqrt(variance / static_cast<Scalar>(D) + eps);
+                   for (int64_t i = 0; i < D; ++i) variance += (xr[i] - mean) * (xr[i] - mean);
+                   const Scalar rstd = 1 / std::sqrt(variance / static_cast<Scalar>(D) + eps);
 #pragma omp simd
-      for (int64_t i = 0; i < D; ++i) y[i] = (xr[i] - mean) * rstd * w[i] + b[i];
-      means.data()[r] = mean;
-      rstds.data()[r] = rstd;
-    }
-  });
+                   for (int64_t i = 0; i < D; ++i) y[i] = (xr[i] - mean) * rstd * w[i] + b[i];
+                   means[r] = mean;
+                   rstds[r] = rstd;
+                 }
+               });
   // With n = (x - mean) rstd, the normalised x, u = dy w is dL/dn. Without its two means the formula would take mean
   // and rstd for constants. But they depend on every x of the row: to shift or to scale it changes nothing. So:
   //   dx += rstd (u - mean(u) - n mean(u n)),  dw += sum over rows of dy n,  db += sum over rows of dy
@@ -75,7 +76,8 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
                       d[i] += rstd * (dy[i] * wd[i] - mean_u - (xr[i] - mean) * rstd * mean_un);
                   });
                   if (g.wants(2)) kernels::add_column_sums(g.out, rows, D, g.buffer(2));
-                });
+                },
+                {{x, x.needs_grad() || weight.needs_grad()}, {weight, x.needs_grad()}});
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
@@ -84,17 +86,17 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
   const int64_t D = weight.numel(), rows = x.numel() / D;
   Tensor out(x.shape());
   Storage rstds(rows);
-  parallel_for(rows, row_tile, [&](int64_t begin, int64_t end) {
+  parallel_for(rows, row_tile, [&, out = out.data(), rstds = rstds.data()](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const Scalar *xr = x.data() + r * D, *w = weight.data();
-      Scalar* y = out.data() + r * D;
+      Scalar* y = out + r * D;
       Scalar square = 0;
 #pragma omp simd reduction(+ : square)
       for (int64_t i = 0; i < D; ++i) square += xr[i] * xr[i];
       const Scalar rstd = 1 / std::sqrt(square / static_cast<Scalar>(D) + eps);
 #pragma omp simd
       for (int64_t i = 0; i < D; ++i) y[i] = xr[i] * rstd * w[i];
-      rstds.data()[r] = rstd;
+      rstds[r] = rstd;
     }
   });
   // With n = x rstd and u = dy w:  dx += rstd (u - n mean(u n)),  dw += sum over rows of dy n
@@ -119,7 +121,8 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
 #pragma omp simd
                     for (int64_t i = 0; i < D; ++i) d[i] += rstd * (dy[i] * wd[i] - xr[i] * rstd * mean_un);
                   });
-                });
+                },
+                {{x}, {weight, x.needs_grad()}});
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -82,9 +82,11 @@ Tensor scaled_sum(const char* op, const Tensor& x, const std::vector<int>& axes,
   }
   for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] = static_cast<Scalar>(totals[o] * scale);
   // dx_i += scale dy_o for every i that was summed into o
-  return record(op, out, {x}, [r, scale = static_cast<Scalar>(scale)](const Gradients& g) {
-    r.each([dx = g.buffer(0), dy = g.out, scale](int64_t i, int64_t o) { dx[i] += scale * dy[o]; });
-  });
+  return record(op, out, {x},
+                [r, scale = static_cast<Scalar>(scale)](const Gradients& g) {
+                  r.each([dx = g.buffer(0), dy = g.out, scale](int64_t i, int64_t o) { dx[i] += scale * dy[o]; });
+                },
+                {});
 }
 }  // namespace
 
@@ -98,13 +100,15 @@ Tensor max(const Tensor& x, std::vector<int> axes, bool keepdim) {
   r.each(
       [x = x.data(), y = out.data()](int64_t i, int64_t o) { y[o] = x[i] > y[o] || std::isnan(x[i]) ? x[i] : y[o]; });
   // dx_i += dy_o / (how many attain the maximum) where x_i = y_o
-  return record("max", out, {x}, [x = x.storage(), y = out.storage(), r](const Gradients& g) {
-    std::vector<int64_t> ties(y.size());
-    r.each([&](int64_t i, int64_t o) { ties[o] += x.data()[i] == y.data()[o]; });
-    r.each([&, dx = g.buffer(0)](int64_t i, int64_t o) {
-      if (x.data()[i] == y.data()[o]) dx[i] += g.out[o] / static_cast<Scalar>(ties[o]);
-    });
-  });
+  return record("max", out, {x},
+                [x = x.storage(), y = out.storage(), r](const Gradients& g) {
+                  std::vector<int64_t> ties(y.size());
+                  r.each([&](int64_t i, int64_t o) { ties[o] += x.data()[i] == y.data()[o]; });
+                  r.each([&, dx = g.buffer(0)](int64_t i, int64_t o) {
+                    if (x.data()[i] == y.data()[o]) dx[i] += g.out[o] / static_cast<Scalar>(ties[o]);
+                  });
+                },
+                {{x}, {out}});
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -56,10 +56,12 @@ Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, d
   };
   Tensor out(x.shape());
   rotate(x.data(), out.data(), 1, false);
-  return record("rope", out, {x}, [rotate](const Gradients& g) {
-    const GradientBuffer dx = g.raw_buffer(0);
-    rotate(g.out, dx.data, -1, !dx.is_new);
-  });
+  return record("rope", out, {x},
+                [rotate](const Gradients& g) {
+                  const GradientBuffer dx = g.raw_buffer(0);
+                  rotate(g.out, dx.data, -1, !dx.is_new);
+                },
+                {});
 }
 
 Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width) {

@@ -25,7 +25,7 @@ Tensor reshape(const Tensor& x, std::vector<int64_t> sizes) {
   }
   Shape shape(sizes.begin(), sizes.end());
   require(shape.numel() == x.numel(), "reshape", x.shape(), " to ", shape, ": numbers of elements differ");
-  return record("reshape", Tensor(shape, x.storage()), {x}, [](const Gradients& g) { g.add_output_gradient(0); });
+  return record("reshape", Tensor(shape, x.storage()), {x}, [](const Gradients& g) { g.add_output_gradient(0); }, {});
 }
 
 Tensor permute(const Tensor& x, const std::vector<int>& axes) {
@@ -57,9 +57,11 @@ Tensor permute(const Tensor& x, const std::vector<int>& axes) {
   Tensor out(shape);
   each([y = out.data(), x = x.data()](int64_t to, int64_t from) { y[to] = x[from]; });
   // dx at its old place += dy at its new
-  return record("permute", out, {x}, [each](const Gradients& g) {
-    each([dx = g.buffer(0), dy = g.out](int64_t to, int64_t from) { dx[from] += dy[to]; });
-  });
+  return record("permute", out, {x},
+                [each](const Gradients& g) {
+                  each([dx = g.buffer(0), dy = g.out](int64_t to, int64_t from) { dx[from] += dy[to]; });
+                },
+                {});
 }
 
 Tensor transpose(const Tensor& x, int axis1, int axis2) {
@@ -81,11 +83,13 @@ Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end) {
   Tensor out(shape);
   for (int64_t i = 0; i < outer; ++i) std::copy_n(x.data() + i * skip + from, take, out.data() + i * take);
   // dx += dy inside the slice
-  return record("slice", out, {x}, [outer, take, skip, from](const Gradients& g) {
-    Scalar* dx = g.buffer(0) + from;
-    for (int64_t i = 0; i < outer; ++i)
-      for (int64_t j = 0; j < take; ++j) dx[i * skip + j] += g.out[i * take + j];
-  });
+  return record("slice", out, {x},
+                [outer, take, skip, from](const Gradients& g) {
+                  Scalar* dx = g.buffer(0) + from;
+                  for (int64_t i = 0; i < outer; ++i)
+                    for (int64_t j = 0; j < take; ++j) dx[i * skip + j] += g.out[i * take + j];
+                },
+                {});
 }
 
 Tensor concat(const std::vector<Tensor>& parts, int axis) {
@@ -112,15 +116,17 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
   }
   // each part's gradient += its piece of dy
   std::vector<std::reference_wrapper<const Tensor>> inputs(parts.begin(), parts.end());
-  return record("concat", out, inputs, [takes, outer, width](const Gradients& g) {
-    int64_t at = 0;
-    for (size_t part = 0; part < takes.size(); at += takes[part++]) {
-      if (!g.wants(part)) continue;
-      Scalar* dx = g.buffer(part);
-      for (int64_t i = 0; i < outer; ++i)
-        for (int64_t j = 0; j < takes[part]; ++j) dx[i * takes[part] + j] += g.out[i * width + at + j];
-    }
-  });
+  return record("concat", out, inputs,
+                [takes, outer, width](const Gradients& g) {
+                  int64_t at = 0;
+                  for (size_t part = 0; part < takes.size(); at += takes[part++]) {
+                    if (!g.wants(part)) continue;
+                    Scalar* dx = g.buffer(part);
+                    for (int64_t i = 0; i < outer; ++i)
+                      for (int64_t j = 0; j < takes[part]; ++j) dx[i * takes[part] + j] += g.out[i * width + at + j];
+                  }
+                },
+                {});
 }
 
 Tensor stack(const std::vector<Tensor>& parts, int axis) {
@@ -146,21 +152,23 @@ Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index) {
   for (size_t i = 0; i < index.size(); ++i)
     require(index[i] >= 0 && index[i] < rows, "gather_rows", "row ", index[i], " (number ", i, ") of shape ",
             x.shape());
-  parallel_for(shape[0], 64, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) std::copy_n(x.data() + index[i] * width, width, out.data() + i * width);
+  parallel_for(shape[0], 64, [&, y = out.data()](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) std::copy_n(x.data() + index[i] * width, width, y + i * width);
   });
   // dx[index[i]] += dy[i]. Rows may repeat, so threads share out the columns: each element is summed in the order of i.
-  return record("gather_rows", out, {x}, [index, width](const Gradients& g) {
-    Scalar* dx = g.buffer(0);
-    parallel_for(width, 64, [&](int64_t begin, int64_t end) {
-      for (size_t i = 0; i < index.size(); ++i) {
-        Scalar* to = dx + index[i] * width;
-        const Scalar* from = g.out + i * width;
+  return record("gather_rows", out, {x},
+                [index, width](const Gradients& g) {
+                  Scalar* dx = g.buffer(0);
+                  parallel_for(width, 64, [&](int64_t begin, int64_t end) {
+                    for (size_t i = 0; i < index.size(); ++i) {
+                      Scalar* to = dx + index[i] * width;
+                      const Scalar* from = g.out + i * width;
 #pragma omp simd
-        for (int64_t j = begin; j < end; ++j) to[j] += from[j];
-      }
-    });
-  });
+                      for (int64_t j = begin; j < end; ++j) to[j] += from[j];
+                    }
+                  });
+                },
+                {});
 }
 
 Tensor embedding(const Tensor& weight, const std::vector<int32_t>& ids) {

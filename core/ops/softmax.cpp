@@ -17,20 +17,22 @@ Tensor softmax(const Tensor& x) {
   kernels::softmax_rows(x.data(), out.data(), rows, width);
   // dy_j/dx_i = y_j ([i = j] - y_i): raising x_i raises y_i and lowers all the others. So
   // dx_i += sum_j dy_j dy_j/dx_i = y_i (dy_i - sum_j dy_j y_j).
-  return record("softmax", out, {x}, [y = out.storage(), rows, width](const Gradients& g) {
-    Scalar* dx = g.buffer(0);
-    parallel_for(rows, row_grain(width), [=, y = y.data(), dy = g.out](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const Scalar *yr = y + r * width, *dyr = dy + r * width;
-        Scalar* dxr = dx + r * width;
-        Scalar dot = 0;
+  return record("softmax", out, {x},
+                [y = out.storage(), rows, width](const Gradients& g) {
+                  Scalar* dx = g.buffer(0);
+                  parallel_for(rows, row_grain(width), [=, y = y.data(), dy = g.out](int64_t begin, int64_t end) {
+                    for (int64_t r = begin; r < end; ++r) {
+                      const Scalar *yr = y + r * width, *dyr = dy + r * width;
+                      Scalar* dxr = dx + r * width;
+                      Scalar dot = 0;
 #pragma omp simd reduction(+ : dot)
-        for (int64_t i = 0; i < width; ++i) dot += dyr[i] * yr[i];
+                      for (int64_t i = 0; i < width; ++i) dot += dyr[i] * yr[i];
 #pragma omp simd
-        for (int64_t i = 0; i < width; ++i) dxr[i] += yr[i] * (dyr[i] - dot);
-      }
-    });
-  });
+                      for (int64_t i = 0; i < width; ++i) dxr[i] += yr[i] * (dyr[i] - dot);
+                    }
+                  });
+                },
+                {{out}});
 }
 
 Tensor log_softmax(const Tensor& x) {
@@ -47,20 +49,22 @@ Tensor log_softmax(const Tensor& x) {
     }
   });
   // dy_j/dx_i = [i = j] - softmax(x)_i, and softmax(x)_i = exp(y_i). So dx_i += dy_i - exp(y_i) sum_j dy_j.
-  return record("log_softmax", out, {x}, [y = out.storage(), rows, width](const Gradients& g) {
-    Scalar* dx = g.buffer(0);
-    parallel_for(rows, row_grain(width), [=, y = y.data(), dy = g.out](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r) {
-        const Scalar *yr = y + r * width, *dyr = dy + r * width;
-        Scalar* dxr = dx + r * width;
-        Scalar total = 0;
+  return record("log_softmax", out, {x},
+                [y = out.storage(), rows, width](const Gradients& g) {
+                  Scalar* dx = g.buffer(0);
+                  parallel_for(rows, row_grain(width), [=, y = y.data(), dy = g.out](int64_t begin, int64_t end) {
+                    for (int64_t r = begin; r < end; ++r) {
+                      const Scalar *yr = y + r * width, *dyr = dy + r * width;
+                      Scalar* dxr = dx + r * width;
+                      Scalar total = 0;
 #pragma omp simd reduction(+ : total)
-        for (int64_t i = 0; i < width; ++i) total += dyr[i];
+                      for (int64_t i = 0; i < width; ++i) total += dyr[i];
 #pragma omp simd
-        for (int64_t i = 0; i < width; ++i) dxr[i] += dyr[i] - kernels::exp(yr[i]) * total;
-      }
-    });
-  });
+                      for (int64_t i = 0; i < width; ++i) dxr[i] += dyr[i] - kernels::exp(yr[i]) * total;
+                    }
+                  });
+                },
+                {{out}});
 }
 
 }  // namespace difftensor::inline DT_PRECISION
