@@ -27,9 +27,10 @@ bool refuses(F f, const char* written, bool a_needs = true, bool b_needs = true)
   Tensor c = f(a, b), loss = sum(c);
   write(*written == 'a' ? a : *written == 'b' ? b : c);
   const std::string error = error_of([&] { loss.backward(); });
-  if (error.empty()) return false;
+  if (error == "no error") return false;
+  CAPTURE(error);
   CHECK(contains(error, "written after the forward pass"));
-  CHECK(contains(error, "(2, 2)"));
+  CHECK(contains(error, " reads the values of "));
   CHECK(!a.grad().defined());
   CHECK(!b.grad().defined());
   return true;
@@ -132,7 +133,7 @@ TEST_CASE("each op refuses for the values that its backward reads, and for no ot
       {"rms_norm", {[](auto& a, auto& b) { return rms_norm(a, reshape(slice(b, 0, 0, 1), {2})); }, "a", "a"}},
       {"attention",
        {[](auto& a, auto& b) {
-          return attention(a, b, b, {{{0, 2}}, {{0, 2}}, 1, false});
+          return attention(a, b, b, {1, {{0, 2}}, {{0, 2}}, false});
         },
         "ab", "ab"}},
   };
@@ -151,7 +152,7 @@ TEST_CASE("every way to write a parameter is seen, under its name, also through 
   Random random(1);
   struct Net : nn::Module {
     nn::Linear first, second;
-    explicit Net(Random& random) : first(2, 2, random), second(2, 2, random) {
+    explicit Net(Random& random) : first(2, 2, false, random), second(2, 2, false, random) {
       add_module("first", first);
       add_module("second", second);
     }
@@ -211,7 +212,6 @@ TEST_CASE("an op from outside is taken to read its inputs and its result, unless
 
 TEST_CASE("an array handed to two gradients, or held by somebody else, is not shared by them") {
   Tensor a = ones({2}).requires_grad(), b = ones({2}).requires_grad();
-  sum(record("both", a + b.detach(), {a.detach(), b}, [](const Gradients&) {})).backward();
   Tensor y = record("both", zeros({2}), {a, b}, [](const Gradients& g) {
     Storage ones(2);
     std::fill_n(ones.data(), 2, Scalar{1});
@@ -273,10 +273,10 @@ TEST_CASE("a graph may be built on several threads, one after the other") {
 TEST_CASE("a walk on one thread hides nothing from a walk on another") {
   Tensor w = tensor({2}, {1}).requires_grad(), h, bad = exp(w);
   h = w * w;
-  Tensor refused = sum(h * bad);
+  Tensor refused = sum(h + bad);
   write(bad);
   // Each thread walks h's node as its first. The first walk is refused; the second must still go through h.
-  std::thread([&] { CHECK(!error_of([&] { refused.backward(); }).empty()); }).join();
+  std::thread([&] { CHECK(contains(error_of([&] { refused.backward(); }), "exp (1,)")); }).join();
   Tensor loss = sum(h * h);
   std::thread([&] { loss.backward(); }).join();
   CHECK(w.grad().item() == 32);
@@ -314,7 +314,7 @@ TEST_CASE("storage may be freed when its thread's other variables are gone") {
 TEST_CASE("a size that memory cannot hold") {
   for (int64_t count : {int64_t{-1}, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max(),
                         int64_t{1} << 61, int64_t{1} << 62})
-    CHECK_THROWS_AS(Storage(count), std::bad_alloc);
+    CHECK_THROWS_AS(Storage{count}, std::bad_alloc);
 }
 
 #ifdef __SANITIZE_ADDRESS__
