@@ -37,6 +37,7 @@ help:
 	@echo "make            the library and the examples, in $(BUILD)/"
 	@echo "make demo       set up, build, train the built-in translation task and show what it learned"
 	@echo "make test       set up, build and run every test, in float and in double"
+	@echo "make bits       the same bits in builds for other CPUs, by g++ and clang++; ARCH=haswell builds for one of them"
 	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
 	@echo "make bench      the benchmarks, in $(BUILD)/bench; tests/bench/pytorch_peer.py compares them with PyTorch"
 	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -75,6 +76,8 @@ $(BUILD)/tests_f32: $(call f32,$(SUITES) $(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/tests_f64: $(call f64,$(filter-out $(EXAMPLE_SUITES),$(SUITES))) $(BUILD)/libdifftensor_f64.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+$(BUILD)/tests_bits: $(call f32,$(addprefix tests/,main.cpp test_bits.cpp test_kernels.cpp)) $(BUILD)/libdifftensor.a
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/golden_%: $(BUILD)/%/tests/golden_main.o $(BUILD)/%/tests/golden_check.o
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/f32/tests/bench/%.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
@@ -108,6 +111,9 @@ test: deps
 	tests/test_inspect.sh $(BUILD)
 	tests/test_bench.sh $(BUILD)
 	tests/test_pages.sh $(BUILD)
+
+bits: deps
+	tests/test_bits.sh $(BUILD)
 
 FILES ?= $(wildcard tests/golden/*.safetensors)
 golden: deps
@@ -177,6 +183,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test golden bench asan asan-run deps install arrows folders loc clean
+.PHONY: all help demo test bits golden bench asan asan-run deps install arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
