@@ -41,6 +41,7 @@ help:
 	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
 	@echo "make bench      the benchmarks, in $(BUILD)/bench; tests/bench/pytorch_peer.py compares them with PyTorch"
 	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make tsan       the tests of threads under ThreadSanitizer, built by clang++ with libomp, which it understands"
 	@echo "make install    headers, static library and pkg-config file, into PREFIX=$(PREFIX)"
 	@echo "make deps       install what is missing through the package manager"
 	@echo "make loc        lines of code by folder"
@@ -86,7 +87,7 @@ $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
 
 # Waiting threads sleep rather than spin: the tests' many tiny loops would otherwise crawl on a busy machine.
-test asan golden: export OMP_WAIT_POLICY = passive
+test asan tsan golden: export OMP_WAIT_POLICY = passive
 
 # --- Running ------------------------------------------------------------------------------------------------------
 demo: deps
@@ -132,6 +133,15 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 	tests/test_train_cli.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
+
+# g++'s OpenMP waits where ThreadSanitizer does not see it; clang's tells it all, through the library archer.
+tsan: deps
+	@echo 'int main() {}' | clang++ -x c++ -fopenmp -fsanitize=thread - -o /dev/null 2>/dev/null || \
+	  { echo "make tsan needs clang and its OpenMP: please install clang libomp-dev" >&2; exit 1; }
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/tsan CXX="$(filter ccache,$(CXX)) clang++" OPTIMISE="-O1 -g -march=native -fsanitize=thread" $(BUILD)/tsan/tests_threads
+	OMP_NUM_THREADS=4 TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $(BUILD)/tsan/tests_threads
+$(BUILD)/tests_threads: $(call f32,$(addprefix tests/,main.cpp test_threads.cpp test_graph_safety.cpp)) $(BUILD)/libdifftensor.a
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 
 # --- Setting up ---------------------------------------------------------------------------------------------------
 PACKAGES = $(if $(findstring clang,$(CXX)),clang libomp-dev,g++) pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev
@@ -183,6 +193,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test bits golden bench asan asan-run deps install arrows folders loc clean
+.PHONY: all help demo test bits golden bench tsan asan asan-run deps install arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -137,13 +137,13 @@ TEST_CASE("each op refuses for the values that its backward reads, and for no ot
         },
         "ab", "ab"}},
   };
-  for (auto& [name, op] : ops)
+  for (auto& entry : ops)
     for (const char* written : {"a", "b", "c"})
       for (bool both : {true, false}) {
-        CAPTURE(name);
+        CAPTURE(entry.first);
         CAPTURE(written);
         CAPTURE(both);
-        auto& [f, if_both, if_a] = op;
+        auto& [f, if_both, if_a] = entry.second;
         CHECK(refuses(f, written, true, both) == contains(both ? if_both : if_a, written));
       }
 }
@@ -175,10 +175,10 @@ TEST_CASE("every way to write a parameter is seen, under its name, also through 
          optim::AdamW({{{weight}, 0, 1}}, 0.1).step();
          weight.zero_grad();
        }}};
-  for (auto& [how, write] : writes) {
-    CAPTURE(how);
+  for (auto& entry : writes) {
+    CAPTURE(entry.first);
     Tensor loss = sum(net.second(net.first(x)));
-    write();
+    entry.second();
     CHECK(contains(error_of([&] { loss.backward(); }),
                    "linear (3, 2) reads the values of parameter second.weight (2, 2)"));
     for (auto& parameter : net.parameters()) CHECK(!parameter.grad().defined());
