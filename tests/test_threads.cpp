@@ -2,6 +2,7 @@
 // ordinary builds the same tests compare bits.
 #include <array>
 #include <functional>
+#include <limits>
 #include <thread>
 
 #include "core/ops.h"
@@ -96,3 +97,84 @@ TEST_CASE("blocks of memory, freed on other threads than asked for them") {
   }
   CHECK(allocator_stats().blocks_in_use >= 64);
 }
+
+// --- Threads ---------------------------------------------------------------------------------------------------------
+
+TEST_CASE("a graph may be built on several threads, one after the other") {
+  for (int before_thread : {0, 100})
+    for (int before_main : {0, 100}) {
+      Tensor w = tensor({2}, {1}).requires_grad(), h, k;
+      std::thread([&] {
+        for (int i = 0; i < before_thread; ++i) (void)(w + w);
+        h = w * w;
+        h = h * h;
+      }).join();
+      for (int i = 0; i < before_main; ++i) (void)(w + w);
+      Tensor m = h * w;                            // w^5
+      std::thread([&] { k = m * h + w; }).join();  // w^9 + w
+      Tensor loss = sum(k * w);                    // w^10 + w^2
+      std::thread([&] { loss.backward(); }).join();
+      CHECK(w.grad().item() == 10 * 512 + 4);
+    }
+}
+
+TEST_CASE("a walk on one thread hides nothing from a walk on another") {
+  Tensor w = tensor({2}, {1}).requires_grad(), h, bad = exp(w);
+  h = w * w;
+  Tensor refused = sum(h + bad);
+  bad.data()[0] += 1;
+  // Each thread walks h's node as its first. The first walk is refused; the second must still go through h.
+  std::thread([&] { CHECK(contains(error_of([&] { refused.backward(); }), "exp (1,)")); }).join();
+  Tensor loss = sum(h * h);
+  std::thread([&] { loss.backward(); }).join();
+  CHECK(w.grad().item() == 32);
+}
+
+TEST_CASE("a new thread records, whatever scope it was started in") {
+  const NoGrad no_grad;
+  bool records = false;
+  std::thread([&] { records = grad_enabled(); }).join();
+  CHECK(records);
+  CHECK(!grad_enabled());
+}
+
+// --- Memory ----------------------------------------------------------------------------------------------------------
+
+TEST_CASE("memory of threads that ended serves those that come") {
+  release_cached_memory();
+  const size_t before = allocator_stats().bytes_cached;
+  constexpr int64_t bytes = int64_t{13} << 20;
+  for (int i = 0; i < 66; ++i)
+    std::thread([] { Storage storage(bytes / static_cast<int64_t>(sizeof(Scalar))); }).join();
+  CHECK(allocator_stats().bytes_cached - before < 2 * bytes);
+  release_cached_memory();
+}
+
+TEST_CASE("storage may be freed when its thread's other variables are gone") {
+  const size_t before = allocator_stats().blocks_in_use;
+  std::thread([] {
+    thread_local Storage kept;  // made before the thread's first block, so it goes after what that brought along
+    kept = Storage(1000);
+  }).join();
+  CHECK(allocator_stats().blocks_in_use == before);
+}
+
+TEST_CASE("a size that memory cannot hold") {
+  for (int64_t count : {int64_t{-1}, std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max(),
+                        int64_t{1} << 61, int64_t{1} << 62})
+    CHECK_THROWS_AS(Storage{count}, std::bad_alloc);
+}
+
+#ifdef __SANITIZE_ADDRESS__
+extern "C" int __asan_address_is_poisoned(const volatile void*);
+TEST_CASE("AddressSanitizer sees what lies beyond the elements asked for") {
+  for (int64_t count : {0, 1, 2, 3, 17, 1000, 12345}) {
+    Storage storage(count);
+    const Scalar* data = storage.data();
+    for (int64_t i = 0; i < count; ++i) REQUIRE(!__asan_address_is_poisoned(data + i));
+    for (int64_t i = count; i < count + 16; ++i) CHECK(__asan_address_is_poisoned(data + i));
+    storage = {};
+    CHECK(__asan_address_is_poisoned(data));
+  }
+}
+#endif
