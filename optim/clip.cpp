@@ -32,7 +32,7 @@ double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
     if (const Tensor grad = parameter.grad(); grad.defined()) square += sum_of_squares(grad.data(), grad.numel());
   const double norm = std::sqrt(square);
   const auto factor = static_cast<Scalar>(max_norm / (norm + 1e-6));
-  if (!(factor < 1)) return norm;
+  if (factor >= 1) return norm;  // a NaN is not: it goes into every gradient, as one update would bring it everywhere
   for (auto& parameter : parameters)
     if (const Tensor grad = parameter.grad(); grad.defined())
       parallel_for(grad.numel(), [factor, g = grad.data()](int64_t begin, int64_t end) {

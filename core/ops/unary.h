@@ -4,9 +4,10 @@
 
 namespace difftensor::inline DT_PRECISION {
 
-/// y = f(x) for each element. `slope(x, y)` is dy/dx: many derivatives are simpler in y, as exp's, which is y.
-template <class F, class Slope>
-Tensor unary(const char* op, const Tensor& x, F f, Slope slope) {
+/// y = f(x) for each element. `gradient(dy, x, y)` is dy f'(x): many derivatives are simpler in y, as exp's, which is y;
+/// and a quotient such as log's, dy / x, is one division, where a product with 1 / x rounds twice.
+template <class F, class Gradient>
+Tensor unary(const char* op, const Tensor& x, F f, Gradient gradient) {
   Tensor out(x.shape());
   const Scalar* in = x.data();
   Scalar* y = out.data();
@@ -15,8 +16,8 @@ Tensor unary(const char* op, const Tensor& x, F f, Slope slope) {
     for (int64_t i = begin; i < end; ++i) y[i] = f(in[i]);
   });
   // dx += dy f'(x)
-  return record(op, out, {x}, [x = x.storage(), y = out.storage(), slope](const Gradients& g) {
-    g.add(0, [dy = g.out, x = x.data(), y = y.data(), slope](int64_t i) { return dy[i] * slope(x[i], y[i]); });
+  return record(op, out, {x}, [x = x.storage(), y = out.storage(), gradient](const Gradients& g) {
+    g.add(0, [dy = g.out, x = x.data(), y = y.data(), gradient](int64_t i) { return gradient(dy[i], x[i], y[i]); });
   });
 }
 
