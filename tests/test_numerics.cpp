@@ -5,7 +5,6 @@
 #include <vector>
 
 #include "core/ops.h"
-#include "models/decode.h"
 #include "tests/testing.h"
 
 using namespace difftensor;
