@@ -71,25 +71,21 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
       const Scalar *x_r = x.data() + r * D, *xr = x_r, *w = weight.data(), *b = bias.data();
       Scalar* y = out.data() + r * D;
       RowNorm& norm = norms[r];
-      const auto mean_square = [&] {  // of x - mean, in a second pass: E[x^2] - E[x]^2 would cancel
-        double mean = 0;
-#pragma omp simd reduction(+ : mean)
-        for (int64_t i = 0; i < D; ++i) mean += static_cast<double>(xr[i]);
-        mean /= static_cast<double>(D);
-        norm.center = static_cast<Scalar>(mean);
-        norm.rest = static_cast<Scalar>(mean - static_cast<double>(norm.center));
-        return kernels::sum_of(D,
-                               [xr, c = norm.center, m = norm.rest](int64_t i) {
-                                 const Scalar d = (xr[i] - c) - m;
-                                 return d * d;
-                               }) /
-               static_cast<double>(D);
+      const auto mean_square = [&] {  // of x - mean: E[x^2] - E[x]^2 would cancel
+        const auto n = static_cast<double>(D);
+        const auto c = norm.center = static_cast<Scalar>(kernels::sum_of(D, [xr](int64_t i) { return xr[i]; }) / n);
+        norm.rest = static_cast<Scalar>(kernels::sum_of(D, [xr, c](int64_t i) { return xr[i] - c; }) / n);
+        const auto squares = [xr, c, rest = norm.rest](int64_t i) {
+          const Scalar d = (xr[i] - c) - rest;
+          return d * d;
+        };
+        return static_cast<Scalar>(kernels::sum_of(D, squares) / n);
       };
-      auto square = static_cast<Scalar>(mean_square()) + eps;
+      Scalar square = mean_square() + eps;
       if (!in_range(square)) {
         norm.scale = row_scale(x_r, D, eps);
         xr = scaled(x_r, D, norm.scale, copy);
-        square = static_cast<Scalar>(mean_square()) + eps * norm.scale * norm.scale;
+        square = mean_square() + eps * norm.scale * norm.scale;
       }
       norm.rstd = 1 / std::sqrt(square);
 #pragma omp simd
