@@ -145,7 +145,9 @@ struct CrossEntropyOptions {
   /// If set, receives sum_n -log softmax(logits_n)[targets_n]: the loss without smoothing, of which perplexity is made.
   double* nll = nullptr;
 };
-/// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar.
+/// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar. Each row's loss is
+/// (max x - x_target) + log1p(the other terms of the sum), in double: to 50 roundings of itself, however sure the model
+/// is and whatever large number all logits share; so is the gradient of the target. The others are to those of p.
 Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets,
                      const CrossEntropyOptions& options = {});
 /// cross_entropy(linear(x, weight), targets): the same number from x (N, D) and weight (V, D), without ever holding all
