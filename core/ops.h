@@ -78,12 +78,13 @@ Tensor silu(const Tensor& x);  ///< x sigmoid(x), to 4 ulp; its derivative to (4
 /// To 5 ulp; gate's derivative to (4 + |gate|) 2^-24 |up|, absolute.
 Tensor swiglu(const Tensor& gate, const Tensor& up);
 /// Zeroes each element with probability p and multiplies the rest by 1 / (1 - p) (Srivastava et al. 2014). Draws from
-/// default_random(), which has 2^24 numbers in float: p counts in steps of 2^-24. p = 0 returns x. Call it in training only; nn::Dropout knows the mode.
+/// default_random(), which has 2^24 numbers in float: p counts in steps of 2^-24. p = 0 returns x. Call it in
+/// training only; nn::Dropout knows the mode.
 Tensor dropout(const Tensor& x, Scalar p);
 
 // --- core/ops/reduce.cpp ---------------------------------------------------------------------------------------------
-// `axes` may be negative; none means all. Reduced axes vanish unless `keepdim`. Sums are in double and in a fixed order:
-// in float, the result of n elements is right to half a unit in the last place and n 2^-53 times the sum of their
+// `axes` may be negative; none means all. Reduced axes vanish unless `keepdim`. Sums are in double and in a fixed
+// order: in float, the result of n elements is right to half a unit in the last place and n 2^-53 times the sum of their
 // magnitudes. A mean is that sum divided by n, before it is rounded.
 
 Tensor sum(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
@@ -113,8 +114,8 @@ Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end);
 Tensor concat(const std::vector<Tensor>& parts, int axis);
 /// Joins tensors of one shape along a new axis.
 Tensor stack(const std::vector<Tensor>& parts, int axis);
-/// Rows x[index[0]], x[index[1]], ... along the first axis; a row may be taken any number of times. Its gradient is then
-/// summed in the order of the index, with a rounding for each time.
+/// Rows x[index[0]], x[index[1]], ... along the first axis; a row may be taken any number of times. Its gradient is
+/// then summed in the order of the index, with a rounding for each time.
 Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index);
 /// Row ids[n] of weight (V, D) for each token: (N, D). Throws naming the first id outside the vocabulary.
 Tensor embedding(const Tensor& weight, const std::vector<int32_t>& ids);

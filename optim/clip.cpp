@@ -6,8 +6,8 @@
 
 namespace difftensor::inline DT_PRECISION::optim {
 namespace {
-// The sum of (scale x_i)^2, in double. Pieces are summed in parallel, and their sums added in order: the same bits with any
-// number of threads.
+// The sum of (scale x_i)^2, in double. Pieces are summed in parallel, and their sums added in order: the same bits with
+// any number of threads.
 double sum_of_squares(const Scalar* x, int64_t n, double scale) {
   constexpr int64_t piece = 8192;
   std::vector<double> sums((n + piece - 1) / piece);

@@ -11,8 +11,9 @@
 namespace difftensor::inline DT_PRECISION::kernels {
 namespace {
 
-// y = softmax(scale x), for a result that will not stay in a cache: an ordinary store would first read y from memory. `y` is
-// aligned to a register, n a whole number of them, `row` has room for n. Call streaming_done() before others read y.
+// y = softmax(scale x), for a result that will not stay in a cache: an ordinary store would first read y from
+// memory. `y` is aligned to a register, n a whole number of them, `row` has room for n. Call streaming_done() before
+// others read y.
 void softmax_row_streaming(const Scalar* x, Scalar* y, int64_t n, Scalar scale, Scalar* row) {
   const Scalar norm = exp_row(x, row, n, scale).norm();
   for (int64_t i = 0; i < n; i += lanes) {

@@ -4,8 +4,8 @@
 
 namespace difftensor::inline DT_PRECISION {
 
-/// y = f(x) for each element. `gradient(dy, x, y)` is dy f'(x): many derivatives are simpler in y, as exp's, which is y;
-/// and a quotient such as log's, dy / x, is one division, where a product with 1 / x rounds twice.
+/// y = f(x) for each element. `gradient(dy, x, y)` is dy f'(x): many derivatives are simpler in y, as exp's, which is
+/// y; and a quotient such as log's, dy / x, is one division, where a product with 1 / x rounds twice.
 template <class F, class Gradient>
 Tensor unary(const char* op, const Tensor& x, F f, Gradient gradient) {
   Tensor out(x.shape());
