@@ -84,8 +84,8 @@ Tensor dropout(const Tensor& x, Scalar p);
 
 // --- core/ops/reduce.cpp ---------------------------------------------------------------------------------------------
 // `axes` may be negative; none means all. Reduced axes vanish unless `keepdim`. Sums are in double and in a fixed
-// order: in float, the result of n elements is right to half a unit in the last place and n 2^-53 times the sum of their
-// magnitudes. A mean is that sum divided by n, before it is rounded.
+// order: in float, the result of n elements is right to half a unit in the last place, and n 2^-53 times the sum of
+// their magnitudes. A mean is that sum divided by n, before it is rounded.
 
 Tensor sum(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "core/ops.h"
+#include "models/decode.h"
 #include "tests/testing.h"
 
 using namespace difftensor;
@@ -35,6 +36,7 @@ double relative_error(const Tensor& a, const Exact& b) {
   return worst;
 }
 Tensor row(const std::vector<Scalar>& x) { return tensor(x, {1, static_cast<int64_t>(x.size())}); }
+void fill(const Tensor& t, Scalar value) { std::fill_n(t.data(), t.numel(), value); }
 Tensor parameter(Tensor t) { return t.requires_grad(), t; }
 // What a loss made of one row of logits is, with its gradient; from logits, and from a layer that computes them.
 struct Result {
@@ -222,5 +224,30 @@ TEST_SUITE("numerics") {
             for (size_t i = 0; i < fused.size(); ++i) CHECK(largest_difference(fused[i], plain[i]) < 10 * rounding);
           }
         }
+  }
+
+  TEST_CASE("decode's scores do not depend on an offset of the logits") {
+    models::TransformerConfig config;
+    config.vocab = 23, config.d_model = 16, config.ff = 24, config.encoder_layers = config.decoder_layers = 1;
+    config.style = models::Style::vaswani;
+    Random random(6);
+    models::Transformer model(config, random);
+    model.eval();
+    // The last norm gives (1, 0, 0, ...) whatever comes in, so that the logits are the embedding's first column.
+    auto state = model.state_dict();
+    fill(state.at("decoder.layers.0.ffn_norm.weight"), 0), fill(state.at("decoder.layers.0.ffn_norm.bias"), 0);
+    state.at("decoder.layers.0.ffn_norm.bias").data()[0] = 1;
+    const auto score = [&](Scalar likely, Scalar other) {
+      for (int64_t v = 0; v < 23; ++v) state.at("embedding.weight").data()[16 * v] = v == 5 ? likely : other;
+      model.load_state_dict(state);
+      return models::decode(model, {{4, 2}})[0][0].score;
+    };
+    for (const Scalar c : {Scalar(0), Scalar(1e4), Scalar(1e6)}) {
+      CAPTURE(c);
+      CHECK(std::abs(score(c, c - 1) + std::log1p(22 * std::exp(-1.0))) < 2 * eps);
+    }
+    CHECK(std::abs(score(25, 0) / (-22 * std::exp(-25.0)) - 1) < 4 * eps + 22 * std::exp(-25.0));
+    for (const Scalar bad : {not_a_number, infinity})
+      CHECK_THROWS_WITH_AS(score(bad, 0), doctest::Contains("not finite"), std::invalid_argument);
   }
 }
