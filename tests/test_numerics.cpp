@@ -244,7 +244,7 @@ TEST_SUITE("numerics") {
     };
     for (const Scalar c : {Scalar(0), Scalar(1e4), Scalar(1e6)}) {
       CAPTURE(c);
-      CHECK(std::abs(score(c, c - 1) + std::log1p(22 * std::exp(-1.0))) < 2 * eps);
+      CHECK(std::abs(score(c, c - 1) + std::log1p(22 * std::exp(-1.0))) < 8 * eps);
     }
     CHECK(std::abs(score(25, 0) / (-22 * std::exp(-25.0)) - 1) < 4 * eps + 22 * std::exp(-25.0));
     for (const Scalar bad : {not_a_number, infinity})

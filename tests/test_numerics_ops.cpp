@@ -171,13 +171,14 @@ TEST_SUITE("numerics") {
             const Tensor seed = rand({1, D}, random, -1, 1);
             const Tensor y = layer ? layer_norm(x, w, b, small) : rms_norm(x, w, small);
             y.backward(seed);
-            std::vector<Real> n(D);
+            std::vector<Real> n(D);  // from x - offset: that shifts no result, and a long double holds its mean
+            const auto shifted = [&](int64_t i) { return Real(x.data()[i]) - Real(offset); };
             Real mean = 0, square = 0, mean_u = 0, mean_un = 0;
-            for (int64_t i = 0; layer && i < D; ++i) mean += x.data()[i] / Real(D);
-            for (int64_t i = 0; i < D; ++i) square += (x.data()[i] - mean) * (x.data()[i] - mean) / D;
+            for (int64_t i = 0; layer && i < D; ++i) mean += shifted(i) / D;
+            for (int64_t i = 0; i < D; ++i) square += (shifted(i) - mean) * (shifted(i) - mean) / D;
             const Real rstd = 1 / std::sqrt(square + Real(small));
             for (int64_t i = 0; i < D; ++i) {
-              n[i] = (x.data()[i] - mean) * rstd;
+              n[i] = (shifted(i) - mean) * rstd;
               const Real u = Real(seed.data()[i]) * w.data()[i];
               mean_u += layer ? u / D : 0, mean_un += u * n[i] / D;
             }
