@@ -21,13 +21,17 @@ namespace difftensor::inline DT_PRECISION {
 
 // --- core/ops/elementwise.cpp ----------------------------------------------------------------------------------------
 // Two shapes broadcast as in NumPy: aligned at the last axis, and a size of 1 (or a missing axis) stretches.
+// Results of +, -, *, / and sqrt are rounded once; exp, log, log1p and pow are right to about one unit in the last
+// place. A gradient rounds once for each of its formula's operations. NaN and infinity arithmetic is IEEE's, in
+// gradients too: zero times a NaN that comes in is NaN.
 
-Tensor add(const Tensor& a, const Tensor& b);      ///< a + b
-Tensor sub(const Tensor& a, const Tensor& b);      ///< a - b
-Tensor mul(const Tensor& a, const Tensor& b);      ///< a b, elementwise
-Tensor div(const Tensor& a, const Tensor& b);      ///< a / b
-Tensor pow(const Tensor& a, const Tensor& b);      ///< a^b; the gradient of b needs a > 0 (it is 0 where a = 0)
-Tensor maximum(const Tensor& a, const Tensor& b);  ///< max(a, b); where equal, half the gradient goes to each
+Tensor add(const Tensor& a, const Tensor& b);  ///< a + b
+Tensor sub(const Tensor& a, const Tensor& b);  ///< a - b
+Tensor mul(const Tensor& a, const Tensor& b);  ///< a b, elementwise
+Tensor div(const Tensor& a, const Tensor& b);  ///< a / b
+Tensor pow(const Tensor& a, const Tensor& b);  ///< a^b; the gradient of b needs a > 0 (it is 0 where a = 0)
+Tensor maximum(const Tensor& a,
+               const Tensor& b);  ///< max(a, b), NaN if one is; where equal, half the gradient goes to each
 /// condition != 0 ? a : b. The condition gets no gradient.
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 /// mask != 0 ? value : x, for a mask that broadcasts to x's shape.
@@ -35,10 +39,13 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value);
 
 Tensor add(const Tensor& a, Scalar b);
 Tensor mul(const Tensor& a, Scalar b);
+Tensor div(const Tensor& a, Scalar b);
+Tensor div(Scalar a, const Tensor& b);
 Tensor pow(const Tensor& a, Scalar exponent);
 Tensor neg(const Tensor& x);
 Tensor exp(const Tensor& x);
 Tensor log(const Tensor& x);
+Tensor log1p(const Tensor& x);  ///< log(1 + x), also where 1 + x would round to 1
 Tensor sqrt(const Tensor& x);
 
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
@@ -52,28 +59,37 @@ inline Tensor operator-(const Tensor& a, Scalar b) { return add(a, -b); }
 inline Tensor operator-(Scalar a, const Tensor& b) { return add(neg(b), a); }
 inline Tensor operator*(const Tensor& a, Scalar b) { return mul(a, b); }
 inline Tensor operator*(Scalar a, const Tensor& b) { return mul(b, a); }
-inline Tensor operator/(const Tensor& a, Scalar b) { return mul(a, 1 / b); }
-inline Tensor operator/(Scalar a, const Tensor& b) { return mul(pow(b, Scalar{-1}), a); }
+inline Tensor operator/(const Tensor& a, Scalar b) { return div(a, b); }
+inline Tensor operator/(Scalar a, const Tensor& b) { return div(a, b); }
 
 // --- core/ops/activation.cpp -----------------------------------------------------------------------------------------
 
-Tensor tanh(const Tensor& x);
-Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + exp(-x))
-Tensor relu(const Tensor& x);     ///< max(x, 0), with derivative 0 at 0
-Tensor gelu(const Tensor& x);     ///< x Phi(x), with the normal distribution function, not its tanh approximation
-Tensor silu(const Tensor& x);     ///< x sigmoid(x)
+// Errors are relative, in units in the last place of the result (ulp), for every x whose result is a normal number.
+// Derivatives do not saturate: they are right to as many digits where the function itself has rounded to its limit.
+
+Tensor tanh(const Tensor& x);     ///< to 2 ulp, its derivative to 2 + 2 |x|
+Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + exp(-x)), to 3 ulp, its derivative to 6
+Tensor relu(const Tensor& x);     ///< max(x, 0), with derivative 0 at 0, NaN at NaN
+/// x Phi(x), with the normal distribution function, not its tanh approximation. To 4 + x^2 ulp, which is what rounding
+/// x / sqrt(2) costs.
+Tensor gelu(const Tensor& x);
+Tensor silu(const Tensor& x);  ///< x sigmoid(x), to 4 ulp; its derivative to (4 + |x|) 2^-24, absolute
 /// silu(gate) * up, in one pass: the inside of a SwiGLU feed-forward (Shazeer 2020, arXiv 2002.05202).
+/// To 5 ulp; gate's derivative to (4 + |gate|) 2^-24 |up|, absolute.
 Tensor swiglu(const Tensor& gate, const Tensor& up);
 /// Zeroes each element with probability p and multiplies the rest by 1 / (1 - p) (Srivastava et al. 2014). Draws from
-/// default_random(). p = 0 returns x. Call it in training only; nn::Dropout knows the mode.
+/// default_random(), which has 2^24 numbers in float: p counts in steps of 2^-24. p = 0 returns x. Call it in
+/// training only; nn::Dropout knows the mode.
 Tensor dropout(const Tensor& x, Scalar p);
 
 // --- core/ops/reduce.cpp ---------------------------------------------------------------------------------------------
-// `axes` may be negative; none means all. Reduced axes vanish unless `keepdim`.
+// `axes` may be negative; none means all. Reduced axes vanish unless `keepdim`. Sums are in double and in a fixed
+// order: in float, the result of n elements is right to half a unit in the last place, and n 2^-53 times the sum of
+// their magnitudes. A mean is that sum divided by n, before it is rounded.
 
 Tensor sum(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
-/// The largest element. Its gradient is shared equally by all elements that attain it.
+/// The largest element, NaN if there is a NaN. Its gradient is shared equally by all elements that attain it.
 Tensor max(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
 
 // --- core/ops/matmul.cpp ---------------------------------------------------------------------------------------------
@@ -98,16 +114,23 @@ Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end);
 Tensor concat(const std::vector<Tensor>& parts, int axis);
 /// Joins tensors of one shape along a new axis.
 Tensor stack(const std::vector<Tensor>& parts, int axis);
-/// Rows x[index[0]], x[index[1]], ... along the first axis; a row may be taken any number of times.
+/// Rows x[index[0]], x[index[1]], ... along the first axis; a row may be taken any number of times. Its gradient is
+/// then summed in the order of the index, with a rounding for each time.
 Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index);
 /// Row ids[n] of weight (V, D) for each token: (N, D). Throws naming the first id outside the vocabulary.
 Tensor embedding(const Tensor& weight, const std::vector<int32_t>& ids);
 
 // --- core/ops/softmax.cpp --------------------------------------------------------------------------------------------
 
-/// exp(x_i) / sum_j exp(x_j) along the last axis. A row of -inf (nothing to attend to) gives zeros.
-Tensor softmax(const Tensor& x);
-/// x_i - log sum_j exp(x_j) along the last axis.
+// Both subtract the row's maximum from x first: x and x + c give the same, however large c. A row with a NaN or +inf is
+// all NaN.
+
+/// exp(scale x_i) / sum_j exp(scale x_j) along the last axis, scale > 0. A row of -inf (nothing to attend to) gives
+/// zeros. Error: a few units in the last place, and scale times those of x - max x; below 1e-38 it is 0.
+Tensor softmax(const Tensor& x, Scalar scale = 1);
+/// x_i - log sum_j exp(x_j) along the last axis, as (x_i - max x) - log1p(the other terms of the sum): that of a sure
+/// prediction, -1e-9 say, does not round to 0. Error: two units in the last place of the largest of the three numbers.
+/// A row of -inf is NaN.
 Tensor log_softmax(const Tensor& x);
 
 // --- core/ops/cross_entropy.cpp --------------------------------------------------------------------------------------
@@ -123,7 +146,9 @@ struct CrossEntropyOptions {
   /// If set, receives sum_n -log softmax(logits_n)[targets_n]: the loss without smoothing, of which perplexity is made.
   double* nll = nullptr;
 };
-/// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar.
+/// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar. Each row's loss is
+/// (max x - x_target) + log1p(the other terms of the sum), in double: to 50 roundings of itself, however sure the model
+/// is and whatever large number all logits share; so is the gradient of the target. The others are to those of p.
 Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets,
                      const CrossEntropyOptions& options = {});
 /// cross_entropy(linear(x, weight), targets): the same number from x (N, D) and weight (V, D), without ever holding all
@@ -132,6 +157,10 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
                             const CrossEntropyOptions& options = {});
 
 // --- core/ops/norm.cpp -----------------------------------------------------------------------------------------------
+
+// In every range: rows of 1e38 or 1e-38, whose squares are no numbers any more, are scaled first. Both norms are right
+// to 40 units in the last place of the row's largest element; so are their gradients, of the largest of the terms that
+// they are sums of. Of a row of 1e8, 1e8 + 8, ... too: the mean is kept to twice the digits of a Scalar.
 
 /// (x - mean) / sqrt(var + eps) * weight + bias over the last axis, var the biased variance (Ba et al. 2016).
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Scalar eps = Scalar(1e-5));

@@ -86,8 +86,11 @@ Tensor tensor(const std::vector<Scalar>& values, const Shape& shape) {
 }
 
 Tensor rand(const Shape& shape, Random& random, Scalar low, Scalar high) {
+  const Scalar width = high - low;
+  require(low <= high && std::isfinite(width), "rand", "from ", low, " to ", high, " is no range, or too long a one");
+  const Scalar last = low < high ? std::nextafter(high, low) : low;  // where the sum below rounds up to high
   Tensor t(shape);
-  for (int64_t i = 0; i < t.numel(); ++i) t.data()[i] = low + (high - low) * random.uniform();
+  for (int64_t i = 0; i < t.numel(); ++i) t.data()[i] = std::min(low + width * random.uniform(), last);
   return t;
 }
 

@@ -139,7 +139,8 @@ Tensor full(const Shape& shape, Scalar value);
 Tensor scalar(Scalar value);
 /// `values` in row-major order. Throws if their number is not the shape's.
 Tensor tensor(const std::vector<Scalar>& values, const Shape& shape);
-/// Uniform on [low, high).
+/// Uniform on [low, high): what would round to high is the number below it; low = high gives low. Throws if low > high
+/// or high - low is infinite.
 Tensor rand(const Shape& shape, Random& random, Scalar low = 0, Scalar high = 1);
 /// Normal with the given standard deviation.
 Tensor randn(const Shape& shape, Random& random, Scalar std = 1);

@@ -22,7 +22,8 @@ struct Word {
 };
 
 // The `count` largest of the logits x (V), largest first, with log softmax(x); of equals, the one with the lower id.
-// While the search lasts, Word::log_p has the logit; the logarithm of the softmax's denominator comes off at the end.
+// While the search lasts, Word::log_p has the logit; the largest comes off at the end, and then the logarithm of the
+// softmax's denominator.
 std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
   constexpr int64_t block = 256;  // its maximum takes 16 steps; most blocks hold nothing of interest
   std::vector<Word> best;
@@ -41,8 +42,10 @@ std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
       if (static_cast<int>(best.size()) > count) best.pop_back();
     }
   }
-  const double log_sum = static_cast<double>(kernels::log_sum_exp(x, V));
-  for (Word& word : best) word.log_p -= log_sum;
+  Storage exps(V);
+  const kernels::ExpRow row = kernels::exp_row(x, exps.data(), V);
+  const double log_sum = std::log1p(kernels::rest_of_sum(exps.data(), V, row.sum));
+  for (Word& word : best) word.log_p = (word.log_p - static_cast<double>(row.max)) - log_sum;
   return best;
 }
 

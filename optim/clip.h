@@ -7,8 +7,10 @@
 namespace difftensor::inline DT_PRECISION::optim {
 
 /// Multiplies every gradient by min(1, max_norm / (norm + 1e-6)), where norm is the Euclidean length of all of them
-/// taken together (Pascanu et al. 2013), as PyTorch's clip_grad_norm_. Returns the norm before clipping, which is NaN
-/// or infinite if a gradient is. Works in place, on the buffers of grad(); parameters without a gradient are skipped.
+/// taken together (Pascanu et al. 2013), as PyTorch's clip_grad_norm_. Returns the norm before clipping. If that
+/// is NaN because a gradient is, all gradients become NaN; if it is infinite, the finite ones become 0 and the infinite
+/// NaN: no part of such an update looks sound. Squares are summed in double, and gradients of every size have their
+/// norm. Works in place, on the buffers of grad(); parameters without a gradient are skipped.
 /// Throws if max_norm is negative or NaN.
 double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm);
 

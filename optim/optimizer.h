@@ -77,7 +77,8 @@ struct AdamOptions {
 };
 
 /// Adam (Kingma, Ba 2015): each element's step is divided by the recent size of its gradient. Weight decay is added to
-/// the gradient.
+/// the gradient. Bias corrections are in double; a step is right to 10 roundings. In float, as in PyTorch, a gradient
+/// below 1e-19 counts as 0 in v, and one above 1e20 makes v infinite, which stops its element: clip first.
 class Adam : public Optimizer {
  public:
   Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options = {})

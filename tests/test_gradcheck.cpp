@@ -93,6 +93,8 @@ std::vector<Row> table() {
   row(
       "log", [](Inputs x) { return log(x[0]); }, {{3, 5}}, Plus);
   row(
+      "log1p", [](Inputs x) { return log1p(x[0]); }, {{3, 5}}, Plus);
+  row(
       "sqrt", [](Inputs x) { return sqrt(x[0]); }, {{3, 5}}, Plus);
   row("tanh", [](Inputs x) { return tanh(x[0]); }, {{3, 5}});
   row("sigmoid", [](Inputs x) { return sigmoid(x[0]); }, {{3, 5}});

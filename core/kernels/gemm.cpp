@@ -130,10 +130,13 @@ void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int
 }
 
 void add_column_sums(const Scalar* x, int64_t rows, int64_t width, Scalar* into) {
-  parallel_for(width, 64, [=](int64_t begin, int64_t end) {
+  constexpr int64_t grain = 64;
+  parallel_for(width, grain, [=](int64_t begin, int64_t end) {
+    double sums[grain] = {};  // a float sum of ones stops growing at 2^24
     for (int64_t i = 0; i < rows; ++i)
 #pragma omp simd
-      for (int64_t j = begin; j < end; ++j) into[j] += x[i * width + j];
+      for (int64_t j = begin; j < end; ++j) sums[j - begin] += static_cast<double>(x[i * width + j]);
+    for (int64_t j = begin; j < end; ++j) into[j] += static_cast<Scalar>(sums[j - begin]);
   });
 }
 

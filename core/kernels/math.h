@@ -11,8 +11,9 @@ namespace difftensor::inline DT_PRECISION::kernels {
 /// x = n ln 2 + r, |r| <= ln(2) / 2, n an integer: exp(x) = 2^n exp(r).
 /// exp(r) is 1 + r + r^2 p(r), p of degree 5 (coefficients: Cephes, expf.c).
 struct ReducedExp {
-  float exp_r;
+  float exp_r_less_1;
   int32_t n;
+  float exp_r() const { return 1 + exp_r_less_1; }
 };
 inline ReducedExp reduced_exp(float x) {
   constexpr float shift = 0x1.8p23f;  // adding it rounds to an integer, which is then in the low bits
@@ -27,7 +28,7 @@ inline ReducedExp reduced_exp(float x) {
   p = multiply_add(p, r, 4.1665795894e-2f);
   p = multiply_add(p, r, 1.6666665459e-1f);
   p = multiply_add(p, r, 5.0000001201e-1f);
-  return {1 + multiply_add(r * r, p, r), static_cast<int32_t>(n)};
+  return {multiply_add(r * r, p, r), static_cast<int32_t>(n)};
 }
 /// 2^n for -126 <= n <= 127, written into the exponent bits.
 inline float power_of_two(int32_t n) { return std::bit_cast<float>((static_cast<uint32_t>(n) + 127) << 23); }
@@ -40,7 +41,7 @@ inline float exp(float x) {
   x = x > 89.f ? 89.f : x;
   const ReducedExp e = reduced_exp(x);
   const int32_t half = e.n >> 1;  // in two factors, because 2^128 and 2^-149 are not normal floats
-  return e.exp_r * power_of_two(half) * power_of_two(e.n - half);
+  return e.exp_r() * power_of_two(half) * power_of_two(e.n - half);
 }
 inline double exp(double x) { return std::exp(x); }
 
@@ -48,13 +49,24 @@ inline double exp(double x) { return std::exp(x); }
 /// where it is one term of a sum that is at least 1.
 inline float exp_nonpositive(float x) {
   const ReducedExp e = reduced_exp(x);
-  return x < -87.33f ? 0.f : e.exp_r * power_of_two(e.n);
+  return x < -87.33f ? 0.f : e.exp_r() * power_of_two(e.n);
 }
 inline double exp_nonpositive(double x) { return std::exp(x); }
 
+/// 1 - exp(x) for x <= 0, right to a few units in the last place also where exp(x) rounds to 1. It is where n is 0 that
+/// the difference is small, and there it is the polynomial.
+inline float one_minus_exp(float x) {
+  const ReducedExp e = reduced_exp(x);
+  return e.n == 0 ? -e.exp_r_less_1 : 1 - kernels::exp_nonpositive(x);
+}
+inline double one_minus_exp(double x) { return -std::expm1(x); }
+
+/// 1 / (1 + exp(-x)), as exp(x) / (1 + exp(x)) for x < 0: nothing overflows, and the error stays below 3 units in the
+/// last place over the normal range, below 1 of the smallest denormal under it. 1 - sigmoid(x) is sigmoid(-x).
 template <class T>
 inline T sigmoid(T x) {
-  return 1 / (1 + kernels::exp(-x));
+  const T e = kernels::exp(-std::abs(x));
+  return (x < 0 ? e : 1) / (1 + e);
 }
 
 }  // namespace difftensor::inline DT_PRECISION::kernels

@@ -1,5 +1,6 @@
 #pragma once
 // Softmax of a row, and its parts.
+#include <algorithm>
 #include <limits>
 
 #include "core/kernels/math.h"
@@ -13,16 +14,26 @@ inline Scalar row_max(const Scalar* x, int64_t n) {
   return top;
 }
 
-inline Scalar row_sum(const Scalar* x, int64_t n) {
-  Scalar sum = 0;
+/// sum_i term(i). Runs of 512 are summed in Scalar, in SIMD lanes, and the runs in double: of terms of one sign, the
+/// relative error is below 40 roundings however many there are, where one float sum of ones stops growing at 2^24.
+template <class Term>
+inline double sum_of(int64_t n, Term term) {
+  constexpr int64_t run = 512;
+  double total = 0;
+  for (int64_t begin = 0; begin < n; begin += run) {
+    const int64_t end = std::min(n, begin + run);
+    Scalar sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += x[i];
-  return sum;
+    for (int64_t i = begin; i < end; ++i) sum += term(i);
+    total += static_cast<double>(sum);
+  }
+  return total;
 }
 
 /// y = exp(scale (x - max x)) and returns {max x, sum y}. Subtracting the maximum keeps exp from overflowing and
-/// cancels in the quotient. y may be x; scale > 0. A row of -inf gives y = 0, so that nothing to attend to means
-/// attending to nothing.
+/// cancels in the quotient; it comes first, so that a large offset common to all x costs no digits of what is left.
+/// y may be x; scale > 0. A row of -inf gives y = 0, so that nothing to attend to means attending to nothing; one with
+/// a NaN or +inf has the sum NaN.
 struct ExpRow {
   Scalar max, sum;
   /// What makes a softmax of y.
@@ -31,33 +42,27 @@ struct ExpRow {
 inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n, Scalar scale = 1) {
   const Scalar top = row_max(x, n);
   const Scalar origin = top == -std::numeric_limits<Scalar>::infinity() ? 0 : top;
-  Scalar sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) {
-    y[i] = kernels::exp_nonpositive(scale * (x[i] - origin));
-    sum += y[i];
-  }
-  return {top, sum};
+  const double sum = sum_of(n, [=](int64_t i) { return y[i] = kernels::exp_nonpositive(scale * (x[i] - origin)); });
+  return {top, static_cast<Scalar>(sum)};
 }
 
-/// y = softmax(x).
-inline void softmax_row(const Scalar* x, Scalar* y, int64_t n) {
-  const Scalar norm = exp_row(x, y, n).norm();
+/// sum y - 1 for y of exp_row() and its sum: what the other terms add to the largest, which is 1. The model is sure of
+/// that one if the rest is tiny, and the sum has then rounded it away: so the others are summed by themselves.
+/// log(sum y) = log1p(rest) is right to a few units in its own last place, down to 1e-38.
+inline double rest_of_sum(const Scalar* y, int64_t n, Scalar sum) {
+  if (!(sum < Scalar(1.5))) return static_cast<double>(sum) - 1;  // NaN too
+  return sum_of(n, [=](int64_t i) { return y[i] < 1 ? y[i] : 0; });
+}
+
+/// y = softmax(scale x). Times 1 / sum rather than divided by it: one rounding more, a few units in the last place in
+/// all, and 0 below 1e-38.
+inline void softmax_row(const Scalar* x, Scalar* y, int64_t n, Scalar scale = 1) {
+  const Scalar norm = exp_row(x, y, n, scale).norm();
 #pragma omp simd
   for (int64_t i = 0; i < n; ++i) y[i] *= norm;
 }
 
-/// y = softmax(x) for each row, in parallel. A large y is written past the caches.
-void softmax_rows(const Scalar* x, Scalar* y, int64_t rows, int64_t width);
-
-/// log sum_i exp(x_i)
-inline Scalar log_sum_exp(const Scalar* x, int64_t n) {
-  const Scalar top = row_max(x, n);
-  if (top == -std::numeric_limits<Scalar>::infinity()) return top;
-  Scalar sum = 0;
-#pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += kernels::exp_nonpositive(x[i] - top);
-  return top + std::log(sum);
-}
+/// y = softmax(scale x) for each row, in parallel. A large y is written past the caches.
+void softmax_rows(const Scalar* x, Scalar* y, int64_t rows, int64_t width, Scalar scale = 1);
 
 }  // namespace difftensor::inline DT_PRECISION::kernels

@@ -8,35 +8,45 @@
 namespace difftensor::inline DT_PRECISION {
 
 Tensor tanh(const Tensor& x) {
+  // dy/dx = 1 - y^2 = 4 e / (1 + e)^2 with e = exp(-2 |x|), which does not end where y has rounded to 1
   return unary(
-      "tanh", x, [](Scalar x) { return std::tanh(x); }, [](Scalar, Scalar y) { return 1 - y * y; }, only_y);
+      "tanh", x, [](Scalar x) { return std::tanh(x); },
+      [](Scalar dy, Scalar x, Scalar) {
+        const Scalar e = kernels::exp(-2 * std::abs(x));
+        return dy * (4 * e / ((1 + e) * (1 + e)));
+      },
+      only_x);
 }
 Tensor sigmoid(const Tensor& x) {
+  // dy/dx = y (1 - y), and 1 - s(x) = s(-x)
   return unary(
-      "sigmoid", x, [](Scalar x) { return kernels::sigmoid(x); }, [](Scalar, Scalar y) { return y * (1 - y); }, only_y);
+      "sigmoid", x, [](Scalar x) { return kernels::sigmoid(x); },
+      [](Scalar dy, Scalar x, Scalar y) { return dy * (y * kernels::sigmoid(-x)); });
 }
 Tensor relu(const Tensor& x) {
+  // A product, not a choice between dy and 0, so that a NaN that comes in stays one; that of x is one in dx too.
   return unary(
       "relu", x, [](Scalar x) { return x < 0 ? Scalar{0} : x; },
-      [](Scalar x, Scalar) { return x > 0 ? Scalar{1} : Scalar{0}; }, only_x);
+      [](Scalar dy, Scalar x, Scalar) { return dy * (x > 0    ? 1
+                                                     : x <= 0 ? 0
+                                                              : x); }, only_x);
 }
 Tensor gelu(const Tensor& x) {
+  // Phi(x) = (1 + erf(x / sqrt(2))) / 2 = erfc(-x / sqrt(2)) / 2: the second form does not cancel for x < 0.
   // d/dx x Phi(x) = Phi(x) + x phi(x), with phi the normal density
-  auto cdf = [](Scalar x) { return Scalar(0.5) * (1 + std::erf(x * Scalar(0.70710678118654752440))); };
+  auto cdf = [](Scalar x) { return Scalar(0.5) * std::erfc(x * Scalar(-0.70710678118654752440)); };
   return unary(
       "gelu", x, [cdf](Scalar x) { return x * cdf(x); },
-      [cdf](Scalar x, Scalar) { return cdf(x) + x * Scalar(0.39894228040143267794) * std::exp(Scalar(-0.5) * x * x); },
+      [cdf](Scalar dy, Scalar x, Scalar) {
+        return dy * (cdf(x) + x * (Scalar(0.39894228040143267794) * std::exp(Scalar(-0.5) * x * x)));
+      },
       only_x);
 }
 Tensor silu(const Tensor& x) {
-  // d/dx x s(x) = s + x s (1 - s), with s = sigmoid(x)
+  // d/dx x s(x) = s + x s (1 - s), with s = sigmoid(x) and 1 - s = sigmoid(-x)
   return unary(
       "silu", x, [](Scalar x) { return x * kernels::sigmoid(x); },
-      [](Scalar x, Scalar) {
-        Scalar s = kernels::sigmoid(x);
-        return s * (1 + x * (1 - s));
-      },
-      only_x);
+      [](Scalar dy, Scalar x, Scalar) { return dy * (kernels::sigmoid(x) * (1 + x * kernels::sigmoid(-x))); }, only_x);
 }
 
 Tensor swiglu(const Tensor& gate, const Tensor& up) {

@@ -1,4 +1,6 @@
 // Cross entropy: the loss of predicting a class, from logits or straight from what the output layer reads.
+#include <cmath>
+
 #include "core/kernels/gemm.h"
 #include "core/kernels/packed_weights.h"
 #include "core/kernels/softmax.h"
@@ -7,10 +9,14 @@
 namespace difftensor::inline DT_PRECISION {
 namespace {
 
-// The smoothed target of a row is q_v = (1 - s) [v = target] + s / V, so with log p_v = x_v - log_sum, where p is the
-// softmax of x,
-//   loss = -sum_v q_v log p_v = log_sum - (1 - s) x_target - s mean(x),   dloss/dx_v = p_v - q_v,
-// because log_sum = log sum_v exp(x_v) has the derivative p_v, and the other two terms have -q_v.
+// The smoothed target of a row is q_v = (1 - s) [v = target] + s / V. With p the softmax of x, and all logits taken
+// relative to the largest, so that a large common offset costs no digits:
+//   -log p_v = log_sum + (max - x_v),   log_sum = log sum_v exp(x_v - max)
+//   loss = -sum_v q_v log p_v = log_sum + (1 - s) (max - x_target) + s mean(max - x),   dloss/dx_v = p_v - q_v,
+// because log_sum has the derivative p_v, and the other two terms have -q_v (what max adds cancels).
+// All three terms of the loss are >= 0: nothing cancels. log_sum is log1p(rest), with rest what the exponentials sum to
+// besides the largest, which is 1. In the same way the gradient of the target has 1 - p_v as a sum of what is small:
+// the loss and the gradient of a sure prediction, of 1e-9 say, do not round to 0.
 struct SmoothedTargets {
   const std::vector<int32_t>& ids;
   int64_t V, normalizer;
@@ -31,24 +37,39 @@ struct SmoothedTargets {
   }
 
   struct Loss {
-    Scalar smoothed = 0, nll = 0;
+    double smoothed = 0, nll = 0;
   };
-  // The loss of row r, given log_sum and two facts about its logits x: x_target, and their sum (not used without
-  // smoothing, so that logits of -inf are allowed).
-  Loss loss(int64_t r, Scalar x_target, Scalar sum, Scalar log_sum) const {
-    if (ids[r] == ignore) return {};
-    const Scalar nll = log_sum - x_target;
-    return {smoothing == 0 ? nll : (1 - smoothing) * nll + smoothing * (log_sum - sum / static_cast<Scalar>(V)), nll};
+  // exp(x - max) of row r of the logits in y's place (which may be x's), and what it sums to; its loss.
+  struct Row {
+    Scalar sum;
+    double rest;
+    Loss loss;
+  };
+  Row row(int64_t r, const Scalar* x, Scalar* y) const {
+    const bool counts = ids[r] != ignore;
+    const double target = counts ? x[ids[r]] : 0;
+    const double s = smoothing;
+    double mean = 0;  // of max - x; not used without smoothing, so that logits of -inf are allowed
+    if (s != 0)
+      mean = kernels::sum_of(V, [x, top = kernels::row_max(x, V)](int64_t v) { return top - x[v]; }) /
+             static_cast<double>(V);
+    const kernels::ExpRow e = kernels::exp_row(x, y, V);
+    const double rest = kernels::rest_of_sum(y, V, e.sum);
+    if (!counts) return {e.sum, rest, {}};
+    const double log_sum = std::log1p(rest), below = static_cast<double>(e.max) - target;
+    const double smoothed = s == 0 ? below : (1 - s) * below + s * mean;
+    return {e.sum, rest, {log_sum + smoothed, log_sum + below}};
   }
-  Scalar target_of(int64_t r, const Scalar* x) const { return ids[r] == ignore ? 0 : x[ids[r]]; }
-  // Turns row r of exp(x), of which p_scale makes the softmax, into its gradient: p_v = scale (p_scale p_v - q_v).
-  void gradient(int64_t r, Scalar p_scale, Scalar scale, Scalar* p) const {
-    if (ids[r] == ignore) return std::fill_n(p, V, Scalar{0}), void();
-    const Scalar even = scale * smoothing / static_cast<Scalar>(V);
-    p_scale *= scale;
+  // Turns y, exp(x - max) of row r, into the row's gradient times scale: y_v / sum - q_v, with the target's as
+  // p - q = s (1 - 1 / V) - (1 - p), and 1 - p = ((1 - y) + rest) / sum.
+  void gradient(int64_t r, Scalar sum, double rest, Scalar scale, Scalar* y) const {
+    if (ids[r] == ignore) return std::fill_n(y, V, Scalar{0}), void();
+    const double s = smoothing, even = s / static_cast<double>(V);
+    const double others = (1 - static_cast<double>(y[ids[r]]) + rest) / static_cast<double>(sum);
+    const Scalar y_scale = scale * (1 / sum), spread = static_cast<Scalar>(scale * even);
 #pragma omp simd
-    for (int64_t v = 0; v < V; ++v) p[v] = p[v] * p_scale - even;
-    p[ids[r]] -= scale * (1 - smoothing);
+    for (int64_t v = 0; v < V; ++v) y[v] = y[v] * y_scale - spread;
+    y[ids[r]] = static_cast<Scalar>(scale * (s - even - others));
   }
   // The result of the op, from the losses of all rows. Summed in double: a float would lose the last digits of
   // thousands.
@@ -67,30 +88,25 @@ Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, 
           logits.shape(), " for ", targets.size(), " targets");
   const int64_t rows = logits.shape()[0], V = logits.shape()[1];
   const SmoothedTargets smoothed("cross_entropy", targets, V, options);
-  Storage log_sums(rows);
   std::vector<SmoothedTargets::Loss> losses(rows);
   parallel_for(rows, row_grain(V), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const Scalar* x = logits.data() + r * V;
-      log_sums.data()[r] = kernels::log_sum_exp(x, V);
-      losses[r] = smoothed.loss(r, smoothed.target_of(r, x), kernels::row_sum(x, V), log_sums.data()[r]);
-    }
+    Storage exps(V);
+    for (int64_t r = begin; r < end; ++r) losses[r] = smoothed.row(r, logits.data() + r * V, exps.data()).loss;
   });
   // dx_v += dy (p_v - q_v) / normalizer
   return record("cross_entropy", smoothed.result(losses, options), {logits},
-                [x = logits.storage(), log_sums, targets, options, rows, V](const Gradients& g) {
+                [x = logits.storage(), targets, options, rows, V](const Gradients& g) {
                   const SmoothedTargets smoothed("cross_entropy", targets, V, options);
                   const Scalar scale = *g.out / static_cast<Scalar>(smoothed.normalizer);
                   Scalar* dx = g.buffer(0);
                   parallel_for(rows, row_grain(V), [&](int64_t begin, int64_t end) {
-                    std::vector<Scalar> row(V);
+                    Storage exps(V);
+                    Scalar* y = exps.data();
                     for (int64_t r = begin; r < end; ++r) {
-                      const Scalar *xr = x.data() + r * V, log_sum = log_sums.data()[r];
+                      const SmoothedTargets::Row row = smoothed.row(r, x.data() + r * V, y);
+                      smoothed.gradient(r, row.sum, row.rest, scale, y);
 #pragma omp simd
-                      for (int64_t v = 0; v < V; ++v) row[v] = kernels::exp(xr[v] - log_sum);
-                      smoothed.gradient(r, 1, scale, row.data());
-#pragma omp simd
-                      for (int64_t v = 0; v < V; ++v) dx[r * V + v] += row[v];
+                      for (int64_t v = 0; v < V; ++v) dx[r * V + v] += y[v];
                     }
                   });
                 },
@@ -122,11 +138,10 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
                            logits);
       for (int64_t r = begin; r < end; ++r) {
         Scalar* row = scratch.data() + r * V;
-        const Scalar x_target = smoothed.target_of(first + r, row), sum = kernels::row_sum(row, V);
-        const kernels::ExpRow e = kernels::exp_row(row, row, V);
-        losses[first + r] = smoothed.loss(first + r, x_target, sum, e.max + std::log(e.sum));
+        const SmoothedTargets::Row sums = smoothed.row(first + r, row, row);
+        losses[first + r] = sums.loss;
         if (wants_dx || wants_dw)
-          smoothed.gradient(first + r, 1 / e.sum, 1 / static_cast<Scalar>(smoothed.normalizer), row);
+          smoothed.gradient(first + r, sums.sum, sums.rest, 1 / static_cast<Scalar>(smoothed.normalizer), row);
       }
       if (wants_dx)
         kernels::weight_gemm(false, end - begin, D, V, logits, weight.storage(), parameter, false,

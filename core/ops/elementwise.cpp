@@ -1,5 +1,6 @@
 // Arithmetic, element by element. Operands of different shapes broadcast (core/ops/broadcast.h).
 #include <cmath>
+#include <limits>
 #include <type_traits>
 #include <vector>
 
@@ -23,7 +24,8 @@ Storage values(const Tensor& operand) {
   return is_one<Da> && is_one<Db> ? Storage() : operand.storage();
 }
 
-// c = f(a, b) for operands of one shape. `da(a, b)` and `db(a, b)` compute the partial derivatives dc/da and dc/db.
+// c = f(a, b) for operands of one shape. `da(dc, a, b)` and `db(dc, a, b)` are dc times the partial
+// derivatives dc/da and dc/db.
 template <class F, class Da, class Db>
 Tensor same_shape(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db,
                   std::initializer_list<Read> reads) {
@@ -40,7 +42,7 @@ Tensor same_shape(const char* op, const Tensor& a, const Tensor& b, F f, Da da, 
           if constexpr (is_one<Derivative>)
             g.add_output_gradient(k);
           else
-            g.add(k, [=, dc = g.out, a = a.data(), b = b.data()](int64_t i) { return dc[i] * derivative(a[i], b[i]); });
+            g.add(k, [=, dc = g.out, a = a.data(), b = b.data()](int64_t i) { return derivative(dc[i], a[i], b[i]); });
         };
         add(0, da);
         add(1, db);
@@ -66,7 +68,7 @@ Tensor stretched(const char* op, const Tensor& a, const Tensor& b, F f, Da da, D
           } else {
             Storage full(shape.shape.numel());
             shape.map(a.data(), b.data(), full.data(),
-                      [=, dc = g.out](Scalar a, Scalar b, int64_t i) { return dc[i] * derivative(a, b); });
+                      [=, dc = g.out](Scalar a, Scalar b, int64_t i) { return derivative(dc[i], a, b); });
             unbroadcast(shape, k, full.data(), g.buffer(k));
           }
         };
@@ -93,33 +95,40 @@ Tensor add(const Tensor& a, const Tensor& b) {
 
 Tensor sub(const Tensor& a, const Tensor& b) {
   return binary(
-      "sub", a, b, [](Scalar a, Scalar b) { return a - b; }, One(), [](Scalar, Scalar) { return Scalar{-1}; }, {});
+      "sub", a, b, [](Scalar a, Scalar b) { return a - b; }, One(), [](Scalar dc, Scalar, Scalar) { return -dc; }, {});
 }
 
 Tensor mul(const Tensor& a, const Tensor& b) {
   return binary(
-      "mul", a, b, [](Scalar a, Scalar b) { return a * b; }, [](Scalar, Scalar b) { return b; },
-      [](Scalar a, Scalar) { return a; }, {{a, b.needs_grad()}, {b, a.needs_grad()}});
+      "mul", a, b, [](Scalar a, Scalar b) { return a * b; }, [](Scalar dc, Scalar, Scalar b) { return dc * b; },
+      [](Scalar dc, Scalar a, Scalar) { return dc * a; }, {{a, b.needs_grad()}, {b, a.needs_grad()}});
 }
 
 Tensor div(const Tensor& a, const Tensor& b) {
   return binary(
-      "div", a, b, [](Scalar a, Scalar b) { return a / b; }, [](Scalar, Scalar b) { return 1 / b; },
-      [](Scalar a, Scalar b) { return -(a / b) / b; }, {{a, b.needs_grad()}, {b}});
+      "div", a, b, [](Scalar a, Scalar b) { return a / b; }, [](Scalar dc, Scalar, Scalar b) { return dc / b; },
+      [](Scalar dc, Scalar a, Scalar b) { return -dc * (a / b / b); }, {{a, b.needs_grad()}, {b}});
 }
 
 Tensor pow(const Tensor& a, const Tensor& b) {
   return binary(
       "pow", a, b, [](Scalar a, Scalar b) { return std::pow(a, b); },
-      [](Scalar a, Scalar b) { return pow_slope(a, b); },
-      [](Scalar a, Scalar b) { return a == 0 ? Scalar{0} : std::pow(a, b) * std::log(a); }, {{a}, {b}});
+      [](Scalar dc, Scalar a, Scalar b) { return dc * pow_slope(a, b); },
+      [](Scalar dc, Scalar a, Scalar b) {
+        return a == 0 && b >= 0 ? dc * 0 : dc * std::pow(a, b) * std::log(a);  // a^b log a goes to 0 with a
+      },
+      {{a}, {b}});
 }
 
 Tensor maximum(const Tensor& a, const Tensor& b) {
-  auto share = [](Scalar a, Scalar b) { return a > b ? Scalar{1} : a == b ? Scalar(0.5) : Scalar{0}; };
+  // Where one is NaN, so is the maximum, and both shares: a NaN in a gradient says where to look.
+  auto share = [](Scalar a, Scalar b) {
+    return a > b ? Scalar{1} : a < b ? Scalar{0} : a == b ? Scalar(0.5) : std::numeric_limits<Scalar>::quiet_NaN();
+  };
   return binary(
-      "maximum", a, b, [](Scalar a, Scalar b) { return a > b || std::isnan(a) ? a : b; }, share,
-      [share](Scalar a, Scalar b) { return share(b, a); }, {{a}, {b}});
+      "maximum", a, b, [](Scalar a, Scalar b) { return a > b || std::isnan(a) ? a : b; },
+      [share](Scalar dc, Scalar a, Scalar b) { return dc * share(a, b); },
+      [share](Scalar dc, Scalar a, Scalar b) { return dc * share(b, a); }, {{a}, {b}});
 }
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
@@ -171,29 +180,43 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
 
 Tensor add(const Tensor& a, Scalar b) {
   return unary(
-      "add", a, [b](Scalar x) { return x + b; }, [](Scalar, Scalar) { return Scalar{1}; }, neither);
+      "add", a, [b](Scalar x) { return x + b; }, [](Scalar dy, Scalar, Scalar) { return dy; }, neither);
 }
 Tensor mul(const Tensor& a, Scalar b) {
   return unary(
-      "mul", a, [b](Scalar x) { return x * b; }, [b](Scalar, Scalar) { return b; }, neither);
+      "mul", a, [b](Scalar x) { return x * b; }, [b](Scalar dy, Scalar, Scalar) { return dy * b; }, neither);
+}
+Tensor div(const Tensor& a, Scalar b) {
+  return unary(
+      "div", a, [b](Scalar x) { return x / b; }, [b](Scalar dy, Scalar, Scalar) { return dy / b; }, neither);
+}
+Tensor div(Scalar a, const Tensor& b) {
+  return unary(
+      "div", b, [a](Scalar x) { return a / x; }, [](Scalar dy, Scalar x, Scalar y) { return -dy * (y / x); });
 }
 Tensor pow(const Tensor& a, Scalar exponent) {
   return unary(
       "pow", a, [exponent](Scalar x) { return std::pow(x, exponent); },
-      [exponent](Scalar x, Scalar) { return pow_slope(x, exponent); }, only_x);
+      [exponent](Scalar dy, Scalar x, Scalar) { return dy * pow_slope(x, exponent); }, only_x);
 }
 Tensor neg(const Tensor& x) { return mul(x, -1); }
 Tensor exp(const Tensor& x) {
   return unary(
-      "exp", x, [](Scalar x) { return kernels::exp(x); }, [](Scalar, Scalar y) { return y; }, only_y);
+      "exp", x, [](Scalar x) { return kernels::exp(x); }, [](Scalar dy, Scalar, Scalar y) { return dy * y; }, only_y);
 }
 Tensor log(const Tensor& x) {
   return unary(
-      "log", x, [](Scalar x) { return std::log(x); }, [](Scalar x, Scalar) { return 1 / x; }, only_x);
+      "log", x, [](Scalar x) { return std::log(x); }, [](Scalar dy, Scalar x, Scalar) { return dy / x; }, only_x);
+}
+Tensor log1p(const Tensor& x) {
+  return unary(
+      "log1p", x, [](Scalar x) { return std::log1p(x); }, [](Scalar dy, Scalar x, Scalar) { return dy / (1 + x); },
+      only_x);
 }
 Tensor sqrt(const Tensor& x) {
   return unary(
-      "sqrt", x, [](Scalar x) { return std::sqrt(x); }, [](Scalar, Scalar y) { return Scalar(0.5) / y; }, only_y);
+      "sqrt", x, [](Scalar x) { return std::sqrt(x); }, [](Scalar dy, Scalar, Scalar y) { return dy / (2 * y); },
+      only_y);
 }
 
 }  // namespace difftensor::inline DT_PRECISION

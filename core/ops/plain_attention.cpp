@@ -9,19 +9,19 @@ namespace difftensor::inline DT_PRECISION {
 
 Tensor split_heads(const Tensor& x, const Span& span, int64_t heads) {
   Tensor rows = slice(x, 0, span.begin, span.begin + span.length);
-  return permute(reshape(rows, {span.length, heads, -1}), {1, 0, 2});
+  return permute(reshape(rows, {span.length, heads, x.dim(1) / std::max<int64_t>(1, heads)}), {1, 0, 2});
 }
 
 Tensor attention_map(const Tensor& q, const Tensor& k, bool causal) {
   const int64_t T = q.dim(1), S = k.dim(1);
-  Tensor scores = matmul(q, k, false, true) * (1 / std::sqrt(static_cast<Scalar>(q.dim(2))));
+  Tensor scores = matmul(q, k, false, true);
   if (causal) {
     Tensor future = zeros({T, S});  // 1 where key j comes after query i
     for (int64_t i = 0; i < T; ++i)
       for (int64_t j = std::max<int64_t>(0, i + S - T + 1); j < S; ++j) future.data()[i * S + j] = 1;
     scores = masked_fill(scores, future, -std::numeric_limits<Scalar>::infinity());
   }
-  return softmax(scores);
+  return softmax(scores, 1 / std::sqrt(static_cast<Scalar>(q.dim(2))));
 }
 
 namespace {
@@ -50,7 +50,7 @@ Tensor every_second(const Tensor& x, int first) {
 Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout) {
   check_spans("plain_attention", q, layout);
   const int h = layout.heads;
-  std::vector<Tensor> sentences;
+  std::vector<Tensor> sentences{slice(v, 0, 0, 0)};  // no rows, for a batch of no sentences
   for (size_t b = 0; b < layout.queries.size(); ++b) {
     Tensor Q = split_heads(q, layout.queries[b], h), K = split_heads(k, layout.keys[b], h);
     Tensor V = split_heads(v, layout.keys[b], h);
@@ -63,8 +63,8 @@ Tensor plain_diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, c
                             const AttentionLayout& layout) {
   check_spans("plain_diff_attention", q, layout);
   const int h = layout.heads;
-  const bool common_keys = k.dim(1) != q.dim(1);  // version 2: h key heads
-  std::vector<Tensor> sentences;
+  const bool common_keys = k.dim(1) != q.dim(1);     // version 2: h key heads
+  std::vector<Tensor> sentences{slice(v, 0, 0, 0)};  // no rows, for a batch of no sentences
   for (size_t b = 0; b < layout.queries.size(); ++b) {
     Tensor Q = split_heads(q, layout.queries[b], 2 * h), K = split_heads(k, layout.keys[b], common_keys ? h : 2 * h);
     Tensor V = split_heads(v, layout.keys[b], h);

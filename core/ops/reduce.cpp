@@ -60,10 +60,10 @@ struct Reduction {
   }
 };
 
-Tensor scaled_sum(const char* op, const Tensor& x, const std::vector<int>& axes, bool keepdim, bool mean) {
+Tensor sum_or_mean(const char* op, const Tensor& x, const std::vector<int>& axes, bool keepdim, bool mean) {
   Reduction r(op, x.shape(), axes);
   require(!mean || r.count > 0, op, "the mean of no elements, shape ", x.shape());
-  const double scale = mean ? 1.0 / static_cast<double>(r.count) : 1.0;
+  const double count = mean ? static_cast<double>(r.count) : 1;
   Tensor out(keepdim ? r.kept : r.out);
   // In double: a float sum of ones stops growing at 2^24.
   std::vector<double> totals(out.numel(), 0);
@@ -80,18 +80,20 @@ Tensor scaled_sum(const char* op, const Tensor& x, const std::vector<int>& axes,
       *to += total;
     }
   }
-  for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] = static_cast<Scalar>(totals[o] * scale);
-  // dx_i += scale dy_o for every i that was summed into o
+  for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] = static_cast<Scalar>(totals[o] / count);
+  // dx_i += dy_o / count for every i that was summed into o
   return record(op, out, {x},
-                [r, scale = static_cast<Scalar>(scale)](const Gradients& g) {
-                  r.each([dx = g.buffer(0), dy = g.out, scale](int64_t i, int64_t o) { dx[i] += scale * dy[o]; });
+                [r, count = static_cast<Scalar>(count)](const Gradients& g) {
+                  r.each([dx = g.buffer(0), dy = g.out, count](int64_t i, int64_t o) { dx[i] += dy[o] / count; });
                 },
                 {});
 }
 }  // namespace
 
-Tensor sum(const Tensor& x, std::vector<int> axes, bool keepdim) { return scaled_sum("sum", x, axes, keepdim, false); }
-Tensor mean(const Tensor& x, std::vector<int> axes, bool keepdim) { return scaled_sum("mean", x, axes, keepdim, true); }
+Tensor sum(const Tensor& x, std::vector<int> axes, bool keepdim) { return sum_or_mean("sum", x, axes, keepdim, false); }
+Tensor mean(const Tensor& x, std::vector<int> axes, bool keepdim) {
+  return sum_or_mean("mean", x, axes, keepdim, true);
+}
 
 Tensor max(const Tensor& x, std::vector<int> axes, bool keepdim) {
   Reduction r("max", x.shape(), axes);
@@ -99,13 +101,14 @@ Tensor max(const Tensor& x, std::vector<int> axes, bool keepdim) {
   Tensor out = full(keepdim ? r.kept : r.out, -std::numeric_limits<Scalar>::infinity());
   r.each(
       [x = x.data(), y = out.data()](int64_t i, int64_t o) { y[o] = x[i] > y[o] || std::isnan(x[i]) ? x[i] : y[o]; });
-  // dx_i += dy_o / (how many attain the maximum) where x_i = y_o
+  // dx_i += dy_o [x_i = y_o] / (how many attain the maximum). The maximum of a NaN is NaN, which nothing equals: the
+  // quotient is 0 / 0, a NaN for all that took part.
   return record("max", out, {x},
                 [x = x.storage(), y = out.storage(), r](const Gradients& g) {
                   std::vector<int64_t> ties(y.size());
                   r.each([&](int64_t i, int64_t o) { ties[o] += x.data()[i] == y.data()[o]; });
                   r.each([&, dx = g.buffer(0)](int64_t i, int64_t o) {
-                    if (x.data()[i] == y.data()[o]) dx[i] += g.out[o] / static_cast<Scalar>(ties[o]);
+                    dx[i] += g.out[o] * static_cast<Scalar>(x.data()[i] == y.data()[o]) / static_cast<Scalar>(ties[o]);
                   });
                 },
                 {{x}, {out}});

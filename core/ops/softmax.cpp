@@ -1,6 +1,8 @@
 // Softmax and its logarithm.
 #include "core/kernels/softmax.h"
 
+#include <algorithm>
+
 #include "core/ops.h"
 
 namespace difftensor::inline DT_PRECISION {
@@ -11,24 +13,28 @@ int64_t last_axis(const char* op, const Tensor& x) {
 }
 }  // namespace
 
-Tensor softmax(const Tensor& x) {
+Tensor softmax(const Tensor& x, Scalar scale) {
+  require(scale > 0, "softmax", "scale ", scale, " is not positive");
   const int64_t width = last_axis("softmax", x), rows = width ? x.numel() / width : 0;
   Tensor out(x.shape());
-  kernels::softmax_rows(x.data(), out.data(), rows, width);
-  // dy_j/dx_i = y_j ([i = j] - y_i): raising x_i raises y_i and lowers all the others. So
-  // dx_i += sum_j dy_j dy_j/dx_i = y_i (dy_i - sum_j dy_j y_j).
+  kernels::softmax_rows(x.data(), out.data(), rows, width, scale);
+  // dy_j/dx_i = scale y_j ([i = j] - y_i): raising x_i raises y_i and lowers all the others. So
+  // dx_i += sum_j dy_j dy_j/dx_i = scale y_i (dy_i - sum_j dy_j y_j).
+  // As the y_j sum to 1, any number may be taken off all dy. That of the largest y_j leaves the difference of what is
+  // small: nothing is lost of a large common offset, nor of 1 - y_j where y_j has rounded to 1.
   return record("softmax", out, {x},
-                [y = out.storage(), rows, width](const Gradients& g) {
+                [y = out.storage(), rows, width, scale](const Gradients& g) {
                   Scalar* dx = g.buffer(0);
                   parallel_for(rows, row_grain(width), [=, y = y.data(), dy = g.out](int64_t begin, int64_t end) {
                     for (int64_t r = begin; r < end; ++r) {
                       const Scalar *yr = y + r * width, *dyr = dy + r * width;
                       Scalar* dxr = dx + r * width;
-                      Scalar dot = 0;
-#pragma omp simd reduction(+ : dot)
-                      for (int64_t i = 0; i < width; ++i) dot += dyr[i] * yr[i];
+                      const Scalar* largest = std::find(yr, yr + width, kernels::row_max(yr, width));
+                      const Scalar offset = largest == yr + width ? 0 : dyr[largest - yr];  // none in a row of NaN
+                      const auto dot = static_cast<Scalar>(
+                          kernels::sum_of(width, [=](int64_t i) { return (dyr[i] - offset) * yr[i]; }));
 #pragma omp simd
-                      for (int64_t i = 0; i < width; ++i) dxr[i] += yr[i] * (dyr[i] - dot);
+                      for (int64_t i = 0; i < width; ++i) dxr[i] += scale * yr[i] * (dyr[i] - offset - dot);
                     }
                   });
                 },
@@ -43,12 +49,13 @@ Tensor log_softmax(const Tensor& x) {
       const Scalar* xr = x + r * width;
       Scalar* yr = y + r * width;
       const kernels::ExpRow row = kernels::exp_row(xr, yr, width);
-      const Scalar log_sum = row.max + std::log(row.sum);
+      const auto log_sum = static_cast<Scalar>(std::log1p(kernels::rest_of_sum(yr, width, row.sum)));
 #pragma omp simd
-      for (int64_t i = 0; i < width; ++i) yr[i] = xr[i] - log_sum;
+      for (int64_t i = 0; i < width; ++i) yr[i] = (xr[i] - row.max) - log_sum;
     }
   });
-  // dy_j/dx_i = [i = j] - softmax(x)_i, and softmax(x)_i = exp(y_i). So dx_i += dy_i - exp(y_i) sum_j dy_j.
+  // dy_j/dx_i = [i = j] - p_i, with p_i = softmax(x)_i = exp(y_i). So dx_i += dy_i - p_i sum_j dy_j, but in the form
+  // dy_i (1 - p_i) - p_i (what the other dy_j sum to): it keeps what is left of dy_i where p_i has rounded to 1.
   return record("log_softmax", out, {x},
                 [y = out.storage(), rows, width](const Gradients& g) {
                   Scalar* dx = g.buffer(0);
@@ -56,11 +63,10 @@ Tensor log_softmax(const Tensor& x) {
                     for (int64_t r = begin; r < end; ++r) {
                       const Scalar *yr = y + r * width, *dyr = dy + r * width;
                       Scalar* dxr = dx + r * width;
-                      Scalar total = 0;
-#pragma omp simd reduction(+ : total)
-                      for (int64_t i = 0; i < width; ++i) total += dyr[i];
+                      const auto total = static_cast<Scalar>(kernels::sum_of(width, [=](int64_t i) { return dyr[i]; }));
 #pragma omp simd
-                      for (int64_t i = 0; i < width; ++i) dxr[i] += dyr[i] - kernels::exp(yr[i]) * total;
+                      for (int64_t i = 0; i < width; ++i)
+                        dxr[i] += dyr[i] * kernels::one_minus_exp(yr[i]) - kernels::exp(yr[i]) * (total - dyr[i]);
                     }
                   });
                 },

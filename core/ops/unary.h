@@ -4,15 +4,16 @@
 
 namespace difftensor::inline DT_PRECISION {
 
-/// Which arguments a slope uses.
+/// Which arguments a gradient uses, beside dy.
 struct Uses {
   bool x = true, y = true;
 };
 constexpr Uses only_x{true, false}, only_y{false, true}, neither{false, false};
 
-/// y = f(x) for each element. `slope(x, y)` is dy/dx: many derivatives are simpler in y, as exp's, which is y.
-template <class F, class Slope>
-Tensor unary(const char* op, const Tensor& x, F f, Slope slope, Uses uses = {}) {
+/// y = f(x) for each element. `gradient(dy, x, y)` is dy f'(x): many derivatives are simpler in y, as exp's, which is
+/// y; and a quotient such as log's, dy / x, is one division, where a product with 1 / x rounds twice.
+template <class F, class Gradient>
+Tensor unary(const char* op, const Tensor& x, F f, Gradient gradient, Uses uses = {}) {
   Tensor out(x.shape());
   const Scalar* in = x.data();
   Scalar* y = out.data();
@@ -23,8 +24,8 @@ Tensor unary(const char* op, const Tensor& x, F f, Slope slope, Uses uses = {}) 
   // dx += dy f'(x)
   return record(
       op, out, {x},
-      [x = x.storage(), y = out.storage(), slope](const Gradients& g) {
-        g.add(0, [dy = g.out, x = x.data(), y = y.data(), slope](int64_t i) { return dy[i] * slope(x[i], y[i]); });
+      [x = x.storage(), y = out.storage(), gradient](const Gradients& g) {
+        g.add(0, [dy = g.out, x = x.data(), y = y.data(), gradient](int64_t i) { return gradient(dy[i], x[i], y[i]); });
       },
       {{x, uses.x}, {out, uses.y}});
 }
