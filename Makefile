@@ -1,12 +1,19 @@
 # difftensor. `make demo` sets up, builds, trains and shows; `make test` proves. The other goals are listed by `make help`.
 CXX      ?= g++
-# -march=native: built for the machine it runs on. No -ffast-math: NaN and infinity keep their meaning.
-OPTIMISE ?= -O3 -march=native -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math
+# The CPU to build for, as -march takes it: this machine's. make ARCH=x86-64-v3 BUILD=build/v3 builds for others too.
+ARCH     ?= native
+# No -ffast-math: NaN and infinity keep their meaning.
+OPTIMISE ?= -O3 -march=$(ARCH) -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math
 BUILD    ?= build
 PREFIX   ?= /usr/local
-WARNINGS  = -Wall -Wextra -Wpedantic
+# clang warns, without being asked, of every loop that it was allowed to vectorise and did not.
+WARNINGS  = -Wall -Wextra -Wpedantic -Wno-pass-failed
+# A product and a sum are two operations, rounded twice, unless the source asks for both at once (core/kernels/README.md).
+ROUNDING  = -ffp-contract=off
 # pkg-config is asked when a rule runs, not when this file is read: `make deps` may just have installed it.
-CXXFLAGS  = -std=c++20 $(OPTIMISE) $(WARNINGS) -fopenmp -I. -MMD -MP $(shell pkg-config --cflags openblas nlohmann_json)
+# Headers of others are "system" headers: what compilers think of them is none of our warnings.
+CXXFLAGS  = -std=c++20 $(OPTIMISE) $(ROUNDING) $(WARNINGS) -fopenmp -I. -MMD -MP \
+            $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas nlohmann_json))
 LDLIBS    = $(shell pkg-config --libs openblas)
 
 LIBRARY   := $(wildcard core/*.cpp core/ops/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
@@ -30,6 +37,7 @@ help:
 	@echo "make            the library and the examples, in $(BUILD)/"
 	@echo "make demo       set up, build, train the built-in translation task and show what it learned"
 	@echo "make test       set up, build and run every test, in float and in double"
+	@echo "make bits       the same bits in builds for other CPUs, by g++ and clang++; ARCH=haswell builds for one of them"
 	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
 	@echo "make bench      the benchmarks, in $(BUILD)/bench; tests/bench/pytorch_peer.py compares them with PyTorch"
 	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -68,6 +76,8 @@ $(BUILD)/tests_f32: $(call f32,$(SUITES) $(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/tests_f64: $(call f64,$(filter-out $(EXAMPLE_SUITES),$(SUITES))) $(BUILD)/libdifftensor_f64.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+$(BUILD)/tests_bits: $(call f32,$(addprefix tests/,main.cpp test_bits.cpp test_kernels.cpp)) $(BUILD)/libdifftensor.a
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/golden_%: $(BUILD)/%/tests/golden_main.o $(BUILD)/%/tests/golden_check.o
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/f32/tests/bench/%.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
@@ -102,6 +112,9 @@ test: deps
 	tests/test_bench.sh $(BUILD)
 	tests/test_pages.sh $(BUILD)
 
+bits: deps
+	tests/test_bits.sh $(BUILD)
+
 FILES ?= $(wildcard tests/golden/*.safetensors)
 golden: deps
 	@$(MAKE) -s -j$(JOBS) $(BUILD)/golden_f64 $(BUILD)/golden_f32
@@ -111,7 +124,7 @@ bench: deps
 	@$(MAKE) -s -j$(JOBS) $(BENCHMARKS)
 
 asan: deps
-	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=native -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
 asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
@@ -121,9 +134,9 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 	tests/test_inspect.sh $(BUILD)
 
 # --- Setting up ---------------------------------------------------------------------------------------------------
-PACKAGES = g++ pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev
+PACKAGES = $(if $(findstring clang,$(CXX)),clang libomp-dev,g++) pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev
 # Everything is there if this compiles.
-PROBE = { printf '\#include <%s>\n' cblas.h nlohmann/json.hpp sentencepiece_trainer.h CLI/CLI.hpp doctest/doctest.h | \
+PROBE = { printf '\#include <%s>\n' omp.h cblas.h nlohmann/json.hpp sentencepiece_trainer.h CLI/CLI.hpp doctest/doctest.h | \
         $(CXX) -x c++ -E $$(pkg-config --cflags openblas) - && pkg-config --exists openblas sentencepiece; } >/dev/null 2>&1
 SUDO  = $(shell [ "$$(id -u)" = 0 ] || echo "sudo ")
 deps:
@@ -144,7 +157,7 @@ install: $(BUILD)/libdifftensor.a
 	for h in $(HEADERS); do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/difftensor/$$h || exit 1; done
 	@# A static library brings nothing along: whoever links it needs OpenBLAS too, so that is Requires, not Requires.private.
 	printf '%s\n' 'prefix=$(PREFIX)' 'Name: difftensor' 'Description: differentiable tensors and differential attention' \
-	  'Version: 0.1.0' 'Requires: openblas' 'Cflags: -std=c++20 -fopenmp -I$${prefix}/include/difftensor' \
+	  'Version: 0.1.0' 'Requires: openblas' 'Cflags: -std=c++20 -ffp-contract=off -fopenmp -I$${prefix}/include/difftensor' \
 	  'Libs: -L$${prefix}/lib -ldifftensor -fopenmp' \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/difftensor.pc
 
@@ -170,6 +183,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test golden bench asan asan-run deps install arrows folders loc clean
+.PHONY: all help demo test bits golden bench asan asan-run deps install arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

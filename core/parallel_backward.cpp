@@ -47,8 +47,10 @@ void add_to_leaves(const LeafGradients& gradients) {
       continue;
     }
     Scalar* sum = leaf->gradient_buffer().data;
+    const Scalar* summand = part.data();
+    const int64_t n = part.size();
 #pragma omp simd
-    for (int64_t k = 0; k < part.size(); ++k) sum[k] += part.data()[k];
+    for (int64_t k = 0; k < n; ++k) sum[k] += summand[k];
   }
 }
 

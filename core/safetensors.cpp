@@ -145,9 +145,9 @@ void save_safetensors(const std::string& path, const SafeTensors& content) {
   std::vector<std::string_view> pieces(2);  // the header and its length, when they are known; then the data
   uint64_t at = 0;
   const auto add = [&](const std::string& name, const char* dtype, const Shape& shape, const void* data, size_t size) {
-    using enum json::error_handler_t;
-    const std::string shown = json(name).dump(-1, ' ', false, replace);
-    require(shown == json(name).dump(-1, ' ', false, ignore), "save_safetensors", "the name ", shown, " is not UTF-8");
+    const std::string shown = json(name).dump(-1, ' ', false, json::error_handler_t::replace);
+    require(shown == json(name).dump(-1, ' ', false, json::error_handler_t::ignore), "save_safetensors", "the name ",
+            shown, " is not UTF-8");
     require(!header.contains(name), "save_safetensors", "there are two entries named ", name);
     const std::vector dims(shape.begin(), shape.end());
     header[name] = {{"dtype", dtype}, {"shape", dims}, {"data_offsets", {at, at + size}}};

@@ -118,9 +118,10 @@ TEST_CASE("the pages show them word for word") {
   const std::string source = file("tests/test_readme.cpp");
   const std::pair<const char*, const char*> shown[] = {
       {"a layer", "nn/README.md"}, {"an attention", "nn/README.md"}, {"an op", "core/README.md"}};
-  for (auto [name, page] : shown) {
+  for (const auto& [part, page] : shown) {
+    const std::string name = part;
     CAPTURE(name);
-    const std::string mark = std::string("// [") + name + "]\n";
+    const std::string mark = "// [" + name + "]\n";
     const size_t begin = source.find(mark) + mark.size();
     CHECK(contains(file(page), "```cpp\n" + source.substr(begin, source.find("// [end]", begin) - begin) + "```"));
   }

@@ -60,10 +60,11 @@ TEST_CASE("safetensors: a round trip") {
 
   const SafeTensors in = load_safetensors(path);
   REQUIRE(in.tensors.size() == 3);
-  for (auto& [name, tensor] : out.tensors) {
+  for (auto& entry : out.tensors) {
+    const std::string& name = entry.first;
     CAPTURE(name);
-    CHECK(in.tensors.at(name).shape() == tensor.shape());
-    CHECK(in.tensors.at(name).values() == tensor.values());
+    CHECK(in.tensors.at(name).shape() == entry.second.shape());
+    CHECK(in.tensors.at(name).values() == entry.second.values());
   }
   CHECK(in.integers == out.integers);
   CHECK(in.metadata == out.metadata);

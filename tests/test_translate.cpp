@@ -86,7 +86,7 @@ TEST_CASE("tasks have the form they promise") {
   for (const Pair& pair : numbers.train)
     if (const auto found = small.find(pair.source); found != small.end()) ++found->second, ++count;
   CHECK(count == 20'000 / 6 * 2 + 2);
-  for (const auto& [words, times] : small) CHECK_MESSAGE(times > 0, words);
+  for (const auto& number : small) CHECK_MESSAGE(number.second > 0, number.first);
 
   size_t shortest = 99, longest = 0;
   for (const Pair& pair : letters.train) {

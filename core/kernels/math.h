@@ -4,7 +4,7 @@
 #include <cmath>
 #include <cstdint>
 
-#include "core/base.h"
+#include "core/kernels/multiply_add.h"
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
@@ -16,17 +16,18 @@ struct ReducedExp {
 };
 inline ReducedExp reduced_exp(float x) {
   constexpr float shift = 0x1.8p23f;  // adding it rounds to an integer, which is then in the low bits
-  const float shifted = x * 1.44269504088896341f + shift;
+  const float shifted = multiply_add(x, 1.44269504088896341f, shift);
   const uint32_t n = std::bit_cast<uint32_t>(shifted) - std::bit_cast<uint32_t>(shift);
   const float nf = shifted - shift;
-  const float r = (x - nf * 0.693359375f) + nf * 2.12194440e-4f;  // ln 2 in two parts, the first exact times n
+  // ln 2 in two parts, the first exact times n
+  const float r = multiply_add(nf, 2.12194440e-4f, multiply_add(nf, -0.693359375f, x));
   float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  return {1 + (r + r * r * p), static_cast<int32_t>(n)};
+  p = multiply_add(p, r, 1.3981999507e-3f);
+  p = multiply_add(p, r, 8.3334519073e-3f);
+  p = multiply_add(p, r, 4.1665795894e-2f);
+  p = multiply_add(p, r, 1.6666665459e-1f);
+  p = multiply_add(p, r, 5.0000001201e-1f);
+  return {1 + multiply_add(r * r, p, r), static_cast<int32_t>(n)};
 }
 /// 2^n for -126 <= n <= 127, written into the exponent bits.
 inline float power_of_two(int32_t n) { return std::bit_cast<float>((static_cast<uint32_t>(n) + 127) << 23); }

@@ -3,7 +3,6 @@
 // computation. gemm.cpp draws how they fit together. Only gemm.cpp and packed_weights.cpp include this.
 #include <algorithm>
 #include <cstring>
-#include <type_traits>
 #include <utility>
 
 #include "core/kernels/simd.h"
@@ -19,7 +18,7 @@ constexpr int64_t k_block = 256;
 
 // C (R, W lanes) = A B or C + A B, with A(i, k) at A[i row + k column] and B a panel, W registers wide. The R x W
 // results stay in registers: each step of k loads W registers of B and multiplies them by R numbers of A. Every element
-// is summed in the order of k, whatever R and W: its bits do not depend on how C is cut into tiles.
+// is summed in the order of k with fused multiply-adds, whatever R and W: its bits do not depend on how C is cut.
 template <int R, int W>
 void multiply_tile(int64_t K, const Scalar* A, int64_t row, int64_t column, const Scalar* B, int64_t ldb, bool add,
                    Scalar* C, int64_t ldc) {
@@ -31,16 +30,16 @@ void multiply_tile(int64_t K, const Scalar* A, int64_t row, int64_t column, cons
   for (int64_t k = 0; k < K; ++k)
 #pragma GCC unroll 8
     for (int r = 0; r < R; ++r) {
-      const Scalar a = A[r * row + k * column];
+      const Simd a = broadcast(A[r * row + k * column]);
 #pragma GCC unroll 2
-      for (int w = 0; w < W; ++w) sum[r][w] += a * *reinterpret_cast<const Unaligned*>(B + k * ldb + w * lanes);
+      for (int w = 0; w < W; ++w) sum[r][w] = multiply_add(a, load(B + k * ldb + w * lanes), sum[r][w]);
     }
 #pragma GCC unroll 8
   for (int r = 0; r < R; ++r)
 #pragma GCC unroll 2
     for (int w = 0; w < W; ++w) {
-      auto* to = reinterpret_cast<Unaligned*>(C + r * ldc + w * lanes);
-      *to = add ? *to + sum[r][w] : sum[r][w];
+      Scalar* to = C + r * ldc + w * lanes;
+      store(add ? load(to) + sum[r][w] : sum[r][w], to);
     }
 }
 
@@ -55,20 +54,18 @@ void multiply_rows(int64_t rows, int64_t K, const Scalar* A, int64_t row, int64_
 
 // Element j of the shuffled pair (a, b): in step s of a transposition, neighbours s apart swap their off-diagonal
 // halves.
-using Index = std::conditional_t<sizeof(Scalar) == 4, int32_t, int64_t>;
-using Mask = Index __attribute__((vector_size(simd_bytes)));
-template <Index s, Index... j>
-void swap_halves(Simd& a, Simd& b, std::integer_sequence<Index, j...>) {
-  const Simd upper = __builtin_shuffle(a, b, Mask{(j & s ? j - s + Index{lanes} : j)...});
-  b = __builtin_shuffle(a, b, Mask{(j & s ? j + Index{lanes} : j + s)...});
+template <int s, int... j>
+void swap_halves(Simd& a, Simd& b, std::integer_sequence<int, j...>) {
+  const Simd upper = __builtin_shufflevector(a, b, (j & s ? j - s + int{lanes} : j)...);
+  b = __builtin_shufflevector(a, b, (j & s ? j + int{lanes} : j + s)...);
   a = upper;
 }
-template <Index s = 1>
+template <int s = 1>
 void transpose(Simd* rows) {
   if constexpr (s < lanes) {
 #pragma GCC unroll 16
-    for (Index i = 0; i < lanes; ++i)
-      if (!(i & s)) swap_halves<s>(rows[i], rows[i + s], std::make_integer_sequence<Index, lanes>());
+    for (int i = 0; i < lanes; ++i)
+      if (!(i & s)) swap_halves<s>(rows[i], rows[i + s], std::make_integer_sequence<int, lanes>());
     transpose<2 * s>(rows);
   }
 }
@@ -79,7 +76,7 @@ inline void transpose_block(const Scalar* from, int64_t ld, int64_t present, Sim
   Simd rows[lanes];
 #pragma GCC unroll 16
   for (int64_t i = 0; i < lanes; ++i)
-    rows[i] = i < present ? *reinterpret_cast<const Unaligned*>(from + i * ld) : Simd{};
+    rows[i] = i < present ? load(from + i * ld) : Simd{};
   transpose(rows);
 #pragma GCC unroll 16
   for (int64_t i = 0; i < lanes; ++i) to[i * stride] = rows[i];

@@ -17,7 +17,7 @@ void softmax_row_streaming(const Scalar* x, Scalar* y, int64_t n, Scalar* row) {
   const Scalar norm = exp_row(x, row, n).norm();
   for (int64_t i = 0; i < n; i += lanes) {
     __builtin_prefetch(x + n + i);  // the next row: it comes while this one goes
-    const Simd p = *reinterpret_cast<const Unaligned*>(row + i) * norm;
+    const Simd p = load(row + i) * norm;
 #if defined(__AVX512F__) && !defined(DT_DOUBLE)
     _mm512_stream_ps(y + i, reinterpret_cast<__m512>(p));
 #else

@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "core/kernels/gemm.h"
+#include "core/kernels/multiply_add.h"
 #include "core/kernels/packed_weights.h"
 #include "core/kernels/softmax.h"
 #include "core/ops/attention_shapes.h"
@@ -56,7 +57,7 @@ struct Lambdas {
 Scalar dot(const Scalar* x, const Scalar* y, int64_t n) {
   Scalar sum = 0;
 #pragma omp simd reduction(+ : sum)
-  for (int64_t i = 0; i < n; ++i) sum += x[i] * y[i];
+  for (int64_t i = 0; i < n; ++i) sum = kernels::multiply_add(x[i], y[i], sum);
   return sum;
 }
 

@@ -83,7 +83,7 @@ TrainingHistory read_history(const std::string& folder) {
   if (!std::filesystem::exists(lambdas)) return history;
   const Table table = read_csv(lambdas);
   for (size_t i = 1; i < table.columns.size(); ++i) {
-    Series& series = history.lambda.emplace_back(table.columns[i]);
+    Series& series = history.lambda.emplace_back(Series{table.columns[i], {}});
     for (const Row& row : table.rows)
       if (row.count("update") && row.count(series.label))
         series.points.push_back({number(row.at("update"), lambdas), number(row.at(series.label), lambdas)});

@@ -107,7 +107,6 @@ class Setting : public SettingBase {
       : SettingBase(group, name, help, on_resume), value(value), default_(value), check_(std::move(check)) {}
 
   operator const T&() const { return value; }
-  bool operator==(const char* word) const requires std::is_same_v<T, std::string> { return value == word; }
   Setting& operator=(const T& other) {
     value = other;
     return *this;
@@ -126,6 +125,7 @@ class Setting : public SettingBase {
   const T default_;
   const Check<T> check_;
 };
+inline bool operator==(const Setting<std::string>& setting, const char* word) { return setting.value == word; }
 
 template <class T>
 Check<T> at_least(T least) {

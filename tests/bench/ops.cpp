@@ -159,10 +159,12 @@ void gemm(Report& report, int threads) {
     const char* form;  // of a and b: N as they are, T transposed
   };
   // NT: x W^T. NN: the gradient of x. TN: the gradient of W, a sum over all tokens. 8000: the output layer.
-  for (const auto& [M, N, K, form] :
+  for (const Product& product :
        {Product{512, 128, 128, "NT"}, Product{512, 256, 128, "NT"}, Product{512, 128, 128, "NN"},
         Product{128, 128, 4096, "TN"}, Product{256, 128, 4096, "TN"}, Product{512, 8000, 128, "NT"},
         Product{1024, 1024, 1024, "NN"}}) {
+    const int64_t M = product.M, N = product.N, K = product.K;
+    const std::string form = product.form;
     const std::string name =
         "gemm/" + std::to_string(M) + "x" + std::to_string(N) + "x" + std::to_string(K) + "-" + form;
     if (!report.wants(name)) continue;
