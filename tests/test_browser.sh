@@ -27,6 +27,5 @@ inspect diff-v2 --sentence 'a b' --target 'b a' --out diff-v2.html
 $translate compare "$odd" softmax diff-v2 --svg compare.svg >/dev/null 2>err || fail "compare: $(cat err)"
 printf '%s' "$hostile" >hostile.txt
 
-[ -z "${KEEP:-}" ] || cp -r . "$KEEP"
 python3 "$browser" . ${SCREENSHOTS:+"$SCREENSHOTS"} || fail "test_browser.py"
 report
