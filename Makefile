@@ -42,6 +42,8 @@ help:
 	@echo "make bench      the benchmarks, in $(BUILD)/bench; tests/bench/pytorch_peer.py compares them with PyTorch"
 	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make tsan       the tests of threads under ThreadSanitizer, built by clang++ with libomp, which it understands"
+	@echo "make browser    the page of translate inspect in a headless Chromium, and the charts"
+	@echo "make fuzz       hostile bytes for everything that is read, by clang's libFuzzer; FUZZ_SECONDS=60 for each"
 	@echo "make install    headers, static library and pkg-config file, into PREFIX=$(PREFIX)"
 	@echo "make deps       install what is missing through the package manager"
 	@echo "make loc        lines of code by folder"
@@ -110,6 +112,7 @@ test: deps
 	tests/test_train_cli.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
+	tests/test_browser.sh $(BUILD)
 	tests/test_bench.sh $(BUILD)
 	tests/test_pages.sh $(BUILD)
 
@@ -142,6 +145,21 @@ tsan: deps
 	OMP_NUM_THREADS=4 TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $(BUILD)/tsan/tests_threads
 $(BUILD)/tests_threads: $(call f32,$(addprefix tests/,main.cpp test_threads.cpp test_graph_safety.cpp)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+
+browser: deps
+	@$(MAKE) -s -j$(JOBS) $(BUILD)/translate
+	tests/test_browser.sh $(BUILD)
+
+# fuzz.cpp is part of each fuzzer.
+CLANG   ?= clang++
+FUZZERS  = $(filter-out fuzz,$(basename $(notdir $(wildcard tests/fuzz/*.cpp))))
+fuzz: deps
+	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make fuzz needs clang's libFuzzer: please install clang" >&2; exit 1; }
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" fuzz-run
+fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
+	tests/fuzz/run.sh $(BUILD)
+$(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 
 # --- Setting up ---------------------------------------------------------------------------------------------------
 PACKAGES = $(if $(findstring clang,$(CXX)),clang libomp-dev,g++) pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev
@@ -193,6 +211,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test bits golden bench tsan asan asan-run deps install arrows folders loc clean
+.PHONY: all help demo test browser fuzz fuzz-run bits golden bench tsan asan asan-run deps install arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,46 @@
+// Parallel text: a TSV, or source and target with a byte 0xFF between them.
+#include "examples/text/corpus.h"
+
+#include "examples/translate/survey.h"
+#include "tests/fuzz/fuzz.h"
+
+namespace fuzz {
+
+const Memory memory{256 << 10, 500};
+
+namespace {
+
+void check_pairs(const std::vector<text::Pair>& pairs) {
+  std::string tsv;
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    check(!text::is_blank(pairs[i].source) && !text::is_blank(pairs[i].target), "both sides have words");
+    check(pairs[i].line == i + 1, "every line is there");
+    // A carriage return before the end, or a byte order mark, would belong to the file.
+    tsv += (i ? "" : "\uFEFF") + pairs[i].source + "\t" + pairs[i].target + "\r\n";
+    if (pairs[i].source.find('\t') != std::string::npos || pairs[i].target.find('\t') != std::string::npos) return;
+  }
+  const std::vector<text::Pair> again = text::read_tsv(file("again.tsv", tsv));
+  check(again.size() == pairs.size(), "all pairs are read back");
+  for (size_t i = 0; i < pairs.size(); ++i)
+    check(again[i].source == pairs[i].source && again[i].target == pairs[i].target, "pairs are read back");
+}
+
+}  // namespace
+
+void fuzz(std::string_view input) {
+  using text::InputError;
+  const std::vector<std::string> sides = parts(input, 2);
+  const std::string tsv = file("pairs.tsv", input), source = file("a.src", sides[0]), target = file("a.tgt", sides[1]);
+  std::vector<text::Pair> pairs;
+  const bool good_tsv = reads<InputError>(tsv, [&] { pairs = text::read_tsv(tsv); });
+  if (good_tsv) check_pairs(pairs);
+  const translate::Survey survey = translate::read_corpus(tsv, "");
+  check(survey.trainable() == good_tsv, "what the survey calls sound is read, and no other");
+  if (good_tsv) check(survey.pairs.size() == pairs.size(), "the survey sees all pairs");
+
+  const bool good_files = reads<InputError>(folder() + "/a.", [&] { pairs = text::read_parallel(source, target); });
+  if (good_files) check_pairs(pairs);
+  check(translate::read_corpus(source, target).trainable() == good_files, "the same of two files");
+}
+
+}  // namespace fuzz
