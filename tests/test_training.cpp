@@ -8,6 +8,7 @@
 #include "examples/training/history.h"
 #include "examples/training/loop.h"
 #include "examples/training/progress.h"
+#include "examples/training/svg.h"
 #include "examples/training/task.h"
 #include "examples/training/train_command.h"
 #include "nn/linear.h"
@@ -141,6 +142,26 @@ TEST_CASE("shuffles and dropout never draw the same numbers") {
 }
 
 // --- What is shown ------------------------------------------------------------------------------------------------
+
+TEST_CASE("what a picture writes is XML, whatever the text") {
+  CHECK(training::xml_text("a < b & \"c\"\t>") == "a &lt; b &amp; &quot;c&quot;⇥&gt;");
+  CHECK(training::xml_text("p\xe4irs, \xed\xa0\x80") == "p\uFFFDirs, \uFFFD\uFFFD\uFFFD");  // Latin-1; a lone surrogate
+  CHECK(training::xml_text(std::string_view("\0\x1f", 2)) == "\uFFFD\uFFFD");
+  // XML 1.0, section 2.2: Char ::= #x9 | #xA | #xD | [#x20-#xD7FF] | [#xE000-#xFFFD] | [#x10000-#x10FFFF]
+  const auto utf8 = [](uint32_t c) {
+    const auto tail = [c](int shift) { return static_cast<char>(0x80 | (c >> shift & 0x3f)); };
+    if (c < 0x80) return std::string{static_cast<char>(c)};
+    if (c < 0x800) return std::string{static_cast<char>(0xc0 | c >> 6), tail(0)};
+    if (c < 0x10000) return std::string{static_cast<char>(0xe0 | c >> 12), tail(6), tail(0)};
+    return std::string{static_cast<char>(0xf0 | c >> 18), tail(12), tail(6), tail(0)};
+  };
+  for (uint32_t c = 0x7f; c <= 0x110000; ++c) {
+    const bool allowed = c < 0xd800 || (c >= 0xe000 && c <= 0xfffd) || (c >= 0x10000 && c <= 0x10ffff);
+    const std::string shown = training::xml_text(utf8(c));
+    if ((shown == utf8(c)) != (allowed)) FAIL("U+" << std::hex << c << " is written as " << shown);
+    if (!allowed) REQUIRE(shown.find_first_not_of("\uFFFD") == shown.npos);
+  }
+}
 
 TEST_CASE("charts are well formed whatever they show") {
   TrainingHistory history;

@@ -40,7 +40,7 @@ double median(const std::vector<Point>& points) {
 std::vector<std::string> describe(const std::string& run, const TrainingHistory& h,
                                   const std::vector<std::string>& figures) {
   const auto config = nlohmann::json::parse(text::read_file(run + "/config.json"), nullptr, false);
-  if (!config.is_object() || !config["attention"].is_string())
+  if (!config.is_object() || !config.contains("attention") || !config["attention"].is_string())
     throw InputError(run + "/config.json: does not say what attention the run has");
   const std::string model = run + "/model.safetensors";
   double updates = 0;  // a training that ended by --patience has validated after its last report

@@ -5,34 +5,38 @@
 #include "examples/text/unicode.h"
 
 namespace training {
-namespace {
 
-std::string escape(const std::string& text) {
+std::string xml_text(std::string_view text) {
+  constexpr const char* replacement = "\uFFFD";
   std::string safe;
-  for (const char c : text) switch (c) {
-      case '&':
-        safe += "&amp;";
-        break;
-      case '<':
-        safe += "&lt;";
-        break;
-      case '>':
-        safe += "&gt;";
-        break;
-      case '"':
-        safe += "&quot;";
-        break;
-      case '\t':
-        safe += "⇥";
-        break;
-      // XML has no control characters.
-      default:
-        safe += static_cast<unsigned char>(c) < ' ' ? "�" : std::string(1, c);
+  size_t invalid = text::find_invalid_utf8(text);
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i];
+    if (i == invalid) {
+      safe += replacement;
+      const size_t next = text::find_invalid_utf8(text.substr(i + 1));
+      invalid = next == text.npos ? next : next + i + 1;
+    } else if (text.substr(i).starts_with("\xEF\xBF\xBE") || text.substr(i).starts_with("\xEF\xBF\xBF")) {
+      safe += replacement;
+      i += 2;
+    } else if (c == '\t') {
+      safe += "⇥";
+    } else if (static_cast<unsigned char>(c) < ' ') {
+      safe += replacement;
+    } else if (c == '&') {
+      safe += "&amp;";
+    } else if (c == '<') {
+      safe += "&lt;";
+    } else if (c == '>') {
+      safe += "&gt;";
+    } else if (c == '"') {
+      safe += "&quot;";
+    } else {
+      safe += c;
     }
+  }
   return safe;
 }
-
-}  // namespace
 
 double text_width(const std::string& text, double size) {
   return 0.62 * size * static_cast<double>(std::count_if(text.begin(), text.end(), text::begins_character));
@@ -49,7 +53,7 @@ Svg::Svg(double width, double height) {
 void Svg::text(double x, double y, int size, const std::string& colour, const std::string& words,
                const std::string& more) {
   out_ << "<text x=\"" << x << "\" y=\"" << y << "\" font-size=\"" << size << "\" fill=\"" << colour << "\" " << more
-       << '>' << escape(words) << "</text>\n";
+       << '>' << xml_text(words) << "</text>\n";
 }
 
 void Svg::rect(double x, double y, double width, double height, const std::string& fill, const std::string& more) {

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <sstream>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "examples/text/files.h"
@@ -21,6 +22,10 @@ inline constexpr const char *ink = "#1f2937", *muted = "#6b7280", *grid = "#e5e7
 // For the `more` of a text.
 inline constexpr const char *right = "text-anchor=\"end\"", *centred = "text-anchor=\"middle\"",
                             *bold = "font-weight=\"600\"";
+
+/// Text as XML 1.0 may hold it, in an element or a quoted attribute. Markup is escaped, a tab shown as an arrow. What XML
+/// has no place for becomes U+FFFD: control characters, U+FFFE, U+FFFF, and each byte that is not UTF-8.
+std::string xml_text(std::string_view text);
 
 /// A guess at the width of a text: half an em and a bit for each character.
 double text_width(const std::string& text, double size);
