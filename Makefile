@@ -44,6 +44,8 @@ help:
 	@echo "make tsan       the tests of threads under ThreadSanitizer, built by clang++ with libomp, which it understands"
 	@echo "make browser    the page of translate inspect in a headless Chromium, and the charts"
 	@echo "make fuzz       hostile bytes for everything that is read, by clang's libFuzzer; FUZZ_SECONDS=60 for each"
+	@echo "make lint       clang-tidy and cppcheck; tests/lint says what they are asked, and what not"
+	@echo "make coverage   which lines of the library its tests run (needs gcovr)"
 	@echo "make install    headers, static library and pkg-config file, into PREFIX=$(PREFIX)"
 	@echo "make deps       install what is missing through the package manager"
 	@echo "make loc        lines of code by folder"
@@ -89,7 +91,7 @@ $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
 
 # Waiting threads sleep rather than spin: the tests' many tiny loops would otherwise crawl on a busy machine.
-test asan tsan golden: export OMP_WAIT_POLICY = passive
+test asan tsan golden coverage: export OMP_WAIT_POLICY = passive
 
 # --- Running ------------------------------------------------------------------------------------------------------
 demo: deps
@@ -161,6 +163,25 @@ fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 
+lint: deps
+	@for tool in clang-tidy cppcheck; do command -v $$tool >/dev/null || { echo "make lint: please install $$tool" >&2; exit 1; }; done
+	@$(MAKE) -s $(BUILD)/inspect.html.inc
+	cppcheck --std=c++20 --language=c++ --enable=warning,performance,portability --suppressions-list=tests/lint/cppcheck.txt \
+	  --quiet --error-exitcode=1 -I. $(filter-out examples/tour,$(FOLDERS))
+	@echo "clang-tidy, as tests/lint/clang-tidy.yml says" && printf '%s\n' $(LIBRARY) $(TRAINING) $(TRANSLATE) | xargs -P$(JOBS) -n1 sh -c \
+	  'clang-tidy --quiet --config-file=tests/lint/clang-tidy.yml $$0 -- -std=c++20 -fopenmp -I. -I$(BUILD) \
+	  $(shell pkg-config --cflags openblas nlohmann_json) 2>/dev/null'
+
+# Atomic counters: the tests' threads count lines at the same time. A line counts if one precision's suite runs it.
+coverage: deps
+	@command -v gcovr >/dev/null || { echo "make coverage: please install gcovr" >&2; exit 1; }
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/coverage CXX="$(filter ccache,$(CXX)) g++" \
+	  OPTIMISE="-O1 -march=$(ARCH) --coverage -fprofile-update=atomic" $(BUILD)/coverage/tests_f64 $(BUILD)/coverage/tests_f32
+	@find $(BUILD)/coverage -name '*.gcda' -delete
+	$(BUILD)/coverage/tests_f64 >/dev/null
+	$(BUILD)/coverage/tests_f32 >/dev/null
+	gcovr -r . $(BUILD)/coverage --filter '(core|nn|optim|models)/' --fail-under-line 97
+
 # --- Setting up ---------------------------------------------------------------------------------------------------
 PACKAGES = $(if $(findstring clang,$(CXX)),clang libomp-dev,g++) pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev
 # Everything is there if this compiles.
@@ -211,6 +232,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test browser fuzz fuzz-run bits golden bench tsan asan asan-run deps install arrows folders loc clean
+.PHONY: all help demo test lint coverage browser fuzz fuzz-run bits golden bench tsan asan asan-run deps install arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
