@@ -1,33 +1,47 @@
 #include "core/safetensors.h"
 
-#include <unistd.h>
-
 #include <bit>
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <filesystem>
-#include <fstream>
 #include <list>
 #include <nlohmann/json.hpp>
-#include <system_error>
 #include <tuple>
 #include <utility>
+
+#include "core/crc32.h"
+#include "core/files.h"
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
 using nlohmann::json;
 static_assert(std::endian::native == std::endian::little, "the bytes of safetensors are not swapped here");
 
-std::string read_file(const std::string& path) {
-  std::error_code error;
-  const uint64_t size = std::filesystem::file_size(path, error);
-  if (error) throw std::runtime_error(error.message());
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw std::runtime_error(std::strerror(errno));
-  std::string bytes(size, '\0');
-  if (!in.read(bytes.data(), static_cast<std::streamsize>(size))) throw std::runtime_error("cannot be read to its end");
-  return bytes;
+// The metadata's key of the checksum, and what stands for its digits where it is computed.
+const std::string checksum_key = "crc32", no_digits(8, '0');
+
+// Where the digits begin in a header. (A string that held this would have a backslash before each quote.)
+size_t find_digits(std::string_view header, const std::string& written) {
+  const std::string before = '"' + checksum_key + "\":\"";
+  const size_t at = header.find(before + written + '"');
+  return at == std::string::npos ? at : at + before.size();
+}
+
+// With zeros for the digits, whose place is `at`.
+std::string checksum(std::string_view header, size_t at, const std::vector<std::string_view>& data) {
+  uint32_t sum = crc32(no_digits, crc32(header.substr(0, at)));
+  sum = crc32(header.substr(at + no_digits.size()), sum);
+  for (const std::string_view piece : data) sum = crc32(piece, sum);
+  char text[9];
+  std::snprintf(text, sizeof text, "%08x", sum);
+  return text;
+}
+
+void check_sum(std::string_view header, std::string_view data, const std::string& written) {
+  const size_t at = find_digits(header, written);
+  const bool digits = at != std::string::npos && written.size() == no_digits.size();
+  if (!digits || checksum(header, at, {data}) != written)
+    throw std::runtime_error(
+        "the file is damaged: its bytes are not those that its checksum was made of; take another copy of it");
 }
 
 // A JSON array of sizes. (By itself json would turn 2.5, -1 or true into one too.)
@@ -53,16 +67,17 @@ SafeTensors parse(const std::string& file) {
   require(file.size() >= sizeof(length), "header", "the file has only ", file.size(), " bytes");
   std::memcpy(&length, file.data(), sizeof(length));
   require(length <= file.size() - sizeof(length), "header", length, " bytes long, in a file of ", file.size());
-  const auto text = file.begin() + sizeof(length);
-  const json header = json::parse(text, text + static_cast<int64_t>(length));
-  require(header.is_object(), "header", "not a JSON object");
+  const std::string_view text = std::string_view(file).substr(sizeof(length), length);
   const std::string_view data = std::string_view(file).substr(sizeof(length) + length);
+  const json header = json::parse(text);
+  require(header.is_object(), "header", "not a JSON object");
 
   SafeTensors content;
   std::vector<std::tuple<uint64_t, uint64_t, std::string>> entries;  // begin, end, name
   for (auto& [name, entry] : header.items()) {
     if (name == "__metadata__") {
       content.metadata = entry.get<std::map<std::string, std::string>>();
+      if (const auto sum = content.metadata.extract(checksum_key)) check_sum(text, data, sum.mapped());
       continue;
     }
     const auto offsets = sizes(name, entry.at("data_offsets"));
@@ -105,33 +120,6 @@ SafeTensors parse(const std::string& file) {
 
 }  // namespace
 
-void write_atomically(const std::string& path, const std::vector<std::string_view>& pieces) {
-  // A link is followed, and what is no plain file (/dev/null, a pipe) is written to, not replaced.
-  namespace fs = std::filesystem;
-  std::error_code none;
-  fs::path target = path;
-  for (int links = 0; links < 40 && fs::is_symlink(target, none); ++links)
-    target = target.parent_path() / fs::read_symlink(target, none);
-  const bool replace = !fs::exists(target, none) || fs::is_regular_file(target, none);
-  const std::string written = target.string() + (replace ? ".tmp" : "");
-  bool opened = false;
-  const auto check = [&](bool ok) {
-    if (ok) return;
-    const int reason = errno;
-    if (replace && opened) std::remove(written.c_str());
-    throw std::system_error(reason, std::generic_category(), "cannot write " + path);
-  };
-  {
-    const std::unique_ptr<FILE, int (*)(FILE*)> file(std::fopen(written.c_str(), "wb"), std::fclose);
-    opened = file != nullptr;
-    check(opened);
-    for (auto piece : pieces) check(piece.empty() || std::fwrite(piece.data(), piece.size(), 1, file.get()) == 1);
-    // On disk before it gets its name: or a power failure could leave the name with no content.
-    check(std::fflush(file.get()) == 0 && (!replace || fsync(fileno(file.get())) == 0));
-  }
-  if (replace) check(std::rename(written.c_str(), target.c_str()) == 0);
-}
-
 SafeTensors load_safetensors(const std::string& path) {
   try {
     return parse(read_file(path));
@@ -142,6 +130,7 @@ SafeTensors load_safetensors(const std::string& path) {
 
 void save_safetensors(const std::string& path, const SafeTensors& content) {
   json header = {{"__metadata__", content.metadata}};
+  header["__metadata__"][checksum_key] = no_digits;
   std::vector<std::string_view> pieces(2);  // the header and its length, when they are known; then the data
   uint64_t at = 0;
   const auto add = [&](const std::string& name, const char* dtype, const Shape& shape, const void* data, size_t size) {
@@ -175,6 +164,8 @@ void save_safetensors(const std::string& path, const SafeTensors& content) {
 
   std::string text = header.dump(-1, ' ', false, json::error_handler_t::replace);  // metadata may not be UTF-8
   text.resize((text.size() + 7) / 8 * 8, ' ');
+  const size_t digits = find_digits(text, no_digits);
+  text.replace(digits, no_digits.size(), checksum(text, digits, {pieces.begin() + 2, pieces.end()}));
   const uint64_t length = text.size();
   pieces[0] = {reinterpret_cast<const char*>(&length), sizeof(length)};
   pieces[1] = text;

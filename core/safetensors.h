@@ -5,10 +5,12 @@
 //   header             JSON: {"name": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}, ...,
 //                             "__metadata__": {"any": "strings"}}
 //   data               the tensors' bytes, row-major, little-endian, without gaps; offsets count from here
+//
+// The metadata that is written here has a checksum of the file: "crc32": 8 hexadecimal digits, of all bytes of header
+// and data, where zeros stand for these digits. A file that has one is checked against it when it is read.
 #include <cstdint>
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "core/tensor.h"
@@ -33,13 +35,8 @@ struct SafeTensors {
 /// Throws std::runtime_error naming the file and what is wrong with it.
 SafeTensors load_safetensors(const std::string& path);
 
-/// Writes the file by write_atomically. Throws what that throws, and std::invalid_argument for a name that is not UTF-8
+/// Writes the file by write_atomically (core/files.h). Throws what that throws, and std::invalid_argument for a name that is not UTF-8
 /// or is there twice, and for integers that do not fit their shape or dtype.
 void save_safetensors(const std::string& path, const SafeTensors& content);
-
-/// Writes the pieces, one after the other, into `path`.tmp and renames it when it is safely on disk: a full disk, a
-/// crash or a kill leaves an earlier file as it was. A link is followed; a device or a pipe is written to. Throws
-/// std::system_error naming the file and the system's reason.
-void write_atomically(const std::string& path, const std::vector<std::string_view>& pieces);
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -7,6 +7,8 @@
 #include <filesystem>
 #include <fstream>
 
+#include "core/crc32.h"
+#include "core/files.h"
 #include "core/safetensors.h"
 #include "tests/testing.h"
 
@@ -189,6 +191,53 @@ TEST_CASE("safetensors: broken files are refused in one line that names them") {
   check("parse error");
   write_raw(path, R"({"x":)" + deep + std::string(deep.size(), ']') + "}", "");
   check("cannot use at() with array");
+}
+
+TEST_CASE("crc32 is that of zip, whole or in parts") {
+  CHECK(crc32("") == 0);
+  CHECK(crc32("123456789") == 0xcbf43926);  // the "check" of every catalogue of CRCs
+  CHECK(crc32(std::string(40, '\xff')) == 0x8cd04c73);
+  std::string text;
+  for (int i = 0; i < 100; ++i) text += static_cast<char>(i * i);
+  CHECK(crc32(text) == 0x23baa30d);
+  for (size_t i = 0; i <= text.size(); ++i)
+    CHECK(crc32(std::string_view(text).substr(i), crc32(std::string_view(text).substr(0, i))) == crc32(text));
+}
+
+TEST_CASE("safetensors: every flipped bit is noticed, or harms nothing") {
+  TemporaryFolder folder;
+  const std::string path = folder / "x.safetensors";
+  const SafeTensors content{{{"x", tensor({1, 2, 3}, {3})}, {"y", ones({2, 2})}}, {{"i", {{1}, {1}}}}, {{"update", "48"}}};
+  save_safetensors(path, content);
+  const std::string whole = read_file(path);
+  int harmless = 0;
+  for (size_t bit = 0; bit < 8 * whole.size(); ++bit) {
+    CAPTURE(bit);
+    std::string flipped = whole;
+    flipped[bit / 8] = static_cast<char>(flipped[bit / 8] ^ 1 << bit % 8);
+    std::ofstream(path, std::ios::binary) << flipped;
+    try {
+      const SafeTensors in = load_safetensors(path);
+      // Only the name of the checksum may have become another.
+      ++harmless;
+      REQUIRE(in.metadata.size() == 2);
+      REQUIRE(in.metadata.at("update") == "48");
+      REQUIRE(in.integers == content.integers);
+      REQUIRE(in.tensors.size() == 2);
+      for (auto& [name, tensor] : content.tensors) REQUIRE(in.tensors.at(name).values() == tensor.values());
+    } catch (const std::runtime_error& error) {
+      REQUIRE(std::string(error.what()).starts_with("cannot load " + path + ": "));
+    }
+  }
+  CHECK(harmless <= 5 * 8);
+
+  // A file of another program, which has no checksum.
+  const size_t at = whole.find("\"crc32\"");
+  std::ofstream(path, std::ios::binary) << std::string(whole).replace(at, 7, "\"other\"");
+  CHECK(load_safetensors(path).metadata.contains("other"));
+  // Digits that are none.
+  std::ofstream(path, std::ios::binary) << std::string(whole).replace(at + 9, 8, "        ");
+  CHECK(contains(load_error(path), "the file is damaged: its bytes are not those that its checksum was made of"));
 }
 
 TEST_CASE("safetensors: a name may stand for one thing only") {

@@ -7,20 +7,18 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <system_error>
 
-#include "core/safetensors.h"
+#include "core/files.h"
 
 namespace text {
 
 std::string read_file(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw InputError(path + ": cannot open: " + std::strerror(errno));
-  std::string bytes;
-  for (char block[1 << 16]; in.read(block, sizeof block), in.gcount() > 0;) bytes.append(block, in.gcount());
-  if (in.bad()) throw InputError(path + ": cannot read: " + std::strerror(errno));
-  return bytes;
+  try {
+    return difftensor::read_file(path);
+  } catch (const std::system_error& error) {
+    throw InputError(path + ": " + error.what());
+  }
 }
 
 void require_writable(const std::string& path) {
