@@ -74,7 +74,7 @@ void write_all(int file, std::string_view bytes, const std::string& what) {
     bytes.remove_prefix(checked(what, [&] { return ::write(file, bytes.data(), bytes.size()); }));
 }
 
-std::string read_file(const std::string& path) {
+std::string read_bytes(const std::string& path) {
   const File in(path, O_RDONLY, "cannot open");
   // The size is a hint: a pipe has none, and a file may grow. One byte more lets the last read find the end.
   struct stat status;

@@ -11,7 +11,7 @@
 namespace difftensor::inline DT_PRECISION {
 
 /// All that can be read there: a file, a pipe. Throws std::system_error: "cannot open: No such file or directory".
-std::string read_file(const std::string& path);
+std::string read_bytes(const std::string& path);
 
 /// Writes the pieces, one after the other, into `path`.tmp; sees to it that they are on disk; gives them their name; and
 /// sees to it that this is on disk too. A link is followed; a device or a pipe is written to. Throws std::system_error

@@ -122,7 +122,7 @@ SafeTensors parse(const std::string& file) {
 
 SafeTensors load_safetensors(const std::string& path) {
   try {
-    return parse(read_file(path));
+    return parse(read_bytes(path));
   } catch (const std::exception& error) {
     throw std::runtime_error("cannot load " + path + ": " + error.what());
   }

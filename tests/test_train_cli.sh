@@ -75,7 +75,7 @@ run --run torn --resume
 check "the log goes on without a gap or double line" "same_run straight torn"
 
 # Columns of a log that this task would not begin today stay.
-cp -r stopped_INT older; sed -i '1s/exact,chrf/bleu,exact/' older/train_log.csv
+cp -r stopped_INT older; sed -i '1s/exact,chrf/bleu,exact/' older/train_log.csv; rm older/train_log.csv.crc32
 run --run older --resume --log-every 9
 check "the columns of an older log" "head -1 older/train_log.csv | grep -q ',bleu,exact,seconds,chrf\$'"
 
@@ -137,6 +137,28 @@ mkdir nothing
 refuses "nothing: holds no run to resume" $translate train --run nothing --resume
 cp -r half wide; sed -i 's/"d_model": 16/"d_model": 32/' wide/config.json
 refuses "wide/last.safetensors: does not fit wide/config.json" $translate train --run wide --resume
+# The checkpoint knows the settings that it was made with; those that --resume may change are told.
+edited() { rm -rf edited; cp -r half edited; sed -i "s|\"$1\": [^,]*|\"$1\": $2|" edited/config.json; }
+for change in 'lr 0.03 0.003' 'beta1 0.8 0.9' 'eps 1e-07 1e-08' 'heads 4 2' 'best_by "chrf" "loss"' \
+  'clip_norm 2.0 1.0' 'max_length 99 256' 'schedule "cosine" "inverse-sqrt"' 'warmup 6 5' 'average 1 0' 'style "vaswani" "llama"'; do
+  set -- $change
+  edited "$1" "$2"
+  refuses "edited/last.safetensors: does not fit edited/config.json: $1 is $2, but was $3" $translate train --run edited --resume
+  refuses "edited/model.safetensors: does not fit edited/config.json: $1 is $2, but was $3" $translate translate --run edited
+done
+for change in 'pairs 301 300' 'seed 2 1'; do
+  set -- $change
+  edited "$1" "$2"
+  refuses "(config.json: $1 is $2, but was $3)" $translate train --run edited --resume
+done
+edited log_every 9
+check "log_every may change" "run --run edited --resume && grep -qx 'log_every is 9, and was 50' out"
+edited max_updates 44
+check "and the end" "run --run edited --resume && grep -qx 'max_updates is 44, and was 40' out && grep -q '  update 44  VALID' out"
+edited lr 0.03
+LC_ALL=C sed -i 's/"crc32":/"no_32":/; s/"settings":/"no_tings":/' edited/last.safetensors  # as an older version wrote it
+check "of an older checkpoint the settings are believed" \
+  "run --run edited $more && grep -q 'older version and does not tell its settings: config.json is believed' out"
 cp -r half words; sed -i 's/"task": "reverse"/"task": "numbers"/' words/config.json
 refuses "words/last.safetensors: the data to train or validate on are no longer those" $translate train --run words --resume
 run --run german --task numbers --pairs 300 --d-model 16 --ff 16 --layers 1 --max-updates 1
@@ -154,6 +176,8 @@ run --run longer --resume --max-updates $((made + 3))
 check "more updates than the epochs of before" "grep -q \"  update $((made + 3))  VALID\" out"
 refuses "half: the run has made 40 updates already: its new end must come later than at 30" $translate train --run half --resume --max-updates 30
 cp -r half noted; sed -i '2s/,[0-9.]*,/,n\/a,/3' noted/train_log.csv
+refuses 'noted/train_log.csv: it is damaged, or was changed by others' $translate train --run noted $more
+rm noted/train_log.csv.crc32
 refuses 'noted/train_log.csv: "n/a" is no number' $translate train --run noted $more
 cp -r half dropout; sed -i 's/"dropout": 0.0/"dropout": 1.5/' dropout/config.json
 refuses 'dropout/config.json: --dropout 1.5: must be in' $translate train --run dropout --resume
@@ -179,6 +203,8 @@ cp -r half broken
 printf '\xff%.0s' {1..64} | dd of=broken/model.safetensors bs=1 conv=notrunc status=none \
   seek=$(($(stat -c %s broken/model.safetensors) - 64))
 echo 'a b c' >input
+refuses "broken/model.safetensors: the file is damaged" $translate translate --run broken
+LC_ALL=C sed -i 's/"crc32":/"no_32":/' broken/model.safetensors  # as if another program had written it
 check "a model of NaN" "! $translate translate --run broken <input >out 2>err && [ ! -s out ] && \
   grep -q 'the model.s scores are not finite' err"
 

@@ -3,7 +3,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstdarg>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -15,7 +14,7 @@ namespace text {
 
 std::string read_file(const std::string& path) {
   try {
-    return difftensor::read_file(path);
+    return difftensor::read_bytes(path);
   } catch (const std::system_error& error) {
     throw InputError(path + ": " + error.what());
   }
@@ -36,13 +35,19 @@ void write_file(const std::string& path, const std::string& bytes) {
 }
 
 std::string format(const char* pattern, ...) {
-  va_list arguments, again;
+  va_list arguments;
   va_start(arguments, pattern);
+  std::string written = vformat(pattern, arguments);
+  va_end(arguments);
+  return written;
+}
+
+std::string vformat(const char* pattern, va_list arguments) {
+  va_list again;
   va_copy(again, arguments);
   std::string written(static_cast<size_t>(std::vsnprintf(nullptr, 0, pattern, again)), '\0');
-  std::vsnprintf(written.data(), written.size() + 1, pattern, arguments);
   va_end(again);
-  va_end(arguments);
+  std::vsnprintf(written.data(), written.size() + 1, pattern, arguments);
   return written;
 }
 

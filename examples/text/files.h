@@ -1,5 +1,6 @@
 #pragma once
 // Files read and written whole, with errors that a user can act on.
+#include <cstdarg>
 #include <stdexcept>
 #include <string>
 
@@ -17,7 +18,8 @@ void require_writable(const std::string& path);
 /// Writes a file whole or not at all (difftensor::write_atomically). Throws std::runtime_error if it cannot.
 void write_file(const std::string& path, const std::string& bytes);
 
-/// As printf, into a string.
+/// As printf and vprintf, into a string.
 __attribute__((format(printf, 1, 2))) std::string format(const char* pattern, ...);
+std::string vformat(const char* pattern, va_list arguments);
 
 }  // namespace text

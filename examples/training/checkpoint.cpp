@@ -17,22 +17,29 @@ namespace {
 std::string kept_name(int64_t update) { return text::format("update-%07ld.safetensors", update); }
 }  // namespace
 
-Checkpoints::Checkpoints(std::string folder, Companion companion, std::string data, int64_t keep)
-    : folder_(std::move(folder)), companion_(std::move(companion)), data_(std::move(data)), keep_(keep) {}
+Checkpoints::Checkpoints(std::string folder, Companion companion, std::string data, const SettingList& settings,
+                         int64_t keep)
+    : folder_(std::move(folder)),
+      companion_(std::move(companion)),
+      data_(std::move(data)),
+      settings_(settings),
+      keep_(keep) {}
 
 void Checkpoints::save(const TrainingState& state, const difftensor::nn::Module& model,
                        const difftensor::optim::Optimizer& optimizer) const {
   difftensor::SafeTensors file{model.state_dict(), {}, {}};
   for (auto& [name, tensor] : optimizer.state_dict()) file.tensors.emplace("optimizer." + name, tensor);
-  file.metadata = {{"training", nlohmann::json(state).dump()}, {"data", data_}};
-  save_run_file(folder_ + "/last.safetensors", file, companion_);
+  file.metadata = {
+      {"training", nlohmann::json(state).dump()}, {"data", data_}, {"settings", settings_.json().dump()}};
+  save_run_file(folder_ + "/last.safetensors", file, companion_, settings_);
 }
 
 void Checkpoints::save_and_keep(const TrainingState& state, const difftensor::nn::Module& model,
                                 const difftensor::optim::Optimizer& optimizer) const {
   if (keep_ > 0) {
-    fs::create_directories(folder_ + "/checkpoints");
-    save_run_file(folder_ + "/checkpoints/" + kept_name(state.update), {model.state_dict(), {}, {}}, companion_);
+    difftensor::make_folder(folder_ + "/checkpoints");
+    save_run_file(folder_ + "/checkpoints/" + kept_name(state.update), {model.state_dict(), {}, {}}, companion_,
+                  settings_);
   }
   save(state, model, optimizer);
   // Old ones go last: after a kill, the training goes on from the checkpoint before, and needs what that had.
@@ -41,14 +48,24 @@ void Checkpoints::save_and_keep(const TrainingState& state, const difftensor::nn
 
 void Checkpoints::remove_old() const {
   const std::vector<std::string> files = kept();
-  for (size_t i = 0; i + static_cast<size_t>(keep_) < files.size(); ++i) fs::remove(files[i]);
+  for (size_t i = 0; i + static_cast<size_t>(keep_) < files.size(); ++i) difftensor::remove_file(files[i]);
 }
 
-TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim::Optimizer& optimizer) const {
+TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim::Optimizer& optimizer,
+                                std::string& notes) const {
   const std::string path = folder_ + "/last.safetensors";
   const difftensor::SafeTensors file = load_run_file(path, companion_);
+  const std::vector<ChangedSetting> changed = changed_settings(file, settings_);
+  const std::string forbidden = describe_forbidden(changed);
   if (const auto data = file.metadata.find("data"); data == file.metadata.end() || data->second != data_)
-    throw InputError(path + ": the data to train or validate on are no longer those that this training began with");
+    throw InputError(path + ": the data to train or validate on are no longer those that this training began with" +
+                     (forbidden.empty() ? "" : " (config.json: " + forbidden + ")"));
+  if (!forbidden.empty())
+    throw InputError(path + ": does not fit " + folder_ + "/config.json: " + forbidden +
+                     " when it was made; put that back, or begin a new run");
+  for (const ChangedSetting& c : changed) notes += c.name + " is " + c.now + ", and was " + c.before + "\n";
+  if (!file.metadata.contains("settings"))
+    notes = path + " is of an older version and does not tell its settings: config.json is believed\n";
   std::map<std::string, difftensor::Tensor> parameters, moments;
   for (auto& [name, tensor] : file.tensors) {
     const std::string prefix = "optimizer.";
@@ -63,7 +80,7 @@ TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim
     throw InputError(path + ": does not fit " + folder_ + "/config.json: " + e.what());
   }
   for (const std::string& later : kept())
-    if (fs::path(later).filename() > kept_name(state.update)) fs::remove(later);
+    if (fs::path(later).filename() > kept_name(state.update)) difftensor::remove_file(later);
   remove_old();  // a kill may have come in between
   return state;
 }

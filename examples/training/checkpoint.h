@@ -23,7 +23,7 @@ struct TrainingState {
 class Checkpoints {
  public:
   /// `data` is a fingerprint of the training data.
-  Checkpoints(std::string folder, Companion companion, std::string data, int64_t keep);
+  Checkpoints(std::string folder, Companion companion, std::string data, const SettingList& settings, int64_t keep);
 
   /// Replaces the last checkpoint. Whatever happens, the folder holds the one before or this one whole.
   void save(const TrainingState& state, const difftensor::nn::Module& model,
@@ -32,8 +32,9 @@ class Checkpoints {
   void save_and_keep(const TrainingState& state, const difftensor::nn::Module& model,
                      const difftensor::optim::Optimizer& optimizer) const;
   /// Takes over the last checkpoint, and forgets what was kept later. Throws, naming the file, if it is damaged, or
-  /// belongs to another model, companion or data; no file has changed then.
-  TrainingState load(difftensor::nn::Module& model, difftensor::optim::Optimizer& optimizer) const;
+  /// belongs to another model, companion or data, or was made with other settings than --resume may change; no file has
+  /// changed then. `notes` are lines to be told: what has changed.
+  TrainingState load(difftensor::nn::Module& model, difftensor::optim::Optimizer& optimizer, std::string& notes) const;
   /// The files of the parameters kept, oldest first.
   std::vector<std::string> kept() const;
 
@@ -44,6 +45,7 @@ class Checkpoints {
   const std::string folder_;
   const Companion companion_;
   const std::string data_;
+  const SettingList& settings_;
   const int64_t keep_;
 };
 

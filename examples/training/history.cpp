@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include <sstream>
 
 #include "examples/text/corpus.h"
 #include "examples/training/csv_log.h"
@@ -26,7 +27,8 @@ struct Table {
 
 Table read_csv(const std::string& path) {
   Table table;
-  for (const std::string& line : text::read_lines(path)) {
+  std::istringstream bytes(read_log(path).bytes);
+  for (const std::string& line : text::read_lines(bytes, path)) {
     const std::vector<std::string> fields = csv_fields(line);
     if (table.columns.empty()) {
       table.columns = fields;

@@ -53,8 +53,9 @@ class Loop {
         total_(s.total_updates(updates_per_epoch_)),
         schedule_(s.learning_rate(total_)),
         optimizer_({{model_.parameters(), static_cast<Scalar>(s.weight_decay)}}, s.lr, {s.beta1, s.beta2, s.eps}),
-        checkpoints_(folder_, task.companion(), task.data_fingerprint(), s.average),
-        state_(start == Start::anew ? TrainingState() : checkpoints_.load(model_, optimizer_)),
+        settings_(all),
+        checkpoints_(folder_, task.companion(), task.data_fingerprint(), all, s.average),
+        state_(start == Start::anew ? TrainingState() : checkpoints_.load(model_, optimizer_, notes_)),
         report_(task, folder_, state_.update) {
     if (start == Start::resume_to_new_end && state_.update >= total_)
       throw text::InputError(folder_ + ": the run has made " + std::to_string(state_.update) +
@@ -84,7 +85,9 @@ class Loop {
         validate_and_keep_best(epoch);
       }
       const int signal = stop_signal;
-      if (last || (s_.save_every ? state_.update % s_.save_every == 0 : epoch_ends))
+      const bool keep = last || (s_.save_every ? state_.update % s_.save_every == 0 : epoch_ends);
+      if (keep || signal || epoch_ends) report_.sync();  // a checkpoint counts on the lines before it
+      if (keep)
         checkpoints_.save_and_keep(state_, model_, optimizer_);
       else if (signal || epoch_ends)
         checkpoints_.save(state_, model_, optimizer_);
@@ -101,10 +104,13 @@ class Loop {
     model_.eval();
     task_.draw(folder_);
     average();
+    report_.close();
     say("trained for %.1f s, validation included; the run is in %s\n", report_.seconds(), folder_.c_str());
   }
 
   int64_t updates_made() const { return state_.update; }
+  /// Lines that say what is not as it was when the run was interrupted.
+  const std::string& notes() const { return notes_; }
 
  private:
   bool patience_is_over() const { return s_.patience > 0 && state_.since_best >= s_.patience; }
@@ -152,7 +158,8 @@ class Loop {
     ++state_.since_best;
     if (score < state_.best) {
       state_.best = score, state_.since_best = 0;
-      save_run_file(folder_ + "/model.safetensors", {model_.state_dict(), {}, {}}, task_.companion());
+      save_run_file(folder_ + "/model.safetensors", {model_.state_dict(), {}, {}}, task_.companion(),
+                    settings_);
     }
   }
 
@@ -164,7 +171,7 @@ class Loop {
     optim::ParameterAverage average;
     for (const std::string& file : files) average.add(load_run_file(file, task_.companion()).tensors);
     model_.load_state_dict(average.mean());
-    save_run_file(folder_ + "/average.safetensors", {model_.state_dict(), {}, {}}, task_.companion());
+    save_run_file(folder_ + "/average.safetensors", {model_.state_dict(), {}, {}}, task_.companion(), settings_);
     say("average of the last %zu checkpoints  VALID  %s\n", files.size(), Report::summary(validate()).c_str());
   }
 
@@ -182,7 +189,9 @@ class Loop {
   const int64_t updates_per_epoch_, total_;
   const optim::Schedule schedule_;
   optim::AdamW optimizer_;
+  const SettingList& settings_;
   const Checkpoints checkpoints_;
+  std::string notes_;
   TrainingState state_;
   Report report_;
   double gradient_norm_ = 0;  // of the last update
@@ -195,7 +204,7 @@ class Loop {
 void train(Task& task, const SettingList& all, const LoopSettings& s, const RunFolder& folder, Start start) {
   Loop loop(task, all, s, folder, start);
   say("%s", task.summary().c_str());
-  if (start != Start::anew) say("going on after update %ld\n", loop.updates_made());
+  if (start != Start::anew) say("%sgoing on after update %ld\n", loop.notes().c_str(), loop.updates_made());
   loop.run();
   loop.finish();
 }

@@ -28,27 +28,33 @@ difftensor::optim::Schedule LoopSettings::learning_rate(int64_t updates) const {
   return difftensor::optim::cosine(lr, std::min(warmup.value, updates), updates + 1);
 }
 
+namespace {
+bool is_end(const std::string& name) { return name == "max_epochs" || name == "max_updates"; }
+}  // namespace
+
+bool may_change(const SettingBase& setting, const nlohmann::json& settings) {
+  return setting.on_resume == OnResume::may_change && !(is_end(setting.name) && settings.at("schedule") == "cosine");
+}
+
 bool change_for_resume(SettingList& settings, const nlohmann::json& given, const std::string& folder) {
   const nlohmann::json before = settings.json();
   settings.change(given, "the command line");
   settings.resolve();
   const nlohmann::json after = settings.json();
-  std::map<std::string, OnResume> rules;  // in the order of the alphabet
-  for (const SettingBase* setting : settings.all()) rules[setting->name] = setting->on_resume;
+  std::map<std::string, bool> allowed;  // in the order of the alphabet
+  for (const SettingBase* setting : settings.all()) allowed[setting->name] = may_change(*setting, after);
 
-  const bool cosine = after["schedule"] == "cosine";
   bool end_changes = false;
   std::string refused;
-  for (const auto& [name, rule] : rules) {
+  for (const auto& [name, may_change] : allowed) {
     if (after[name] == before[name]) continue;
-    const bool is_end = name == "max_epochs" || name == "max_updates";
-    end_changes |= is_end;
-    if (rule == OnResume::may_change && !(is_end && cosine)) continue;
+    end_changes |= is_end(name);
+    if (may_change) continue;
     refused += (refused.empty() ? "" : ", ") + name + " from " + before[name].dump() + " to " + after[name].dump();
   }
   if (!refused.empty())
     throw text::InputError(folder + ": --resume cannot change " + refused +
-                           (end_changes && cosine ? " (a cosine schedule is made for its last update; inverse-sqrt can "
+                           (end_changes && after["schedule"] == "cosine" ? " (a cosine schedule is made for its last update; inverse-sqrt can "
                                                     "go on for longer)"
                                                   : ""));
   return end_changes;

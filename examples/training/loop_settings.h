@@ -62,6 +62,10 @@ struct LoopSettings {
   difftensor::optim::Schedule learning_rate(int64_t updates) const;
 };
 
+/// Whether --resume may change this setting of a run, whose settings these are. The end of a run stays where the learning
+/// rate depends on it.
+bool may_change(const SettingBase& setting, const nlohmann::json& settings);
+
 /// Changes the settings of a run that is to go on. Returns whether its end moves. Throws text::InputError naming those
 /// that may not change.
 bool change_for_resume(SettingList& settings, const nlohmann::json& given, const std::string& folder);

@@ -1,13 +1,14 @@
 #include "examples/training/report.h"
 
-#include <cerrno>
+#include <unistd.h>
+
 #include <chrono>
 #include <cmath>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 
+#include "core/files.h"
 #include "examples/text/files.h"
 #include "examples/training/charts.h"
 #include "examples/training/history.h"
@@ -39,9 +40,10 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 void say(const char* pattern, ...) {
   va_list arguments;
   va_start(arguments, pattern);
-  std::vprintf(pattern, arguments);
+  const std::string text = text::vformat(pattern, arguments);
   va_end(arguments);
-  if (std::fflush(stdout) != 0) throw std::runtime_error(std::string("stdout: cannot write: ") + std::strerror(errno));
+  // Not through stdio, which takes a signal for an error.
+  difftensor::write_all(STDOUT_FILENO, text, "stdout: cannot write");
 }
 
 std::string figure_name(const std::string& key) {
@@ -52,6 +54,16 @@ Report::Report(const Task& task, const std::string& folder, int64_t update)
     : task_(task), folder_(folder), log_(folder + "/train_log.csv", log_columns(task), update), start_(now()) {
   if (!log_.rows().empty()) start_ -= std::strtod(log_.rows().back().at("seconds").c_str(), nullptr);
   if (!task.lambda_names().empty()) lambda_log_.emplace(folder + "/lambda.csv", lambda_columns(task), update);
+}
+
+void Report::sync() {
+  log_.sync();
+  if (lambda_log_) lambda_log_->sync();
+}
+
+void Report::close() {
+  log_.close();
+  if (lambda_log_) lambda_log_->close();
 }
 
 double Report::seconds() const { return now() - start_; }

@@ -24,6 +24,10 @@ class Report {
   void training(int64_t epoch, const TrainingState& state, double tokens_per_second, double lr, double gradient_norm);
   /// A validation, after update number `update`.
   void validation(int64_t epoch, int64_t update, const Validation& v);
+  /// All that was told is on disk then.
+  void sync();
+  /// Ends the files.
+  void close();
   /// "loss 0.0047  perplexity 1.005  BLEU 34.17"
   static std::string summary(const Validation& v);
   /// Seconds of training so far, those of earlier sessions included.

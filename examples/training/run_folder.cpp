@@ -1,5 +1,6 @@
 #include "examples/training/run_folder.h"
 
+#include <fcntl.h>
 #include <sys/file.h>
 
 #include <cerrno>
@@ -7,6 +8,7 @@
 #include <filesystem>
 
 #include "examples/text/files.h"
+#include "examples/training/loop_settings.h"
 
 namespace training {
 
@@ -14,9 +16,13 @@ namespace fs = std::filesystem;
 using text::InputError;
 
 RunFolder::Lock RunFolder::lock(const std::string& path) {
-  Lock lock(std::fopen((path + "/lock").c_str(), "ae"), std::fclose);
-  if (!lock) throw InputError(path + ": cannot write into this folder: " + std::strerror(errno));
-  if (flock(fileno(lock.get()), LOCK_EX | LOCK_NB) != 0)
+  Lock lock;
+  try {
+    lock = std::make_unique<difftensor::File>(path + "/lock", O_WRONLY | O_CREAT, "cannot write into this folder");
+  } catch (const std::system_error& error) {
+    throw InputError(path + ": " + error.what());
+  }
+  if (flock(lock->descriptor(), LOCK_EX | LOCK_NB) != 0)
     throw InputError(path + (errno == EWOULDBLOCK ? ": another training is at work in this folder"
                                                   : std::string(": cannot be locked: ") + std::strerror(errno)));
   return lock;
@@ -62,13 +68,37 @@ difftensor::SafeTensors load_run_file(const std::string& path, const Companion& 
   return file;
 }
 
-void save_run_file(const std::string& path, difftensor::SafeTensors content, const Companion& companion) {
+void save_run_file(const std::string& path, difftensor::SafeTensors content, const Companion& companion,
+                   const SettingList& settings) {
   content.metadata[companion.what] = companion.fingerprint;
+  nlohmann::json kept = settings.json();
+  const nlohmann::json all = kept;
+  for (const SettingBase* setting : settings.all())
+    if (may_change(*setting, all)) kept.erase(setting->name);
+  content.metadata.emplace("settings", kept.dump());
   difftensor::save_safetensors(path, content);
 }
 
+std::vector<ChangedSetting> changed_settings(const difftensor::SafeTensors& file, const SettingList& settings) {
+  std::vector<ChangedSetting> changed;
+  const auto told = file.metadata.find("settings");
+  if (told == file.metadata.end()) return changed;
+  const nlohmann::json before = nlohmann::json::parse(told->second), now = settings.json();
+  for (const SettingBase* setting : settings.all())
+    if (const std::string& name = setting->name; before.contains(name) && before[name] != now[name])
+      changed.push_back({name, now[name].dump(), before[name].dump(), may_change(*setting, now)});
+  return changed;
+}
+
+std::string describe_forbidden(const std::vector<ChangedSetting>& changed) {
+  std::string text;
+  for (const ChangedSetting& c : changed)
+    if (!c.allowed) text += (text.empty() ? "" : ", ") + c.name + " is " + c.now + ", but was " + c.before;
+  return text;
+}
+
 void load_run_model(const std::string& folder, const std::string& which, const Companion& companion,
-                    difftensor::nn::Module& model) {
+                    const SettingList& settings, difftensor::nn::Module& model) {
   const std::string path = folder + "/" + model_files.at(which);
   if (which == "best" && !fs::exists(path) && fs::exists(folder + "/last.safetensors"))
     throw InputError(path +
@@ -77,6 +107,8 @@ void load_run_model(const std::string& folder, const std::string& which, const C
   difftensor::SafeTensors file = load_run_file(path, companion);
   std::erase_if(file.tensors, [](const auto& entry) { return entry.first.starts_with("optimizer."); });
   try {
+    if (const std::string changed = describe_forbidden(changed_settings(file, settings)); !changed.empty())
+      throw InputError(changed + " when the file was made");
     model.load_state_dict(file.tensors);
   } catch (const std::exception& e) {
     throw InputError(path + ": does not fit " + folder + "/config.json: " + e.what());

@@ -8,15 +8,20 @@
 //   average.safetensors  and at the end their mean
 //   train_log.csv        a line for every report
 //   lambda.csv           the mean lambda of every differential attention, a line for every validation
+//   *.csv.crc32          the checksums of these two at the last checkpoint (csv_log.h)
 //   loss.svg             the training drawn
 //   lock                 held by the training that writes here
 // and what the program adds, such as its vocabulary and pictures of its own.
-#include <cstdio>
+//
+// A flipped bit is noticed. Each file of parameters has a checksum (core/safetensors.h), and tells in its metadata the
+// fingerprint of the vocabulary and the settings that it was made with: config.json and the vocabulary must be theirs.
+// (Only pictures, which nothing reads, are not checked.)
 #include <map>
 #include <memory>
 #include <string>
 #include <string_view>
 
+#include "core/files.h"
 #include "core/safetensors.h"
 #include "examples/training/settings.h"
 #include "nn/module.h"
@@ -35,7 +40,7 @@ class RunFolder {
   const std::string path;
 
  private:
-  using Lock = std::unique_ptr<std::FILE, int (*)(std::FILE*)>;
+  using Lock = std::unique_ptr<difftensor::File>;
   static Lock lock(const std::string& path);
   RunFolder(const std::string& path, Lock lock) : path(path), lock_(std::move(lock)) {}
   Lock lock_;
@@ -57,13 +62,24 @@ struct Companion {
 
 /// A file of parameters, or more. Throws, naming it, if it cannot be read, or was trained with another companion.
 difftensor::SafeTensors load_run_file(const std::string& path, const Companion& companion);
-/// Writes one. An earlier file survives a failure.
-void save_run_file(const std::string& path, difftensor::SafeTensors content, const Companion& companion);
+/// Writes one, which tells its settings: those that --resume may not change. An earlier file survives a failure.
+void save_run_file(const std::string& path, difftensor::SafeTensors content, const Companion& companion,
+                   const SettingList& settings);
+
+/// A setting of a run that is not what it was when one of its files was made.
+struct ChangedSetting {
+  std::string name, now, before;  ///< values as JSON
+  bool allowed;                   ///< may --resume change it?
+};
+/// Those of all that the file tells; none if it was made by a version that told nothing.
+std::vector<ChangedSetting> changed_settings(const difftensor::SafeTensors& file, const SettingList& settings);
+/// "lr is 0.03, but was 0.003" for each that may not change.
+std::string describe_forbidden(const std::vector<ChangedSetting>& changed);
 
 /// Gives `model` the best, last or average parameters of a run. Throws, naming the file, if it is not there, damaged, or
-/// does not fit the model that config.json describes.
+/// does not fit the settings, which are those of config.json.
 void load_run_model(const std::string& folder, const std::string& which, const Companion& companion,
-                    difftensor::nn::Module& model);
+                    const SettingList& settings, difftensor::nn::Module& model);
 
 /// A number that changes when any of the bytes does (FNV-1a, 64 bits), in hexadecimal. Not for those who want to cheat.
 std::string fingerprint(std::string_view bytes);

@@ -22,7 +22,7 @@ Translator Translator::load(const std::string& folder, const std::string& which)
   difftensor::Random random;
   auto model = std::make_unique<models::Transformer>(settings.model(vocabulary.size()), random);
   Translator translator{settings, std::move(vocabulary), std::move(model)};
-  load_run_model(folder, which, translator.vocabulary_file(), *translator.model);
+  load_run_model(folder, which, translator.vocabulary_file(), settings, *translator.model);
   translator.model->eval();
   return translator;
 }
