@@ -34,14 +34,20 @@ check "its last checkpoint" "[ \$($translate translate --run early --model last 
 
 # A translation is cut off after max_length_factor times its source, and 10 tokens.
 for i in $(seq 40); do printf '%d\t%s\n' $((i % 7)) "one two three four five six seven eight nine ten eleven twelve"; done >growing.tsv
-$translate train --run growing --train growing.tsv --vocab-size 30 --d-model 16 --ff 16 --layers 1 --dropout 0 --max-updates 60 \
-  --warmup 10 --lr 0.02 --batch-tokens 200 --overfit-one-batch --threads 2 >out 2>&1 || fail "training"
+grow() {
+  $translate train --run "$@" --train growing.tsv --vocab-size 30 --d-model 16 --ff 16 --layers 1 --dropout 0 \
+    --max-updates 60 --warmup 10 --lr 0.02 --batch-tokens 200 --overfit-one-batch --threads 2 >out 2>&1 || fail "training"
+}
+grow growing
 check "targets that are out of reach are counted" \
   "grep -qx '39 of their targets are longer than 1.5 times the source and 10 tokens, where .*: --max-length-factor' out"
 echo 3 | $translate translate --run growing >short 2>/dev/null
-sed -i 's/"max_length_factor": 1.5/"max_length_factor": 20.0/' growing/config.json
-echo 3 | $translate translate --run growing >whole 2>/dev/null
+grow grown --max-length-factor 20
+echo 3 | $translate translate --run grown >whole 2>/dev/null
 check "a run's factor is used" "[ \$(wc -c <whole) -gt \$(wc -c <short) ]"
+sed -i 's/"max_length_factor": 1.5/"max_length_factor": 20.0/' growing/config.json
+check "an edited config is not believed" \
+  "! $translate translate --run growing </dev/null 2>err && grep -q 'max_length_factor is 20.0, but was 1.5' err"
 
 # A terminal: each line is answered before the next is typed, and a bad one does not end the session.
 mkfifo keys
