@@ -118,10 +118,12 @@ void write_atomically(const std::string& path, const std::vector<std::string_vie
 
 void make_folder(const std::string& path) {
   const std::string what = "cannot make " + path;
+  const fs::path above = fs::path(path).parent_path();
   std::error_code none;
   if (fs::is_directory(path, none)) return;
+  if (!above.empty() && !fs::exists(above, none)) make_folder(above);
   checked(what, [&] { return ::mkdir(path.c_str(), 0777); });
-  sync_folder(fs::path(path).parent_path(), what);
+  sync_folder(above, what);
 }
 
 void remove_file(const std::string& path) {

@@ -18,7 +18,8 @@ std::string read_bytes(const std::string& path);
 /// naming the file and the system's reason.
 void write_atomically(const std::string& path, const std::vector<std::string_view>& pieces);
 
-/// Makes a folder, and has its name on disk. One that is there stays. Throws as write_atomically does.
+/// Makes a folder, with those above it, and has their names on disk. One that is there stays. Throws as write_atomically
+/// does.
 void make_folder(const std::string& path);
 
 /// Removes a file. One that is not there is no error. Throws as write_atomically does.
