@@ -83,6 +83,9 @@ $(BUILD)/tests_f64: $(call f64,$(filter-out $(EXAMPLE_SUITES),$(SUITES))) $(BUIL
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/tests_bits: $(call f32,$(addprefix tests/,main.cpp test_bits.cpp test_kernels.cpp)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+# A disk that fails on demand, for tests/test_faults.sh.
+$(BUILD)/faults.so: tests/faults/shim.c
+	@mkdir -p $(@D) && echo "  link $@" && $(CXX) -x c $(WARNINGS) -O1 -shared -fPIC $< -o $@
 $(BUILD)/golden_%: $(BUILD)/%/tests/golden_main.o $(BUILD)/%/tests/golden_check.o
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/bench/%: $(BUILD)/f32/tests/bench/%.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
@@ -106,12 +109,13 @@ demo: deps
 	@echo "  echo 'four hundred fifty-six thousand seven hundred eighty-nine' | $(BUILD)/translate translate --run $(BUILD)/demo"
 
 test: deps
-	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BENCHMARKS)
+	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/faults.so $(BENCHMARKS)
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
 	tests/test_install.sh $(BUILD)
 	tests/test_train_cli.sh $(BUILD)
+	tests/test_faults.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
 	tests/test_browser.sh $(BUILD)

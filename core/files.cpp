@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
@@ -120,10 +121,22 @@ void make_folder(const std::string& path) {
   const std::string what = "cannot make " + path;
   const fs::path above = fs::path(path).parent_path();
   std::error_code none;
-  if (fs::is_directory(path, none)) return;
   if (!above.empty() && !fs::exists(above, none)) make_folder(above);
+  if (fs::is_directory(path, none)) return;  // "a/" is there when a is
   checked(what, [&] { return ::mkdir(path.c_str(), 0777); });
   sync_folder(above, what);
+}
+
+std::vector<std::string> list_folder(const std::string& path) {
+  std::error_code error;
+  fs::directory_iterator entries(path, error);
+  while (error == std::errc::interrupted) entries = fs::directory_iterator(path, error);
+  std::vector<std::string> names;
+  for (; !error && entries != fs::directory_iterator(); entries.increment(error))
+    names.push_back(entries->path().filename());
+  if (error) throw std::system_error(error, "cannot read " + path);
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 void remove_file(const std::string& path) {

@@ -22,6 +22,9 @@ void write_atomically(const std::string& path, const std::vector<std::string_vie
 /// does.
 void make_folder(const std::string& path);
 
+/// The names of what a folder holds, in the order of the alphabet. Throws std::system_error naming the folder.
+std::vector<std::string> list_folder(const std::string& path);
+
 /// Removes a file. One that is not there is no error. Throws as write_atomically does.
 void remove_file(const std::string& path);
 

@@ -159,6 +159,9 @@ edited lr 0.03
 LC_ALL=C sed -i 's/"crc32":/"no_32":/; s/"settings":/"no_tings":/' edited/last.safetensors  # as an older version wrote it
 check "of an older checkpoint the settings are believed" \
   "run --run edited $more && grep -q 'older version and does not tell its settings: config.json is believed' out"
+edited lr 0.03
+LC_ALL=C sed -i 's/"crc32":/"no_32":/; s/"settings":"{/"settings":"[/' edited/last.safetensors
+refuses "edited/last.safetensors: the settings in its metadata are no JSON object" $translate train --run edited --resume
 cp -r half words; sed -i 's/"task": "reverse"/"task": "numbers"/' words/config.json
 refuses "words/last.safetensors: the data to train or validate on are no longer those" $translate train --run words --resume
 run --run german --task numbers --pairs 300 --d-model 16 --ff 16 --layers 1 --max-updates 1

@@ -1,6 +1,5 @@
 #include "examples/training/checkpoint.h"
 
-#include <algorithm>
 #include <filesystem>
 #include <nlohmann/json.hpp>
 
@@ -55,7 +54,7 @@ TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim
                                 std::string& notes) const {
   const std::string path = folder_ + "/last.safetensors";
   const difftensor::SafeTensors file = load_run_file(path, companion_);
-  const std::vector<ChangedSetting> changed = changed_settings(file, settings_);
+  const std::vector<ChangedSetting> changed = changed_settings(path, file, settings_);
   const std::string forbidden = describe_forbidden(changed);
   if (const auto data = file.metadata.find("data"); data == file.metadata.end() || data->second != data_)
     throw InputError(path + ": the data to train or validate on are no longer those that this training began with" +
@@ -87,12 +86,10 @@ TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim
 
 std::vector<std::string> Checkpoints::kept() const {
   std::vector<std::string> files;
-  if (fs::is_directory(folder_ + "/checkpoints"))
-    for (const auto& entry : fs::directory_iterator(folder_ + "/checkpoints"))
-      if (const std::string name = entry.path().filename();
-          name.starts_with("update-") && entry.path().extension() == ".safetensors")
-        files.push_back(entry.path());
-  std::sort(files.begin(), files.end());
+  const std::string path = folder_ + "/checkpoints";
+  if (!fs::is_directory(path)) return files;
+  for (const std::string& name : difftensor::list_folder(path))
+    if (name.starts_with("update-") && name.ends_with(".safetensors")) files.push_back(path + "/" + name);
   return files;
 }
 

@@ -31,11 +31,13 @@ RunFolder::Lock RunFolder::lock(const std::string& path) {
 RunFolder RunFolder::open(const std::string& path) { return {path, lock(path)}; }
 
 RunFolder RunFolder::create(const std::string& path) {
-  std::error_code error;
-  fs::create_directories(path, error);
-  if (error) throw InputError(path + ": cannot make this folder: " + error.message());
-  const bool empty = fs::is_empty(path, error);
-  if (error) throw InputError(path + ": cannot read this folder: " + error.message());
+  bool empty = false;
+  try {
+    difftensor::make_folder(path);
+    empty = difftensor::list_folder(path).empty();
+  } catch (const std::system_error& error) {
+    throw InputError(path + ": cannot make this folder: " + error.code().message());
+  }
   const auto holds = [&](const char* name) { return fs::exists(fs::path(path) / name); };
   if (holds("lock")) lock(path);  // throws if a training is at work, perhaps just beginning
   if (!empty)
@@ -79,11 +81,14 @@ void save_run_file(const std::string& path, difftensor::SafeTensors content, con
   difftensor::save_safetensors(path, content);
 }
 
-std::vector<ChangedSetting> changed_settings(const difftensor::SafeTensors& file, const SettingList& settings) {
+std::vector<ChangedSetting> changed_settings(const std::string& path, const difftensor::SafeTensors& file,
+                                             const SettingList& settings) {
   std::vector<ChangedSetting> changed;
   const auto told = file.metadata.find("settings");
   if (told == file.metadata.end()) return changed;
-  const nlohmann::json before = nlohmann::json::parse(told->second), now = settings.json();
+  const nlohmann::json before = nlohmann::json::parse(told->second, nullptr, /*allow_exceptions=*/false);
+  if (!before.is_object()) throw InputError(path + ": the settings in its metadata are no JSON object");
+  const nlohmann::json now = settings.json();
   for (const SettingBase* setting : settings.all())
     if (const std::string& name = setting->name; before.contains(name) && before[name] != now[name])
       changed.push_back({name, now[name].dump(), before[name].dump(), may_change(*setting, now)});
@@ -107,7 +112,7 @@ void load_run_model(const std::string& folder, const std::string& which, const C
   difftensor::SafeTensors file = load_run_file(path, companion);
   std::erase_if(file.tensors, [](const auto& entry) { return entry.first.starts_with("optimizer."); });
   try {
-    if (const std::string changed = describe_forbidden(changed_settings(file, settings)); !changed.empty())
+    if (const std::string changed = describe_forbidden(changed_settings(path, file, settings)); !changed.empty())
       throw InputError(changed + " when the file was made");
     model.load_state_dict(file.tensors);
   } catch (const std::exception& e) {

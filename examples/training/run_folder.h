@@ -71,8 +71,10 @@ struct ChangedSetting {
   std::string name, now, before;  ///< values as JSON
   bool allowed;                   ///< may --resume change it?
 };
-/// Those of all that the file tells; none if it was made by a version that told nothing.
-std::vector<ChangedSetting> changed_settings(const difftensor::SafeTensors& file, const SettingList& settings);
+/// Those of all that the file tells; none if it was made by a version that told nothing. Throws, naming the file by its
+/// `path`, if it tells no settings there.
+std::vector<ChangedSetting> changed_settings(const std::string& path, const difftensor::SafeTensors& file,
+                                             const SettingList& settings);
 /// "lr is 0.03, but was 0.003" for each that may not change.
 std::string describe_forbidden(const std::vector<ChangedSetting>& changed);
 
