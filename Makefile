@@ -115,6 +115,7 @@ test: deps
 	tests/test_cli.sh $(BUILD)
 	tests/test_install.sh $(BUILD)
 	tests/test_train_cli.sh $(BUILD)
+	tests/test_settings_cli.sh $(BUILD)
 	tests/test_faults.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
@@ -140,6 +141,7 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
 	tests/test_train_cli.sh $(BUILD)
+	tests/test_settings_cli.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
 

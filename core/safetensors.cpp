@@ -4,12 +4,12 @@
 #include <cstdio>
 #include <cstring>
 #include <list>
-#include <nlohmann/json.hpp>
 #include <tuple>
 #include <utility>
 
 #include "core/crc32.h"
 #include "core/files.h"
+#include "core/json.h"
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
@@ -69,7 +69,7 @@ SafeTensors parse(const std::string& file) {
   require(length <= file.size() - sizeof(length), "header", length, " bytes long, in a file of ", file.size());
   const std::string_view text = std::string_view(file).substr(sizeof(length), length);
   const std::string_view data = std::string_view(file).substr(sizeof(length) + length);
-  const json header = json::parse(text);
+  const json header = parse_json(text, "header");
   require(header.is_object(), "header", "not a JSON object");
 
   SafeTensors content;

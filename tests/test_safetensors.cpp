@@ -188,9 +188,7 @@ TEST_CASE("safetensors: broken files are refused in one line that names them") {
   }
   const std::string deep(1000000, '[');  // must not exhaust the stack
   write_raw(path, deep, "");
-  check("parse error");
-  write_raw(path, R"({"x":)" + deep + std::string(deep.size(), ']') + "}", "");
-  check("cannot use at() with array");
+  check("header: not JSON that is read here: more than 64 levels");
 }
 
 TEST_CASE("crc32 is that of zip, whole or in parts") {

@@ -9,6 +9,7 @@
 #include <system_error>
 
 #include "core/files.h"
+#include "core/json.h"
 
 namespace text {
 
@@ -17,6 +18,15 @@ std::string read_file(const std::string& path) {
     return difftensor::read_bytes(path);
   } catch (const std::system_error& error) {
     throw InputError(path + ": " + error.what());
+  }
+}
+
+nlohmann::json read_json(const std::string& path) {
+  const std::string bytes = read_file(path);
+  try {
+    return difftensor::parse_json(bytes, path);
+  } catch (const std::invalid_argument& error) {
+    throw InputError(error.what());
   }
 }
 

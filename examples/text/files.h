@@ -1,6 +1,7 @@
 #pragma once
 // Files read and written whole, with errors that a user can act on.
 #include <cstdarg>
+#include <nlohmann/json_fwd.hpp>
 #include <stdexcept>
 #include <string>
 
@@ -13,6 +14,8 @@ struct InputError : std::runtime_error {
 
 /// A whole file's bytes. Throws InputError if it cannot be read.
 std::string read_file(const std::string& path);
+/// What a JSON file holds (difftensor::parse_json). Throws InputError naming the file if it cannot be read or is none.
+nlohmann::json read_json(const std::string& path);
 /// Throws InputError if a file could not be written there, for want of its folder or of permission.
 void require_writable(const std::string& path);
 /// Writes a file whole or not at all (difftensor::write_atomically). Throws std::runtime_error if it cannot.

@@ -1,8 +1,8 @@
 #include "examples/training/checkpoint.h"
 
 #include <filesystem>
-#include <nlohmann/json.hpp>
 
+#include "core/json.h"
 #include "examples/text/files.h"
 
 namespace training {
@@ -72,7 +72,7 @@ TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim
   }
   TrainingState state;
   try {
-    nlohmann::json::parse(file.metadata.at("training")).get_to(state);
+    difftensor::parse_json(file.metadata.at("training"), "its training state").get_to(state);
     model.load_state_dict(parameters);
     optimizer.load_state_dict(moments);
   } catch (const std::exception& e) {

@@ -39,7 +39,7 @@ double median(const std::vector<Point>& points) {
 // A row of the table. A run that has not come to its first report or validation has dashes there.
 std::vector<std::string> describe(const std::string& run, const TrainingHistory& h,
                                   const std::vector<std::string>& figures) {
-  const auto config = nlohmann::json::parse(text::read_file(run + "/config.json"), nullptr, false);
+  const auto config = text::read_json(run + "/config.json");
   if (!config.is_object() || !config.contains("attention") || !config["attention"].is_string())
     throw InputError(run + "/config.json: does not say what attention the run has");
   const std::string model = run + "/model.safetensors";

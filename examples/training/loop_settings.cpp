@@ -13,8 +13,9 @@ void LoopSettings::forget_limits(const nlohmann::json& given) {
 }
 
 void LoopSettings::check() const {
-  if (!(weight_decay >= 0 && weight_decay * lr < 1))  // so that NaN fails too
-    throw text::InputError(text::format("--weight-decay %g: must be from 0 to below 1 / lr", weight_decay.value));
+  // What AdamW multiplies each weight by, 1 - lr weight_decay, must be positive. Written so that NaN fails too.
+  if (!(weight_decay >= 0 && static_cast<difftensor::Scalar>(1 - weight_decay * lr) > 0))
+    throw text::InputError(text::format("--weight-decay %.9g: must be from 0 to below 1 / lr", weight_decay.value));
 }
 
 int64_t LoopSettings::total_updates(int64_t updates_per_epoch) const {

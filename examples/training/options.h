@@ -3,7 +3,11 @@
 #include <omp.h>
 
 #include <CLI/CLI.hpp>
+#include <latch>
 #include <string>
+#include <system_error>
+#include <thread>
+#include <vector>
 
 namespace training {
 
@@ -21,12 +25,33 @@ inline CLI::Validator whole_number(int64_t least) {
   return CLI::Validator(check, "");
 }
 
+/// Starts as many threads as OpenMP is to have, before there is any work that could be lost: OpenMP itself ends the
+/// program when it cannot. Throws std::system_error that tells how many there can be.
+inline void start_threads() {
+  const int count = omp_get_max_threads();
+  std::latch all_there(1);
+  std::vector<std::jthread> threads;
+  try {
+    for (int i = 1; i < count; ++i) threads.emplace_back([&] { all_there.wait(); });
+  } catch (const std::system_error& e) {
+    all_there.count_down();
+    throw std::system_error(e.code(), "--threads " + std::to_string(count) + ": only " +
+                                          std::to_string(threads.size() + 1) + " can be started");
+  }
+  all_there.count_down();
+  threads.clear();
+  int started = 0;  // by OpenMP now; a region that computes nothing would be left out by the compiler
+#pragma omp parallel reduction(+ : started)
+  ++started;
+}
+
 /// --threads, which every subcommand that computes has.
 inline void add_threads_option(CLI::App& command) {
   command
       .add_option_function<int>("--threads", omp_set_num_threads,
                                 "[all cores]; the results have the same bits with any number")
       ->check(range(1, 1024));
+  command.parse_complete_callback(start_threads);
 }
 
 }  // namespace training

@@ -4,10 +4,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <exception>
 #include <iostream>
 #include <new>
 #include <numeric>
@@ -80,6 +82,40 @@ int fail(const std::string& program, const std::string& message) {
   return 2;
 }
 
+const std::errc no_thread = std::errc::resource_unavailable_try_again;  // for want of memory, too
+constexpr const char* no_memory = "out of memory: a smaller model, vocabulary, batch or beam needs less";
+
+// What an exception says, and what to do about it.
+std::string describe(const std::exception_ptr& error) {
+  try {
+    std::rethrow_exception(error);
+  } catch (const std::bad_alloc&) {
+    return no_memory;
+  } catch (const std::length_error&) {  // more than any memory
+    return no_memory;
+  } catch (const std::system_error& e) {
+    const bool thread = e.code() == no_thread;
+    return std::string(e.what()) + (thread ? "; memory or processes are limited (ulimit -v, ulimit -u)" : "");
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+}
+
+// Ends the program in the middle, with the same line and code as elsewhere: for an exception in a thread that a library
+// started, which nobody can catch, and where memory is out. (Returning from main(), OpenBLAS waits for its threads; they
+// look for memory for ever.)
+const char* program_name = "";
+[[noreturn]] void say_and_end() {
+  static std::atomic_flag said;
+  if (const auto error = std::current_exception(); error && !said.test_and_set()) try {
+      fail(program_name, describe(error));
+    } catch (...) {  // not even memory to say so
+      std::fprintf(stderr, "%s: %s\n", program_name, no_memory);
+    }
+  std::fflush(stdout);
+  _exit(2);
+}
+
 int parse(CLI::App& app, int argc, char** argv) {
   const std::string& name = app.get_name();
   try {
@@ -95,9 +131,12 @@ int parse(CLI::App& app, int argc, char** argv) {
     std::fflush(stdout);
     return 128 + e.signal;
   } catch (const std::bad_alloc&) {
-    return fail(name, "out of memory: a smaller model, vocabulary, batch or beam needs less");
-  } catch (const std::exception& e) {
+    say_and_end();
+  } catch (const std::system_error& e) {
+    if (e.code() == no_thread) say_and_end();
     return fail(name, e.what());
+  } catch (...) {
+    return fail(name, describe(std::current_exception()));
   }
   return 0;
 }
@@ -106,6 +145,8 @@ int parse(CLI::App& app, int argc, char** argv) {
 
 int run_program(int argc, char** argv, const std::string& name, const std::string& description,
                 const std::function<void(CLI::App&)>& add_commands) {
+  program_name = name.c_str();
+  std::set_terminate(say_and_end);
   if (!open_standard_streams()) return fail(name, "stdout: is closed");
   // Past a limit on the size of files, writing is to fail with a message as on a full disk, not to kill.
   std::signal(SIGXFSZ, SIG_IGN);

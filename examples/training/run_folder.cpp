@@ -2,11 +2,13 @@
 
 #include <fcntl.h>
 #include <sys/file.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 
+#include "core/json.h"
 #include "examples/text/files.h"
 #include "examples/training/loop_settings.h"
 
@@ -49,6 +51,12 @@ RunFolder RunFolder::create(const std::string& path) {
   return open(path);
 }
 
+void RunFolder::remove() {
+  std::error_code cannot;
+  for (const std::string& name : difftensor::list_folder(path)) fs::remove_all(path + "/" + name, cannot);
+  ::rmdir(path.c_str());  // unless it is a link
+}
+
 const std::map<std::string, std::string> model_files{
     {"best", "model.safetensors"}, {"last", "last.safetensors"}, {"average", "average.safetensors"}};
 
@@ -86,8 +94,13 @@ std::vector<ChangedSetting> changed_settings(const std::string& path, const diff
   std::vector<ChangedSetting> changed;
   const auto told = file.metadata.find("settings");
   if (told == file.metadata.end()) return changed;
-  const nlohmann::json before = nlohmann::json::parse(told->second, nullptr, /*allow_exceptions=*/false);
-  if (!before.is_object()) throw InputError(path + ": the settings in its metadata are no JSON object");
+  nlohmann::json before;
+  try {
+    before = difftensor::parse_json(told->second, "the settings in its metadata");
+    difftensor::require(before.is_object(), "the settings in its metadata", "no JSON object");
+  } catch (const std::invalid_argument& error) {
+    throw InputError(path + ": " + error.what());
+  }
   const nlohmann::json now = settings.json();
   for (const SettingBase* setting : settings.all())
     if (const std::string& name = setting->name; before.contains(name) && before[name] != now[name])

@@ -36,6 +36,8 @@ class RunFolder {
   /// Opens that of a run to go on with. Throws text::InputError if a training is at work there, or it cannot be written
   /// to.
   static RunFolder open(const std::string& path);
+  /// Removes it with all that is in it, as far as the disk will.
+  void remove();
 
   const std::string path;
 

@@ -2,9 +2,11 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <sstream>
+#include <charconv>
 
+#include "core/json.h"
 #include "examples/text/files.h"
+#include "examples/text/unicode.h"
 #include "examples/training/options.h"
 
 namespace training {
@@ -45,19 +47,16 @@ void SettingList::update(const nlohmann::json& values, const std::string& source
         std::find_if(all_.begin(), all_.end(), [&key = key](const SettingBase* s) { return s->name == key; });
     if (at == all_.end()) throw InputError(source + ": \"" + key + "\" is no setting");
     SettingBase& setting = **at;
-    if (!fits(value, setting.json()))
-      throw InputError(source + ": \"" + key + "\" must be " + kind(setting.json()) + ", not " + value.dump());
+    if (const nlohmann::json like = setting.json(); !fits(value, like))
+      throw InputError(source + ": \"" + key + "\" must be " + kind(like) + ", not " + value.dump() +
+                       (like.is_number_integer() && value.is_number_float() ? " (no point, no exponent)" : ""));
     setting.set(value);
     if (setting.json() != value) throw InputError(source + ": \"" + key + "\": " + value.dump() + " is too large");
   }
 }
 
 void SettingList::read(const std::string& path) {
-  try {
-    update(nlohmann::json::parse(text::read_file(path)), path);
-  } catch (const nlohmann::json::parse_error& e) {
-    throw InputError(path + ": not a JSON object of settings: " + e.what());
-  }
+  update(text::read_json(path), path);
 }
 
 void SettingList::resolve() {
@@ -70,8 +69,11 @@ void SettingList::add_options(CLI::App& command) {
 
 json SettingList::given(const CLI::App& command) const {
   nlohmann::json values = nlohmann::json::object();
-  for (const SettingBase* setting : all_)
-    if (command.get_option(setting->flag())->count() > 0) values[setting->name] = setting->json();
+  for (const SettingBase* setting : all_) {
+    if (command.get_option(setting->flag())->count() == 0) continue;
+    setting->check_typed();
+    values[setting->name] = setting->json();
+  }
   return values;
 }
 
@@ -92,12 +94,40 @@ std::string SettingBase::flag() const {
   return flag;
 }
 
+namespace {
+
+// What a value is where it is used: the tensors' numbers may be narrower than a setting's.
+template <class T>
+T as_used(const T& value) {
+  return value;
+}
+double as_used(const double& value) { return static_cast<double>(static_cast<difftensor::Scalar>(value)); }
+
+std::string written(const std::string& value) { return value; }
+std::string written(bool value) { return value ? "true" : "false"; }
+template <class T>
+std::string written(T value) {
+  char text[32];  // as many digits as tell it from every other: 0.99999999, not 1
+  return {text, std::to_chars(text, text + sizeof text, value).ptr};
+}
+
+}  // namespace
+
 template <class T>
 void Setting<T>::check() const {
-  if (is_default() || check_.allows(value)) return;
-  std::ostringstream message;
-  message << flag() << " " << value << ": " << check_.rule;
-  throw InputError(message.str());
+  if (!is_default()) check_typed();
+}
+
+template <class T>
+void Setting<T>::check_typed() const {
+  if constexpr (std::is_same_v<T, std::string>)
+    if (value.empty() || text::find_invalid_utf8(value) != value.npos)
+      throw InputError(flag() + (value.empty() ? ": is empty" : " " + value + ": is not UTF-8, which config.json is in"));
+  if constexpr (std::is_same_v<T, double>)
+    if (std::isfinite(value) && (!std::isfinite(as_used(value)) || (value != 0 && as_used(value) == 0)))
+      throw InputError(flag() + " " + written(value) + ": is too " + (as_used(value) == 0 ? "small" : "large") +
+                       " for the numbers that are computed with");
+  if (!check_.allows(as_used(value))) throw InputError(flag() + " " + written(value) + ": " + check_.rule);
 }
 
 template <class T>

@@ -81,8 +81,10 @@ class SettingBase {
   virtual nlohmann::json json() const = 0;
   /// From a JSON value of the right type.
   virtual void set(const nlohmann::json& value) = 0;
-  /// Throws text::InputError if the value is not allowed.
+  /// Throws text::InputError if the value is not allowed: as it is used, in float.
   virtual void check() const = 0;
+  /// check() for a value that somebody typed: one that is the default's is no exception then.
+  virtual void check_typed() const = 0;
   virtual void add_option(CLI::App& command) = 0;
 
   const std::string name, group, help;
@@ -117,6 +119,7 @@ class Setting : public SettingBase {
   nlohmann::json json() const override { return value; }
   void set(const nlohmann::json& json) override { value = json.get<T>(); }
   void check() const override;
+  void check_typed() const override;
   void add_option(CLI::App& command) override;
 
   T value;

@@ -27,9 +27,14 @@ void train_anew(TrainSettings& settings, const std::string& path) {
   // Everything is read and checked before the folder is made, so that a mistake leaves nothing behind.
   const std::unique_ptr<Task> task = settings.make_task("");
   check_best_by(settings.loop().best_by, *task);
-  const RunFolder folder = RunFolder::create(path);
-  task->write_files(path);
-  train(*task, settings, settings.loop(), folder, Start::anew);
+  RunFolder folder = RunFolder::create(path);
+  try {
+    task->write_files(path);
+    train(*task, settings, settings.loop(), folder, Start::anew);
+  } catch (...) {  // a folder that cannot be resumed would only be in the next start's way
+    if (!std::filesystem::exists(path + "/config.json")) folder.remove();
+    throw;
+  }
 }
 
 void resume(TrainSettings& settings, const nlohmann::json& given, const std::string& path) {
