@@ -82,11 +82,15 @@ struct Case {
   double gradient_ulps = 16;
   bool sharp = true;
 };
+/// How many difference quotients were taken; how many of them were left out, at a kink or a sharp bend.
+struct Quotients {
+  int taken = 0, kinks = 0;
+};
 /// Compares forward and backward of the case's op with its definition. Draws which inputs need a gradient.
-void check(const Case& c, Draw& draw);
-/// The gradients of `elements` random elements of each input that `wanted` names, by difference quotients of the
-/// definition, and compares. Returns how many were at a kink, and left out.
-int check_gradients(const Case& c, Draw& draw, const Tensors& gradients, const Array& seed, int elements);
+Quotients check(const Case& c, Draw& draw);
+/// Compares the gradient, given dL/d(result), of some elements of each input with difference quotients of the
+/// definition. An input whose gradient is not defined is left out.
+Quotients check_gradients(const Case& c, Draw& draw, const Tensors& gradients, const Array& seed, int elements);
 
 // --- The definitions (property_reference.cpp) ----------------------------------------------------------------------
 

@@ -331,11 +331,13 @@ Op layer_norm_op(Scalar eps) {
           [=](const Arrays& x) {
             const int64_t n = x[0].shape.back();
             return rows(x[0], n, [&](const double* from, double* to) {
+              const double first = from[0];  // off all of them: little is lost if they are nearly the same
               double mean = 0, variance = 0;
-              for (int64_t i = 0; i < n; ++i) mean += from[i] / static_cast<double>(n);
-              for (int64_t i = 0; i < n; ++i) variance += (from[i] - mean) * (from[i] - mean) / static_cast<double>(n);
+              for (int64_t i = 0; i < n; ++i) mean += (from[i] - first) / static_cast<double>(n);
+              const auto centred = [&](int64_t i) { return from[i] - first - mean; };
+              for (int64_t i = 0; i < n; ++i) variance += centred(i) * centred(i) / static_cast<double>(n);
               for (int64_t i = 0; i < n; ++i)
-                to[i] = (from[i] - mean) / std::sqrt(variance + static_cast<double>(eps)) * x[1].v[i] + x[2].v[i];
+                to[i] = centred(i) / std::sqrt(variance + static_cast<double>(eps)) * x[1].v[i] + x[2].v[i];
             });
           }};
 }
