@@ -26,26 +26,7 @@ Arrays absolute(Arrays in) {
   for (Array& x : in) x = absolute(x);
   return in;
 }
-double largest(const Array& x) {
-  double most = 0;
-  for (double value : x.v) most = std::isinf(value) ? most : std::max(most, std::abs(value));
-  return most;
-}
 Scalar number(Draw& d) { return d.number(-3, 3); }
-
-// A mask that stretches to the shape, and which of its elements are set.
-Array mask(Draw& d, const Shape& shape) {
-  Array m(d.stretchable(shape));
-  for (double& value : m.v) value = d.below(3) == 0 ? 1 : 0;
-  return m;
-}
-
-// The axes to reduce: none, which means all, or some in any order.
-std::vector<int> some_axes(Draw& d, int rank) {
-  std::vector<int> axes = d.order(rank);
-  axes.resize(d.below(rank + 1));
-  return axes;
-}
 
 void elementwise_kinds(std::vector<Kind>& kinds) {
   struct OneInput {
@@ -156,28 +137,12 @@ void elementwise_kinds(std::vector<Kind>& kinds) {
                    }});
   kinds.push_back({"where", [](Draw& d) {
                      const Shape shape = d.shape(0, 4, true);
-                     const Array m = mask(d, shape);
-                     const Op op{
-                         "where", [=](const Tensors& x) { return where(to_tensor(m), x[0], x[1]); },
-                         [=](const Arrays& x) {
-                           return elementwise({m, x[0], x[1]}, [](const double* v) { return v[0] != 0 ? v[1] : v[2]; });
-                         }};
-                     return Case{op,
-                                 {d.values(d.stretchable(shape)), d.values(d.stretchable(shape))},
-                                 0,
-                                 {},
-                                 16 + 0.1 * static_cast<double>(shape.numel())};
+                     const Arrays in = {d.values(d.stretchable(shape)), d.values(d.stretchable(shape))};
+                     return Case{where_op(d.mask(shape)), in, 0, {}, 16 + 0.1 * static_cast<double>(shape.numel())};
                    }});
   kinds.push_back({"masked_fill", [](Draw& d) {
                      const Shape shape = d.shape(0, 4, true);
-                     const Array m = mask(d, shape);
-                     const Scalar b = number(d);
-                     const Op op{"masked_fill", [=](const Tensors& x) { return masked_fill(x[0], to_tensor(m), b); },
-                                 [=](const Arrays& x) {
-                                   return elementwise({m, x[0]}, [=](const double* v) {
-                                     return v[0] != 0 ? static_cast<double>(b) : v[1];
-                                   });
-                                 }};
+                     const Op op = masked_fill_op(d.mask(shape), number(d));
                      return Case{op, {d.values(shape)}};
                    }});
   kinds.push_back({"dropout", [](Draw& d) {
@@ -202,7 +167,7 @@ void shape_kinds(std::vector<Kind>& kinds) {
     kinds.push_back({name, [=](Draw& d) {
                        const bool is_max = name == std::string("max");
                        const Shape shape = d.shape(0, 4, name == std::string("sum"));
-                       const Op op = reduction(name, some_axes(d, shape.rank()), d.flip());
+                       const Op op = reduction(name, d.axes(shape.rank()), d.flip());
                        const double n = static_cast<double>(shape.numel());
                        // half a unit of the result, and n 2^-53 times the magnitudes
                        const auto of = [=](const Arrays& in) {

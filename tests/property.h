@@ -56,6 +56,10 @@ class Draw {
   /// One of the shapes that stretch to this one.
   Shape stretchable(const Shape& shape);
   Array values(const Shape& shape, Values kind = Values::any);
+  /// 1 with probability 1/3, else 0; of a shape that stretches to this one.
+  Array mask(const Shape& shape);
+  /// Axes to reduce: none, which means all, or some in any order.
+  std::vector<int> axes(int rank);
   std::vector<int32_t> ids(int64_t count, int64_t below);
   std::vector<int> order(int rank);
 
@@ -81,6 +85,7 @@ struct Case {
   /// their magnitudes; or, unless `sharp`, of the tensor's largest such sum.
   double gradient_ulps = 16;
   bool sharp = true;
+  int elements = 6;  ///< of each input, whose gradient is compared
 };
 /// How many difference quotients were taken; how many of them were left out, at a kink or a sharp bend.
 struct Quotients {
@@ -90,13 +95,15 @@ struct Quotients {
 Quotients check(const Case& c, Draw& draw);
 /// Compares the gradient, given dL/d(result), of some elements of each input with difference quotients of the
 /// definition. An input whose gradient is not defined is left out.
-Quotients check_gradients(const Case& c, Draw& draw, const Tensors& gradients, const Array& seed, int elements);
+Quotients check_gradients(const Case& c, Draw& draw, const Tensors& gradients, const Array& seed);
 
 // --- The definitions (property_reference.cpp) ----------------------------------------------------------------------
 
 Shape stretched(const std::vector<Shape>& shapes);
 Array elementwise(const Arrays& in, const std::function<double(const double*)>& f);
 Array map(const Array& x, double (*f)(double));
+/// The largest finite magnitude.
+double largest(const Array& x);
 Array matmul(const Array& a, const Array& b, bool ta, bool tb);
 /// f(from, to) for each run of `width` elements.
 Array rows(const Array& x, int64_t width, const std::function<void(const double*, double*)>& f);
@@ -117,6 +124,8 @@ Op linear_op();
 Op reshape_op(const Shape& shape);
 Op permute_op(const std::vector<int>& axes);
 Op transpose_op(int axis1, int axis2);
+Op where_op(const Array& mask);
+Op masked_fill_op(const Array& mask, Scalar value);
 Op slice_op(int axis, int64_t begin, int64_t end);
 Op concat_op(int axis);
 Op stack_op(int axis);

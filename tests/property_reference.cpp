@@ -161,6 +161,12 @@ Array map(const Array& x, double (*f)(double)) {
   return y;
 }
 
+double largest(const Array& x) {
+  double most = 0;
+  for (double value : x.v) most = std::isinf(value) ? most : std::max(most, std::abs(value));
+  return most;
+}
+
 Array matmul(const Array& a, const Array& b, bool ta, bool tb) {
   const int ra = a.shape.rank(), rb = b.shape.rank();
   const int64_t K = a.shape[ta ? ra - 2 : ra - 1];
@@ -260,6 +266,21 @@ Op transpose_op(int axis1, int axis2) {
             const int rank = x[0].shape.rank();
             std::swap(axes[positive(axis1, rank)], axes[positive(axis2, rank)]);
             return permuted(x[0], axes);
+          }};
+}
+
+Op where_op(const Array& mask) {
+  return {"where", [=](const Tensors& x) { return where(to_tensor(mask), x[0], x[1]); },
+          [=](const Arrays& x) {
+            return elementwise({mask, x[0], x[1]}, [](const double* v) { return v[0] != 0 ? v[1] : v[2]; });
+          }};
+}
+
+Op masked_fill_op(const Array& mask, Scalar value) {
+  return {"masked_fill", [=](const Tensors& x) { return masked_fill(x[0], to_tensor(mask), value); },
+          [=](const Arrays& x) {
+            return elementwise({mask, x[0]},
+                               [=](const double* v) { return v[0] != 0 ? static_cast<double>(value) : v[1]; });
           }};
 }
 
