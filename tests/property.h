@@ -97,6 +97,18 @@ Quotients check(const Case& c, Draw& draw);
 /// definition. An input whose gradient is not defined is left out.
 Quotients check_gradients(const Case& c, Draw& draw, const Tensors& gradients, const Array& seed);
 
+/// A kind of random case. `name` begins with the op's.
+struct Kind {
+  std::string name;
+  std::function<Case(Draw&)> draw;
+};
+void elementwise_kinds(std::vector<Kind>& kinds);
+void shape_kinds(std::vector<Kind>& kinds);
+void matrix_kinds(std::vector<Kind>& kinds);
+void row_kinds(std::vector<Kind>& kinds);
+void attention_kinds(std::vector<Kind>& kinds);
+std::vector<Kind> all_kinds();
+
 // --- The definitions (property_reference.cpp) ----------------------------------------------------------------------
 
 Shape stretched(const std::vector<Shape>& shapes);
@@ -104,12 +116,12 @@ Array elementwise(const Arrays& in, const std::function<double(const double*)>& 
 Array map(const Array& x, double (*f)(double));
 /// The largest finite magnitude.
 double largest(const Array& x);
-Array matmul(const Array& a, const Array& b, bool ta, bool tb);
+Array matmul_of(const Array& a, const Array& b, bool ta, bool tb);
 /// f(from, to) for each run of `width` elements.
 Array rows(const Array& x, int64_t width, const std::function<void(const double*, double*)>& f);
 
-double sigmoid(double x);
-double gelu(double x);
+double sigmoid_of(double x);
+double gelu_of(double x);
 
 // The ops beside their definitions.
 using Unary = Tensor (*)(const Tensor&);

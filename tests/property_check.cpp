@@ -54,6 +54,12 @@ std::string describe(const Case& c) {
 }
 }  // namespace
 
+std::vector<Kind> all_kinds() {
+  std::vector<Kind> kinds;
+  for (const auto add : {elementwise_kinds, shape_kinds, matrix_kinds, row_kinds, attention_kinds}) add(kinds);
+  return kinds;
+}
+
 Tensor to_tensor(const Array& x) {
   Tensor t(x.shape);
   for (size_t i = 0; i < x.v.size(); ++i) t.data()[i] = static_cast<Scalar>(x.v[i]);

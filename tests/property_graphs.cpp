@@ -144,13 +144,13 @@ class Writer {
       case 5:
         return add(unary("tanh", tanh, std::tanh), {i});
       case 6:
-        return add(unary("sigmoid", sigmoid, property::sigmoid), {i});
+        return add(unary("sigmoid", sigmoid, sigmoid_of), {i});
       case 7:
         return add(unary("relu", relu, [](double x) { return std::max(x, 0.0); }), {i});
       case 8:
-        return add(unary("gelu", gelu, property::gelu), {i});
+        return add(unary("gelu", gelu, gelu_of), {i});
       default:
-        return add(unary("silu", silu, [](double x) { return x * property::sigmoid(x); }), {i});
+        return add(unary("silu", silu, [](double x) { return x * sigmoid_of(x); }), {i});
     }
   }
   bool two(int i) {
@@ -173,7 +173,7 @@ class Writer {
         return add(binary("maximum", maximum, [](double a, double b) { return std::max(a, b); }), both);
       default:
         return !stretch &&
-               add(binary("swiglu", swiglu, [](double a, double b) { return a * property::sigmoid(a) * b; }), both);
+               add(binary("swiglu", swiglu, [](double a, double b) { return a * sigmoid_of(a) * b; }), both);
     }
   }
   bool product(int i) {
