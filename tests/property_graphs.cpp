@@ -65,10 +65,12 @@ class Writer {
     return last();
   }
   int last() const { return static_cast<int>(values.size()) - 1; }
-  // Any node; more often a late one.
+  // Any node; more often a late one. In place of one that was too large, its multiple, which is the next.
   int any() {
     const int64_t n = last() + 1;
-    return static_cast<int>(d.flip() ? d.below(n) : n - 1 - d.below(std::min<int64_t>(n, 4)));
+    int i = static_cast<int>(d.flip() ? d.below(n) : n - 1 - d.below(std::min<int64_t>(n, 4)));
+    while (i < last() && largest(values[i]) > 4) ++i;
+    return i;
   }
   // One of this shape, if there is one, or a new leaf.
   int of_shape(const Shape& shape) {
@@ -83,7 +85,7 @@ class Writer {
     Arrays in;
     for (int i : inputs) in.push_back(values[i]);
     const Array value = op.reference(in);
-    if (value.v.size() > 80) return false;
+    if (value.v.size() > 80 || !(largest(value) < 1000)) return false;
     values.push_back(value);
     program.nodes.push_back({false, op, inputs});
     if (largest(value) > 4) scale(0.5 * std::exp2(-std::floor(std::log2(largest(value) / 4))));
