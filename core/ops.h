@@ -148,8 +148,8 @@ struct CrossEntropyOptions {
   double* nll = nullptr;
 };
 /// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar. Each row's loss is
-/// (max x - x_target) + log1p(the other terms of the sum), in double: to 50 roundings of itself, and one more for each 1
-/// that max x is ahead of the next x, which is that of their difference; whatever large number all logits share. So is
+/// (max x - x_target) + log1p(the other terms of the sum), in double: to 50 roundings of itself, and one more for each
+/// 1 that max x is ahead of the next x, for their difference is rounded; whatever large number all logits share. So is
 /// the gradient of the target. The others are to those of p.
 Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets,
                      const CrossEntropyOptions& options = {});
