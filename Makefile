@@ -21,7 +21,7 @@ TRAINING  := $(wildcard examples/text/*.cpp examples/training/*.cpp)
 TRANSLATE := $(wildcard examples/translate/*.cpp)
 # What the tests and benchmarks link: all of the examples but main().
 EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(TRANSLATE))
-SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp)
+SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
 EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp)
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 

@@ -129,7 +129,8 @@ Tensor embedding(const Tensor& weight, const std::vector<int32_t>& ids);
 /// zeros. Error: a few units in the last place, and scale times those of x - max x; below 1e-38 it is 0.
 Tensor softmax(const Tensor& x, Scalar scale = 1);
 /// x_i - log sum_j exp(x_j) along the last axis, as (x_i - max x) - log1p(the other terms of the sum): that of a sure
-/// prediction, -1e-9 say, does not round to 0. Error: two units in the last place of the largest of the three numbers.
+/// prediction, -1e-9 say, does not round to 0. Error: two units in the last place of the largest of the three numbers,
+/// and that of the log1p: a few of its own units, and half a unit for each 1 that max x is ahead of the next x.
 /// A row of -inf is NaN.
 Tensor log_softmax(const Tensor& x);
 
@@ -147,8 +148,9 @@ struct CrossEntropyOptions {
   double* nll = nullptr;
 };
 /// sum_n -log softmax(logits_n)[targets_n] / normalizer, for logits (N, V): a scalar. Each row's loss is
-/// (max x - x_target) + log1p(the other terms of the sum), in double: to 50 roundings of itself, however sure the model
-/// is and whatever large number all logits share; so is the gradient of the target. The others are to those of p.
+/// (max x - x_target) + log1p(the other terms of the sum), in double: to 50 roundings of itself, and one more for each
+/// 1 that max x is ahead of the next x, for their difference is rounded; whatever large number all logits share. So is
+/// the gradient of the target. The others are to those of p.
 Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets,
                      const CrossEntropyOptions& options = {});
 /// cross_entropy(linear(x, weight), targets): the same number from x (N, D) and weight (V, D), without ever holding all
