@@ -28,6 +28,23 @@ refuses "length penalty -1" $translate $run --beam 2 --length-penalty -1
 refuses "--batch-size" $translate $run --batch-size 0
 refuses "stdin: cannot read: Is a directory" eval "$translate $run <."
 check "of a flag given twice, the last counts" "cmp -s plain <($translate $run --beam 2 --beam 4 <input 2>/dev/null)"
+# Two texts are never the same, though the same text can be written with other tokens.
+seq 60 | sed 's/.*/a b &/' | $translate $run --beam 12 --n-best 12 2>/dev/null >lists
+check "the texts of a list differ" "[ -s lists ] && [ -z \"\$(awk -F' [|][|][|] ' '{ print \$1, \$2 }' lists | sort | uniq -d)\" ]"
+
+# A sentence that is too long.
+{ echo 'a b c'; yes 'a b' | head -200 | tr '\n' ' '; echo; echo 'x y'; } >long
+refuses "stdin:2: a sentence of " eval "$translate $run <long"
+refuses "(--long-lines crop or empty translates the others)" eval "$translate $run <long"
+refuses "--long-lines" $translate $run --long-lines wrap
+for how in crop empty; do
+  $translate $run --long-lines $how <long >$how 2>err
+  check "$how: the line is named" "grep -qE '^warning: stdin:2: a sentence of [0-9]+ tokens; this model takes 256: ' err"
+  check "$how: the others are translated" "[ \$(wc -l <$how) = 3 ] && \
+    cmp -s <(sed 2d $how) <(printf 'a b c\nx y\n' | $translate $run 2>/dev/null)"
+done
+check "empty is empty, crop is not" "[ -z \"\$(sed -n 2p empty)\" ] && [ -n \"\$(sed -n 2p crop)\" ]"
+
 cp -r run early; rm early/model.safetensors
 refuses "early/model.safetensors: not there yet" $translate translate --run early
 check "its last checkpoint" "[ \$($translate translate --run early --model last <input 2>/dev/null | wc -l) = 5 ]"
@@ -71,7 +88,9 @@ test="$translate test --run run --threads 2"
 $test --out translations >scores 2>/dev/null
 check "--out has a line for each" "[ \$(wc -l <translations) = 1000 ]"
 check "chrF line" "grep -qE '^chrF2\|nrefs:1\|bs:1000\|seed:12345\|case:mixed\|eff:yes\|nc:6\|nw:0\|space:no\|version:\S+ = [0-9.]+ \(μ = [0-9.]+ ± [0-9.]+\)$' scores"
-head -3 input | tr ' \t' 'xx' | sed 's/$/ y/' >src; cp src tgt
+head -3 input | tr ' \t' 'xx' | sed 's/$/ y y y/' >src; cp src tgt
+sed 's/ y$//' tgt >three
+check "where BLEU says nothing, that is said" "$test --src src --tgt three 2>/dev/null | grep -qx 'no BLEU: it compares runs of four words, and no reference has so many'"
 check "signatures follow the options" "$test --src src --tgt tgt --tokenized --lowercase 2>/dev/null | grep -c 'case:lc.*tok:none\|chrF2.*case:lc' | grep -qx 2"
 head -2 src >shorter
 refuses "src has 3 lines, but shorter has 2" $test --src src --tgt shorter

@@ -88,6 +88,17 @@ paste long.tgt long.src >long.tsv
 refuses "long.tsv:250: the source has" $train --train long.tsv --max-length 8
 refuses "long.tgt:250: the target has" \
   $train --train-src long.src --train-tgt long.src --valid-src long.src --valid-tgt long.tgt --max-length 8
+# What is not as somebody might expect is said.
+run --run said --task reverse --pairs 300 --d-model 16 --ff 16 --layers 1 --max-updates 4 --warmup 1000 --lr 0.01 --log-every 1
+check "a warmup longer than the training" "grep -qx -- '--warmup 1000 is longer than the training: its last update, 4, has the learning rate 4e-05' out && \
+  grep -q 'update 4 .* lr 4.00e-05 ' out"
+check "validations of a part" "grep -qx 'each validation translates the first 200 of its pairs' out"
+printf 'one\teins\nb▅nd two\tzwei ▁\nthree\tdrei <s>\nfour\tvier\n' >reserved.tsv
+printf 'one\teins\nfour ☃\tvier\n' >snow.tsv
+run --run lost --train reserved.tsv --valid snow.tsv --vocab-size 60 --d-model 16 --ff 16 --layers 1 --max-updates 1 --batch-tokens 3
+check "characters that the vocabulary lacks" "grep -qx '1  pairs with characters that the vocabulary lacks: snow.tsv:2' out"
+check "pairs longer than an update" "grep -qxE '[1-4] pairs are longer than --batch-tokens: each is an update of its own' out"
+
 # Where memory or threads run out, a line says so.
 refuses "out of memory" $train --d-model 100000000 --heads 1
 refuses "memory" bash -c "ulimit -v 95000; exec $train --threads 1 --pairs 2000"

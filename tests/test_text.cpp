@@ -2,6 +2,7 @@
 #include <sstream>
 
 #include "examples/text/corpus.h"
+#include "examples/text/escapes.h"
 #include "examples/text/unicode.h"
 #include "examples/text/vocabulary.h"
 #include "examples/translate/toy_corpora.h"
@@ -120,6 +121,7 @@ TEST_CASE("whitespace and case are Python's") {
               "am  See ") == Words{"ein", "Haus", "am", "See"});
   CHECK(split("null\u200bbreit") == Words{"null\u200bbreit"});
   CHECK(to_lower("ÄẞǅⒶ İ ΟΔΟΣ, Σ. ΣΑΣ'") == "äßǆⓐ i\u0307 οδος, σ. σας'");
+  for (const char* text : {"\xff", "a\xc3", "\xf4\x90\x80\x80"}) CHECK_THROWS_AS(to_lower(text), std::invalid_argument);
   CHECK(to_lower(std::string("A\0B", 3)) == std::string("a\0b", 3));
 }
 
@@ -137,6 +139,9 @@ TEST_CASE("text goes through the vocabulary and comes back as it was") {
                            "weiße Busche", "no\u00a0break", "é e\u0301 ﬁ Å", "漢字漢", "are, out–side."})
     CHECK(vocabulary.decode(vocabulary.encode(text)) == text);
   for (const std::string& sentence : sentences) CHECK(vocabulary.decode(vocabulary.encode(sentence)) == sentence);
+  CHECK(vocabulary.loss("weiße", vocabulary.encode("weiße")) == Vocabulary::Loss::none);
+  CHECK(vocabulary.loss("Zx", vocabulary.encode("Zx")) == Vocabulary::Loss::unknown_characters);
+  CHECK(vocabulary.loss("a", vocabulary.encode("a ")) == Vocabulary::Loss::other_text);
 
   CHECK(vocabulary.encode("Z字x").back() == Vocabulary::unknown);
   CHECK(vocabulary.decode({Vocabulary::bos, Vocabulary::eos, Vocabulary::pad}) == "");
@@ -148,6 +153,27 @@ TEST_CASE("text goes through the vocabulary and comes back as it was") {
     CHECK_THROWS_AS(vocabulary.decode({id}), std::invalid_argument);
     CHECK_THROWS_AS(vocabulary.piece(id), std::invalid_argument);
   }
+}
+
+TEST_CASE("what SentencePiece keeps for itself comes back") {
+  const std::string null(1, '\0');
+  const std::vector<std::string> hostile = {"▁",       "a▁b ▁ c",  "▅",           "block ▅▅ block",       null,
+                                            "x" + null, null + null, "<s>",        "</s> <unk><pad><<s>>", "<s",
+                                            "\uEE00",   "\uEE00s",   "\uEE00\uEE00", "<\uEE00ns>",          "⁇ \uEE00"};
+  for (const std::string& text : hostile) {
+    CHECK(unescape(escape(text)) == text);
+    for (const char* reserved : {"▁", "▅", "<s>", "</s>", "<unk>", "<pad>"})
+      CHECK(escape(text).find(reserved) == std::string::npos);
+    CHECK(escape(text).find('\0') == std::string::npos);
+  }
+  CHECK(escape("all <b>other</b> text – é\t") == "all <b>other</b> text – é\t");
+  CHECK(unescape("\uEE00?\uEE00") == "\uEE00?\uEE00");
+
+  // Learned from, as every other text: not a character is unknown.
+  const Vocabulary vocabulary = Vocabulary::train(hostile, 60);
+  for (const std::string& text : hostile) CHECK(vocabulary.loss(text, vocabulary.encode(text)) == Vocabulary::Loss::none);
+  // Each line has a sign that SentencePiece by itself would skip the line for.
+  CHECK(Vocabulary::train({"one ▅", "two ▅"}, 60).encode("one").back() != Vocabulary::unknown);
 }
 
 TEST_CASE("a vocabulary is saved, and learned again the same") {
@@ -166,16 +192,18 @@ TEST_CASE("a vocabulary is saved, and learned again the same") {
     const std::string bad = directory.write("bad", bytes);
     return input_error(directory, [&] { Vocabulary::load(bad); });
   };
-  CHECK(load(learned.model().substr(0, learned.model().size() / 2)) == "bad: not a SentencePiece model");
-  CHECK(load("not a model") == "bad: not a SentencePiece model");
-  CHECK(load("") == "bad: not a SentencePiece model");
+  std::string nameless = learned.model();  // a piece of no letters, which SentencePiece's table throws at
+  nameless += std::string("\x0a\x07\x0a\x00\x15\x00\x00\x00\x00", 9);
+  for (const std::string& bad : {learned.model().substr(0, learned.model().size() / 2), std::string("not a model"),
+                                 std::string(), nameless})
+    CHECK(load(bad).starts_with("bad: not a SentencePiece model: "));
 }
 
 TEST_CASE("a vocabulary takes what size it can") {
   CHECK(Vocabulary::train({"a b", "c"}, 8000).size() < 15);
   const TemporaryDirectory directory;
-  CHECK(contains(input_error(directory, [] { Vocabulary::train({"a b", "c"}, 7); }), "7 pieces is too small"));
-  CHECK(contains(input_error(directory, [] { Vocabulary::train({}, 100); }), "no text"));
+  CHECK(contains(input_error(directory, [] { Vocabulary::train({"a b", "c"}, 7); }), "7 pieces: Internal: "));
+  CHECK(contains(input_error(directory, [] { Vocabulary::train({}, 100); }), "there is no text"));
   // SentencePiece by itself skips sentences over 4,192 bytes, and crashes on words of 2^15 characters.
   std::string sentence;
   while (sentence.size() < 30'000) sentence += "word ";

@@ -218,7 +218,7 @@ cp -r patient again; run --run again --resume
 check "stays over" "cmp patient/last.safetensors again/last.safetensors"
 run --run again --resume --patience 4
 check "unless there is more" "[ \$(grep -c ^valid, again/train_log.csv) = 5 ]"
-seq 12 | sed 's/.*/word & here\tdas Wort &/' >words.tsv
+seq 12 | sed 's/.*/word & here\tdas Wort & hier/' >words.tsv
 run --run sentences --train words.tsv --vocab-size 40 --d-model 16 --ff 16 --layers 1 --max-updates 2 --best-by chrf
 check "sentences have BLEU and chrF" "grep -qE 'VALID  loss [0-9.]+  perplexity [0-9.]+  BLEU [0-9.]+  chrF [0-9.]+  after' out && \
   grep -q ',gradient_norm,bleu,chrf,seconds\$' sentences/train_log.csv"

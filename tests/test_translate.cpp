@@ -380,7 +380,10 @@ TEST_CASE("a sentence that is too long is named by its file, line and side") {
   const std::vector<Pair> pairs = {{"a b", "b a", 7}, {"a b", "b a b a b a b a", 9}};
   const Vocabulary vocabulary = Vocabulary::train({"a b", "b a"}, 10);
   const auto message = [&](const std::vector<Pair>& some, int64_t limit) {
-    return input_error(directory, [&] { encode(some, vocabulary, limit, {"x.en", "x.de"}); });
+    return input_error(directory, [&] {
+      LostText lost;
+      encode(some, vocabulary, limit, {"x.en", "x.de"}, lost);
+    });
   };
   const size_t longest = vocabulary.encode(pairs[1].target).size() + 1;
   CHECK(message(pairs, 2).starts_with("x.en:7: the source has "));

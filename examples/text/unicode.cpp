@@ -84,13 +84,13 @@ std::vector<std::string_view> split(std::string_view text) {
 }
 
 std::string to_lower(const std::string& text) {
+  if (find_invalid_utf8(text) != std::string::npos) throw std::invalid_argument("to_lower: not UTF-8");
   const Utf8Locale locale;
   std::wstring wide;
   std::mbstate_t state{};
   for (size_t i = 0; i < text.size();) {
     wchar_t c;
     const size_t length = std::mbrtowc(&c, &text[i], text.size() - i, &state);
-    if (length > text.size() - i) throw std::invalid_argument("to_lower: not UTF-8");
     wide += length ? c : L'\0';
     i += length ? length : 1;
   }

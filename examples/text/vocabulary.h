@@ -12,15 +12,15 @@ class SentencePieceProcessor;
 namespace text {
 
 /// One vocabulary for source and target. Text comes back as it went in: nothing is normalised, spaces and tabs are
-/// kept. Lost are only characters not seen in training, which become `unknown`, and U+2581, SentencePiece's own sign
-/// for a space.
+/// kept, and so is what SentencePiece keeps for itself (escapes.h). Lost are only characters not seen in training, which
+/// become `unknown`.
 class Vocabulary {
  public:
   static constexpr int32_t pad = 0, bos = 1, eos = 2, unknown = 3;
 
   /// Learns at most `size` pieces from the sentences; fewer if there are no more to learn. The same sentences give
-  /// the same vocabulary. Throws InputError if `size` does not even hold every character, or there is nothing to
-  /// learn from.
+  /// the same vocabulary. Throws InputError with SentencePiece's reason, as when `size` does not even hold every
+  /// character, or there is nothing to learn from.
   static Vocabulary train(const std::vector<std::string>& sentences, int size);
   /// Reads a SentencePiece model file. Throws InputError if it is none, or its special tokens have other ids than
   /// ours.
@@ -37,6 +37,9 @@ class Vocabulary {
   int32_t size() const;
   /// Neither BOS nor EOS is added.
   std::vector<int32_t> encode(const std::string& text) const;
+  /// What is lost of a text whose ids these are.
+  enum class Loss { none, unknown_characters, other_text };
+  Loss loss(const std::string& text, const std::vector<int32_t>& ids) const;
   /// Special tokens are dropped, unknown ones become " ⁇ ". Throws std::invalid_argument on an id outside the
   /// vocabulary.
   std::string decode(const std::vector<int32_t>& ids) const;

@@ -108,6 +108,8 @@ class Loop {
     say("trained for %.1f s, validation included; the run is in %s\n", report_.seconds(), folder_.c_str());
   }
 
+  /// What is told before a training begins.
+  std::string summary() const { return task_.summary() + s_.remark(total_); }
   int64_t updates_made() const { return state_.update; }
   /// Lines that say what is not as it was when the run was interrupted.
   const std::string& notes() const { return notes_; }
@@ -203,7 +205,7 @@ class Loop {
 
 void train(Task& task, const SettingList& all, const LoopSettings& s, const RunFolder& folder, Start start) {
   Loop loop(task, all, s, folder, start);
-  say("%s", task.summary().c_str());
+  say("%s", loop.summary().c_str());
   if (start != Start::anew) say("%sgoing on after update %ld\n", loop.notes().c_str(), loop.updates_made());
   loop.run();
   loop.finish();

@@ -26,7 +26,13 @@ int64_t LoopSettings::total_updates(int64_t updates_per_epoch) const {
 
 difftensor::optim::Schedule LoopSettings::learning_rate(int64_t updates) const {
   if (schedule == "inverse-sqrt") return difftensor::optim::inverse_sqrt(lr, warmup);
-  return difftensor::optim::cosine(lr, std::min(warmup.value, updates), updates + 1);
+  return difftensor::optim::cosine(lr, warmup, std::max(warmup.value, updates) + 1);
+}
+
+std::string LoopSettings::remark(int64_t updates) const {
+  if (updates >= warmup) return "";
+  return text::format("--warmup %ld is longer than the training: its last update, %ld, has the learning rate %.3g\n",
+                      warmup.value, updates, learning_rate(updates)(updates));
 }
 
 namespace {

@@ -60,6 +60,8 @@ struct LoopSettings {
   int64_t total_updates(int64_t updates_per_epoch) const;
   /// The learning rate of each update, for a training of so many.
   difftensor::optim::Schedule learning_rate(int64_t updates) const;
+  /// A line to tell of one that does not come to its peak.
+  std::string remark(int64_t updates) const;
 };
 
 /// Whether --resume may change this setting of a run, whose settings these are. The end of a run stays where the learning

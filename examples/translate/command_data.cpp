@@ -92,9 +92,8 @@ void print_findings(const Survey& survey) {
     std::printf(fatal ? "\nfaults, which training refuses\n" : "\nworth a look, but no fault\n");
     for (const Finding& f : survey.findings) {
       if (f.fatal != fatal) continue;
-      std::printf("%8ld  %s", f.count, f.what.c_str());
-      for (size_t i = 0; i < f.places.size(); ++i) std::printf("%s%s", i ? ", " : ": ", f.places[i].c_str());
-      std::printf("%s\n", f.count > static_cast<int64_t>(f.places.size()) ? ", ..." : "");
+      const std::string line = describe(f);
+      std::printf("%*s%s\n", static_cast<int>(8 - std::min<size_t>(8, line.find(' '))), "", line.c_str());
     }
   }
 }

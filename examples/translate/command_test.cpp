@@ -32,7 +32,8 @@ void test(const Arguments& a) {
     references.push_back(pair.target);
   }
   const std::vector<std::string> found =
-      translator.translate(sources, a.decoding.options, a.source.empty() ? "test" : a.source);
+      translator.translate(sources, a.decoding.options, a.source.empty() ? "test" : a.source,
+                           long_lines_names.at(a.decoding.long_lines));
   size_t exact = 0;
   for (size_t i = 0; i < pairs.size(); ++i) exact += found[i] == references[i];
   if (!a.out.empty()) {
@@ -42,10 +43,11 @@ void test(const Arguments& a) {
   }
   for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i)
     std::fputs(translation_lines(pairs[i], found[i]).c_str(), stdout);
-  if (!are_single_words(pairs)) {  // BLEU compares runs of up to four words
-    const Bleu bleu = corpus_bleu(found, references, {a.lowercase, !a.tokenized, /*confidence=*/true});
-    std::printf("%s\n", bleu.format().c_str());
-  }
+  const BleuOptions bleu_options{a.lowercase, !a.tokenized, /*confidence=*/true};
+  if (has_4grams(references, bleu_options))
+    std::printf("%s\n", corpus_bleu(found, references, bleu_options).format().c_str());
+  else
+    std::printf("no BLEU: it compares runs of four words, and no reference has so many\n");
   const Chrf chrf = corpus_chrf(found, references, {a.lowercase, /*confidence=*/true});
   std::printf("%s\n", chrf.format().c_str());
   std::printf("exact match: %zu of %zu (%.1f%%)\n", exact, pairs.size(),
@@ -67,7 +69,7 @@ void add_test_command(CLI::App& app) {
   command->callback([a] { test(*a); });
   command->footer(
       "BLEU and chrF2 are sacreBLEU's, with 95% intervals from 1,000 resamples of the test set; BLEU, which compares "
-      "runs of words, is left out where every reference is a single one. Examples:\n"
+      "runs of four words, is left out where no reference has so many. Examples:\n"
       "  translate test --run runs/numbers\n"
       "  translate test --run runs/mine --beam 5 --src test.en --tgt test.de --out test.translated");
 }

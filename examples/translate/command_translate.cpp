@@ -18,6 +18,8 @@ struct Arguments {
   int n_best = 0;
 };
 
+LongLines long_lines(const Arguments& a) { return long_lines_names.at(a.decoding.long_lines); }
+
 // The translation alone; or the n best as Marian prints them, less its features: the number of their line, from 0;
 // text; score.
 void print(const std::vector<Translation>& found, size_t line, int n_best) {
@@ -33,7 +35,7 @@ void answer_terminal(const Translator& translator, const Arguments& a) {
     try {
       const std::string name = "stdin:" + std::to_string(number + 1);
       if (find_invalid_utf8(line) != std::string::npos) throw InputError(name + ": this is not valid UTF-8");
-      print(translator.n_best({line}, a.decoding.options, "stdin", number + 1)[0], number, a.n_best);
+      print(translator.n_best({line}, a.decoding.options, "stdin", long_lines(a), number + 1)[0], number, a.n_best);
     } catch (const InputError& e) {
       std::fprintf(stderr, "translate: %s\n", e.what());
     }
@@ -47,7 +49,7 @@ void translate_stdin(const Arguments& a) {
   const Translator translator = Translator::load(a.decoding.run, a.decoding.model);
   if (isatty(STDIN_FILENO)) return answer_terminal(translator, a);
   // Files and pipes are read whole, so that sentences of like length are translated together.
-  const auto found = translator.n_best(read_lines(std::cin, "stdin"), a.decoding.options, "stdin");
+  const auto found = translator.n_best(read_lines(std::cin, "stdin"), a.decoding.options, "stdin", long_lines(a));
   for (size_t i = 0; i < found.size(); ++i) print(found[i], i, a.n_best);
 }
 
@@ -59,7 +61,8 @@ void add_translate_command(CLI::App& app) {
   add_decoding_options(*command, a->decoding);
   command
       ->add_option("--n-best", a->n_best,
-                   "print so many translations of each line: its number, text and score, with ||| between")
+                   "print so many translations of each line, fewer if the beam has no more that differ: its number, text "
+                   "and score, with ||| between")
       ->check(range(1, 100));
   add_threads_option(*command);
   command->callback([a] { translate_stdin(*a); });

@@ -26,9 +26,10 @@ inline void add_run_options(CLI::App& command, std::string& run, std::string& mo
 struct DecodingArguments {
   std::string run, model = "best";
   difftensor::models::DecodeOptions options;
+  std::string long_lines = "fail";
 };
 
-/// --run, --model, --beam, --length-penalty and --batch-size.
+/// --run, --model, --beam, --length-penalty, --batch-size and --long-lines.
 inline void add_decoding_options(CLI::App& command, DecodingArguments& a) {
   add_run_options(command, a.run, a.model);
   command.add_option("--beam", a.options.beam, "hypotheses kept open; 1: greedy search")
@@ -41,6 +42,11 @@ inline void add_decoding_options(CLI::App& command, DecodingArguments& a) {
   command.add_option("--batch-size", a.options.batch_size, "sentences translated together")
       ->capture_default_str()
       ->check(range(1, 10000));
+  command
+      .add_option("--long-lines", a.long_lines,
+                  "a sentence of more tokens than the model takes: fail, crop (translate its beginning) or empty")
+      ->capture_default_str()
+      ->check(CLI::IsMember(long_lines_names).description(""));
 }
 
 }  // namespace translate

@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "examples/text/unicode.h"
-
 namespace translate {
 
 Splits load_pairs(const Settings& s) {
@@ -28,10 +26,6 @@ Splits load_pairs(const Settings& s) {
   return splits;
 }
 
-bool are_single_words(const std::vector<Pair>& pairs) {
-  return std::all_of(pairs.begin(), pairs.end(), [](const Pair& pair) { return split(pair.target).size() <= 1; });
-}
-
 PairFiles train_files(const Settings& s) {
   if (!s.task.is_default()) return {s.task, s.task};
   return s.train.is_default() ? PairFiles{s.train_src, s.train_tgt} : PairFiles{s.train, s.train};
@@ -43,15 +37,19 @@ PairFiles valid_files(const Settings& s) {
 }
 
 std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
-                            const PairFiles& files) {
+                            const PairFiles& files, LostText& lost) {
+  const auto place = [](const std::string& file, size_t line) {
+    return file + (line ? ":" + std::to_string(line) : "");
+  };
   const auto check = [&](size_t tokens, const std::string& file, size_t line, const char* side) {
     if (static_cast<int64_t>(tokens) > max_length)
-      throw InputError(file + (line ? ":" + std::to_string(line) : "") + ": the " + side + " has " +
+      throw InputError(place(file, line) + ": the " + side + " has " +
                        std::to_string(tokens) + " tokens, more than --max-length " + std::to_string(max_length));
   };
   std::vector<Example> examples;
   for (const Pair& pair : pairs) {
     Example e{vocabulary.encode(pair.source), vocabulary.encode(pair.target)};
+    lost.check(vocabulary, pair.source, e.source, pair.target, e.target, place(files.source, pair.line));
     e.source.push_back(Vocabulary::eos);
     e.target.push_back(Vocabulary::eos);
     check(e.source.size(), files.source, pair.line, "source");

@@ -2,6 +2,7 @@
 #include "examples/text/vocabulary.h"
 #include "examples/translate/batches.h"
 #include "examples/translate/settings.h"
+#include "examples/translate/survey.h"
 #include "examples/translate/toy_corpora.h"
 #include "models/decode.h"
 
@@ -9,9 +10,6 @@ namespace translate {
 
 /// The pairs that the settings name: drawn for a task, read from files. Files have no test set.
 Splits load_pairs(const Settings& settings);
-
-/// Are all targets of one word, so that there is nothing for BLEU to compare?
-bool are_single_words(const std::vector<Pair>& pairs);
 
 /// The files that pairs were read from, for messages. A TSV has both sides.
 struct PairFiles {
@@ -21,10 +19,10 @@ PairFiles train_files(const Settings& settings);
 /// Those of training, if its pairs are held out to validate on.
 PairFiles valid_files(const Settings& settings);
 
-/// Token ids, with BOS and EOS. Throws InputError naming file, line and side of a sentence of more than max_length
-/// tokens.
+/// Token ids, with BOS and EOS. Counts what is `lost`. Throws InputError naming file, line and side of a sentence of
+/// more than max_length tokens.
 std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
-                            const PairFiles& files);
+                            const PairFiles& files, LostText& lost);
 
 /// How many targets are longer than any translation of their source can be (DecodeOptions::max_length).
 int64_t targets_out_of_reach(const std::vector<Example>& examples, const difftensor::models::DecodeOptions& options);

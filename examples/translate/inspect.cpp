@@ -145,6 +145,7 @@ std::string inspection_page(const Translator& translator, const std::string& sen
     models::DecodeOptions options;
     options.beam = beam;
     options.bos = Vocabulary::bos, options.eos = Vocabulary::eos;
+    options.max_length_factor = translator.settings.max_length_factor;
     target_out = models::decode(model, {source}, options)[0].at(0).tokens;
     target_out.push_back(Vocabulary::eos);
   }
@@ -168,9 +169,10 @@ std::string inspection_page(const Translator& translator, const std::string& sen
                   {"cross", to_json(maps.cross)},
                   {"decoder", to_json(maps.decoder)},
                   {"encoder", to_json(maps.encoder)}};
-  // Inside <script> only "<" can mean anything to HTML, and in JSON it occurs only in strings.
+  // Inside <script> only "<" can mean anything to HTML, and in JSON it occurs only in strings. A vocabulary from elsewhere
+  // may have pieces of bytes that are not UTF-8.
   std::string text;
-  for (const char c : data.dump()) c == '<' ? text += "\\u003c" : text += c;
+  for (const char c : data.dump(-1, ' ', false, json::error_handler_t::replace)) c == '<' ? text += "\\u003c" : text += c;
   const std::string place = "@DATA@";
   return std::string(page).replace(page.find(place), place.size(), text);
 }

@@ -92,18 +92,30 @@ Survey read_corpus(const std::string& source_file, const std::string& target_fil
   return survey;
 }
 
+void LostText::check(const Vocabulary& vocabulary, const std::string& source, const std::vector<int32_t>& source_ids,
+                     const std::string& target, const std::vector<int32_t>& target_ids, const std::string& place) {
+  using enum Vocabulary::Loss;
+  const Vocabulary::Loss of_source = vocabulary.loss(source, source_ids), of_target = vocabulary.loss(target, target_ids);
+  if (of_source == unknown_characters || of_target == unknown_characters)
+    unknown.add(place);
+  else if (of_source == other_text || of_target == other_text)
+    changed.add(place);
+}
+
+std::string describe(const Finding& finding) {
+  std::string text = std::to_string(finding.count) + "  " + finding.what;
+  for (size_t i = 0; i < finding.places.size(); ++i) text += (i ? ", " : ": ") + finding.places[i];
+  return text + (finding.count > static_cast<int64_t>(finding.places.size()) ? ", ..." : "");
+}
+
 void count_subwords(Survey& survey, const Vocabulary& vocabulary) {
-  Finding unknown{"pairs with characters that the vocabulary lacks", false};
+  LostText lost;
   for (SurveyedPair& pair : survey.pairs) {
-    bool lacks = false;
-    for (int side = 0; side < 2; ++side) {
-      const std::vector<int32_t> ids = vocabulary.encode(side == 0 ? pair.source : pair.target);
-      pair.subwords[side] = static_cast<int64_t>(ids.size());
-      lacks = lacks || std::count(ids.begin(), ids.end(), Vocabulary::unknown) > 0;
-    }
-    if (lacks) unknown.add(pair.place);
+    const std::vector<int32_t> source = vocabulary.encode(pair.source), target = vocabulary.encode(pair.target);
+    pair.subwords = {static_cast<int64_t>(source.size()), static_cast<int64_t>(target.size())};
+    lost.check(vocabulary, pair.source, source, pair.target, target, pair.place);
   }
-  survey.findings.push_back(unknown);
+  survey.findings.insert(survey.findings.end(), {lost.unknown, lost.changed});
 }
 
 void check_lengths(Survey& survey, int64_t max_length, bool subwords) {

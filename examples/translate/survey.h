@@ -43,7 +43,18 @@ struct Survey {
 /// InputError only if a file cannot be opened. Finds unreadable lines; repetitions; sides left untranslated.
 Survey read_corpus(const std::string& source_file, const std::string& target_file);
 
-/// Fills in the lengths in subwords.
+/// The texts that a vocabulary does not return as they were: a pair is counted once, for the worse of its sides.
+struct LostText {
+  Finding unknown{"pairs with characters that the vocabulary lacks", false};
+  Finding changed{"pairs that the vocabulary changes: encoded and decoded, they are not what they were", false};
+
+  void check(const Vocabulary& vocabulary, const std::string& source, const std::vector<int32_t>& source_ids,
+             const std::string& target, const std::vector<int32_t>& target_ids, const std::string& place);
+};
+/// "3  pairs with ...: train.en:17, train.en:40, ...", with no line break.
+std::string describe(const Finding& finding);
+
+/// Fills in the lengths in subwords, and finds what text is lost.
 void count_subwords(Survey& survey, const Vocabulary& vocabulary);
 
 /// Finds pairs with a side of more than `max_length` tokens, EOS counted; pairs whose lengths do not fit together; and

@@ -69,8 +69,8 @@ TranslationTask::TranslationTask(const Settings& settings, const std::string& fo
     : s_(settings),
       pairs_(load_pairs(s_)),
       translator_(make_translator(s_, folder, pairs_)),
-      train_(encode(pairs_.train, translator_.vocabulary, s_.max_length, train_files(s_))),
-      valid_(encode(pairs_.valid, translator_.vocabulary, s_.max_length, valid_files(s_))) {
+      train_(encode(pairs_.train, translator_.vocabulary, s_.max_length, train_files(s_), lost_)),
+      valid_(encode(pairs_.valid, translator_.vocabulary, s_.max_length, valid_files(s_), lost_)) {
   const std::vector<Batch> sorted = sorted_batches(train_, s_.batch_tokens);
   updates_per_epoch_ = static_cast<int64_t>(sorted.size());
   if (!s_.overfit_one_batch) return;
@@ -99,6 +99,12 @@ std::string TranslationTask::title() const {
 std::string TranslationTask::summary() const {
   std::string lines = format("%zu pairs to train on, %zu to validate on; %d subwords; %s; %d threads\n", train_.size(),
                              valid_.size(), translator_.vocabulary.size(), title().c_str(), omp_get_max_threads());
+  if (valid_.size() > translated_pairs)
+    lines += format("each validation translates the first %zu of its pairs\n", translated_pairs);
+  const auto longer = std::count_if(train_.begin(), train_.end(), [&](const Example& e) {
+    return static_cast<int64_t>(std::max(e.source.size(), e.target.size())) > s_.batch_tokens;
+  });
+  if (longer > 0) lines += format("%ld pairs are longer than --batch-tokens: each is an update of its own\n", longer);
   models::DecodeOptions decoding;
   decoding.max_length_factor = s_.max_length_factor;
   if (const int64_t cut = targets_out_of_reach(train_, decoding))
@@ -106,6 +112,8 @@ std::string TranslationTask::summary() const {
         "%ld of their targets are longer than %g times the source and %ld tokens, where the model's translations are "
         "cut off: --max-length-factor\n",
         cut, decoding.max_length_factor, decoding.max_length_extra);
+  for (const Finding& finding : {lost_.unknown, lost_.changed})
+    if (finding.count > 0) lines += describe(finding) + "\n";
   return lines;
 }
 
@@ -147,11 +155,13 @@ PieceLoss TranslationTask::piece_loss(int64_t piece) {
 
 // --- Validation ---------------------------------------------------------------------------------------------------
 
-// BLEU compares runs of up to four words, so it says nothing of single words; and whole sentences are rarely translated
-// exactly as their references.
+// BLEU compares runs of four words, so it says nothing of shorter texts; and whole sentences are rarely translated exactly
+// as their references.
 std::vector<Figure> TranslationTask::figures() const {
   const Figure bleu{"bleu"}, chrf{"chrf"}, exact{"exact", 0, 1, "%"};
-  const bool one_answer = !s_.task.is_default() || are_single_words(pairs_.valid);
+  std::vector<std::string> references;
+  for (const Pair& pair : pairs_.valid) references.push_back(pair.target);
+  const bool one_answer = !s_.task.is_default() || !has_4grams(references);
   std::vector<Figure> figures = one_answer ? std::vector{exact, chrf} : std::vector{bleu, chrf};
   const Figure& other = one_answer ? bleu : exact;  // if somebody asks for it
   if (s_.loop().best_by == other.key.c_str()) figures.push_back(other);

@@ -1,6 +1,7 @@
 #pragma once
 // Translation, as the training loop sees it.
 #include "examples/translate/batches.h"
+#include "examples/translate/survey.h"
 #include "examples/translate/toy_corpora.h"
 #include "examples/translate/translator.h"
 
@@ -40,6 +41,7 @@ class TranslationTask : public Task {
   const Settings s_;
   Splits pairs_;
   Translator translator_;
+  LostText lost_;
   std::vector<Example> train_, valid_;  // the pairs as token ids
   int64_t updates_per_epoch_;
 

@@ -1,6 +1,8 @@
 #include "examples/translate/translator.h"
 
+#include <cstdio>
 #include <filesystem>
+#include <set>
 
 #include "examples/text/unicode.h"
 #include "examples/training/progress.h"
@@ -8,6 +10,9 @@
 namespace translate {
 
 namespace models = difftensor::models;
+
+const std::map<std::string, LongLines> long_lines_names{
+    {"fail", LongLines::fail}, {"crop", LongLines::crop}, {"empty", LongLines::empty}};
 
 std::string translation_lines(const Pair& pair, const std::string& translation) {
   return "  source       " + pair.source + "\n  translation  " + translation +
@@ -29,7 +34,7 @@ Translator Translator::load(const std::string& folder, const std::string& which)
 
 std::vector<std::vector<Translation>> Translator::n_best(const std::vector<std::string>& lines,
                                                          models::DecodeOptions options, const std::string& name,
-                                                         size_t first_line) const {
+                                                         LongLines long_lines, size_t first_line) const {
   std::vector<std::vector<Translation>> translations(lines.size());
   std::vector<std::vector<int32_t>> sources;
   std::vector<size_t> line_of;
@@ -39,10 +44,20 @@ std::vector<std::vector<Translation>> Translator::n_best(const std::vector<std::
       continue;
     }
     std::vector<int32_t> ids = vocabulary.encode(lines[i]);
+    if (const auto most = static_cast<size_t>(settings.max_length) - 1; ids.size() > most) {
+      const std::string what = name + ":" + std::to_string(first_line + i) + ": a sentence of " +
+                               std::to_string(ids.size() + 1) + " tokens; this model takes " +
+                               std::to_string(settings.max_length);
+      if (long_lines == LongLines::fail) throw InputError(what + " (--long-lines crop or empty translates the others)");
+      const bool crop = long_lines == LongLines::crop;
+      std::fprintf(stderr, "warning: %s: %s\n", what.c_str(), crop ? "only its beginning is translated" : "left empty");
+      if (!crop) {
+        translations[i].push_back({"", 0});
+        continue;
+      }
+      ids.resize(most);
+    }
     ids.push_back(Vocabulary::eos);
-    if (static_cast<int64_t>(ids.size()) > settings.max_length)
-      throw InputError(name + ":" + std::to_string(first_line + i) + ": a sentence of " + std::to_string(ids.size()) +
-                       " tokens; this model takes " + std::to_string(settings.max_length));
     sources.push_back(std::move(ids));
     line_of.push_back(i);
   }
@@ -54,15 +69,20 @@ std::vector<std::vector<Translation>> Translator::n_best(const std::vector<std::
   const auto found = models::decode(*model, sources, options, [&](int64_t done) {
     if (done < total) progress.update(done, "sentences");
   });
-  for (size_t i = 0; i < found.size(); ++i)
-    for (const auto& [tokens, score] : found[i]) translations[line_of[i]].push_back({vocabulary.decode(tokens), score});
+  for (size_t i = 0; i < found.size(); ++i) {
+    std::set<std::string> texts;
+    for (const auto& [tokens, score] : found[i])
+      if (const std::string text = vocabulary.decode(tokens); texts.insert(text).second)
+        translations[line_of[i]].push_back({text, score});
+  }
   return translations;
 }
 
 std::vector<std::string> Translator::translate(const std::vector<std::string>& lines,
-                                               const models::DecodeOptions& options, const std::string& name) const {
+                                               const models::DecodeOptions& options, const std::string& name,
+                                               LongLines long_lines) const {
   std::vector<std::string> best;
-  for (auto& found : n_best(lines, options, name)) best.push_back(std::move(found.at(0).text));
+  for (auto& found : n_best(lines, options, name, long_lines)) best.push_back(std::move(found.at(0).text));
   return best;
 }
 

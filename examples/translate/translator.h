@@ -1,5 +1,6 @@
 #pragma once
 // A trained model, and all that translating with it needs.
+#include <map>
 #include <memory>
 #include <string>
 
@@ -8,6 +9,10 @@
 #include "models/decode.h"
 
 namespace translate {
+
+/// What becomes of a sentence of more tokens than the model takes: an error, its beginning alone, or an empty line.
+enum class LongLines { fail, crop, empty };
+extern const std::map<std::string, LongLines> long_lines_names;
 
 struct Translation {
   std::string text;
@@ -27,15 +32,17 @@ struct Translator {
   /// spm.model, which the parameters belong to.
   Companion vocabulary_file() const { return {"vocabulary", "spm.model", fingerprint(vocabulary.model())}; }
 
-  /// The best translations of each line, best first: as many as decode() gives. A blank line has one, empty and of
-  /// score 0. Throws InputError naming the line ("name:3: ...", if the first is line 1) of a sentence over the length
-  /// limit. Shows progress on a terminal.
+  /// The best translations of each line, best first: those of decode() that differ in their text, of which the same may
+  /// be written with other tokens. A blank line has one, empty and of score 0. A sentence over the length limit is named
+  /// by its line ("name:3: ...", if the first is line 1), in an InputError, or in a warning on stderr. Shows progress on
+  /// a terminal.
   std::vector<std::vector<Translation>> n_best(const std::vector<std::string>& lines,
                                                difftensor::models::DecodeOptions options, const std::string& name,
-                                               size_t first_line = 1) const;
+                                               LongLines long_lines = LongLines::fail, size_t first_line = 1) const;
   /// The best of these for each line.
   std::vector<std::string> translate(const std::vector<std::string>& lines,
-                                     const difftensor::models::DecodeOptions& options, const std::string& name) const;
+                                     const difftensor::models::DecodeOptions& options, const std::string& name,
+                                     LongLines long_lines = LongLines::fail) const;
 };
 
 /// A translation beneath its source and above its reference.
