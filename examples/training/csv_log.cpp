@@ -67,6 +67,7 @@ CsvLog::CsvLog(const std::string& path, const std::vector<std::string>& columns,
   for (const std::string& column : columns)
     if (std::find(columns_.begin(), columns_.end(), column) == columns_.end()) columns_.push_back(column);
 
+  for (CsvRow& row : rows_) fill(row);
   CsvRow names;
   for (const std::string& column : columns_) names[column] = column;
   std::string kept = line(names);
@@ -77,6 +78,10 @@ CsvLog::CsvLog(const std::string& path, const std::vector<std::string>& columns,
   text::write_file(path, kept);
   file_.emplace(path, O_WRONLY | O_APPEND, "cannot write " + path);
   sync();
+}
+
+void CsvLog::fill(CsvRow& row) const {
+  for (const std::string& column : columns_) row.try_emplace(column);
 }
 
 std::string CsvLog::line(const CsvRow& row) const {
@@ -93,6 +98,7 @@ void CsvLog::add(const CsvRow& row) {
   file_->write(text);
   size_ += text.size(), checksum_ = difftensor::crc32(text, checksum_);
   rows_.push_back(row);
+  fill(rows_.back());
 }
 
 void CsvLog::sync() {

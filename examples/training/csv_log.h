@@ -44,6 +44,7 @@ class CsvLog {
   const std::vector<CsvRow>& rows() const { return rows_; }
 
  private:
+  void fill(CsvRow& row) const;  // with empty fields for the columns that it leaves out
   std::string line(const CsvRow& row) const;
 
   std::string path_;

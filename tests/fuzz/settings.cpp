@@ -23,7 +23,7 @@ void fuzz(std::string_view input) {
   // As --resume --config does.
   translate::Settings given;
   if (!reads<text::InputError>(given_path, [&] { given.read(given_path); })) return;
-  const nlohmann::json changes = nlohmann::json::parse(texts[1]);
+  const nlohmann::json changes = text::read_json(given_path);
   reads<text::InputError>("", [&] {
     training::change_for_resume(settings, changes, folder());
     settings.resolve();
