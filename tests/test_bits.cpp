@@ -113,6 +113,25 @@ TEST_CASE("bits: a row of a layer's product is the same among any number of rows
     }
 }
 
+TEST_CASE("bits: so it is in a layer too wide for panels, and in its gradient") {
+  Random random(15);
+  const int64_t in = 600, out = 700, rows = 40;
+  const Tensor x = randn({rows, in}, random), weight = randn({out, in}, random), dy = randn({rows, out}, random);
+  const auto layer = [&](int64_t begin, int64_t end) {
+    Tensor part = slice(x, 0, begin, end).clone().requires_grad();
+    const Tensor y = linear(part, weight);
+    sum(y * slice(dy, 0, begin, end)).backward();
+    return std::pair{y, part.grad()};
+  };
+  const auto [y, dx] = layer(0, rows);
+  for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 1}, {0, 7}, {3, 4}, {5, 22}, {39, 40}}) {
+    CAPTURE(begin);
+    const auto [some, gradient] = layer(begin, end);
+    CHECK(same_bits(slice(y, 0, begin, end), some));
+    CHECK(same_bits(slice(dx, 0, begin, end), gradient));
+  }
+}
+
 TEST_CASE("bits: what is computed of a row does not depend on its address") {
   Random random(14);
   bool same = true;

@@ -30,6 +30,9 @@
 
 #include <cblas.h>
 
+#include <algorithm>
+#include <limits>
+
 #include "core/kernels/panel.h"
 #include "core/kernels/parallel.h"
 #include "core/storage.h"
@@ -88,15 +91,16 @@ void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_
     }
 }
 
-// Do panels beat OpenBLAS? Measured (build/bench/ops gemm): where a layer's products lie, and below.
-bool is_layer_shaped(int64_t N, int64_t K) { return K <= k_block || N <= 512; }
-
 }  // namespace
+
+bool is_layer_shaped(int64_t N, int64_t K) { return K <= k_block || N <= 512; }
 
 void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, int64_t lda,
           const Scalar* B, int64_t ldb, bool add, Scalar* C, int64_t ldc) {
   if (M == 0 || N == 0) return;
   if (is_layer_shaped(N, K) && K > 0) return panel_gemm(transpose_a, transpose_b, M, N, K, A, lda, B, ldb, add, C, ldc);
+  require(std::max({M, N, K, lda, ldb, ldc}) <= std::numeric_limits<blasint>::max(), "gemm", "(", M, ", ", K, ") x (", K,
+          ", ", N, "): OpenBLAS counts to ", std::numeric_limits<blasint>::max());
   // BLAS computes alpha op(A) op(B) + beta C: alpha = 1, and beta is 1 to add, 0 to overwrite.
   static const bool one_thread = (openblas_set_num_threads(1), true);
   (void)one_thread;

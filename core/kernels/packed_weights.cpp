@@ -56,8 +56,13 @@ void weight_gemm(bool transpose, int64_t M, int64_t N, int64_t K, const Scalar* 
                  bool add, Scalar* C) {
   if (parameter && packed_weights)
     packed_weights->packed(transpose, K, N, W).multiply(M, K, N, A, K, add, C, N);
-  else
+  else if (is_layer_shaped(N, K))
     parallel_gemm(false, transpose, M, N, K, A, W.data(), add, C);
+  else {
+    PackedMatrix copy;
+    copy.pack(transpose, K, N, W.data(), transpose ? K : N);
+    copy.multiply(M, K, N, A, K, add, C, N);
+  }
 }
 
 }  // namespace difftensor::inline DT_PRECISION::kernels

@@ -131,7 +131,7 @@ void multiply_panel(int64_t M, int64_t columns, int64_t K, TilesOfA A, const Sca
     for (int64_t r = 0; r < rows; ++r)
       for (int64_t j = 0; j < columns; ++j) {
         Scalar& c = C[(i + r) * ldc + j];
-        c = (add ? c : 0) + edge[r * width + j];
+        c = add ? c + edge[r * width + j] : edge[r * width + j];
       }
   }
 }
