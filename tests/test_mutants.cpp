@@ -1,0 +1,109 @@
+// Small faults that no other suite noticed: see tests/mutation/README.md.
+#include <omp.h>
+
+#include <limits>
+#include <optional>
+#include <sstream>
+
+#include "core/ops.h"
+#include "core/parallel_backward.h"
+#include "models/decode.h"
+#include "tests/testing.h"
+
+using namespace difftensor;
+
+namespace {
+std::string text(const Tensor& t) {
+  std::ostringstream out;
+  out << t;
+  return out.str();
+}
+Tensor counted(const Shape& shape) {
+  Tensor t(shape);
+  for (int64_t i = 0; i < t.numel(); ++i) t.data()[i] = Scalar(i);
+  return t;
+}
+}  // namespace
+
+TEST_CASE("long axes print three numbers at each end") {
+  CHECK(text(counted({3})) == "[       0        1        2] shape (3,)");
+  CHECK(text(counted({8})) == "[       0        1        2 ...        5        6        7] shape (8,)");
+  CHECK(!contains(text(counted({7})), "..."));
+  CHECK(text(counted({8, 2})) ==
+        "[[       0        1]\n [       2        3]\n [       4        5]\n ...\n [      10       11]\n"
+        " [      12       13]\n [      14       15]] shape (8, 2)");
+  CHECK(text(counted({2, 2, 1})) == "[[[       0]\n  [       1]]\n [[       2]\n  [       3]]] shape (2, 2, 1)");
+  CHECK(text(scalar(Scalar(1) / 3)) == "  0.3333 shape ()");
+}
+
+TEST_CASE("the largest elements share the gradient of max, each the same part") {
+  Tensor x = tensor({1, 3, 3, 4, 2, 4, 4, 4}, {2, 4}).requires_grad();
+  sum(max(x, {1}) * tensor({6, 9}, {2})).backward();
+  CHECK(x.grad().values() == std::vector<Scalar>{0, 0, 0, 6, 0, 3, 3, 3});
+  Tensor a = tensor({1, 2, 3}, {3}).requires_grad(), b = tensor({2, 2, 2}, {3}).requires_grad();
+  sum(maximum(a, b)).backward();
+  CHECK(a.grad().values() == std::vector<Scalar>{0, 0.5, 1});
+  CHECK(b.grad().values() == std::vector<Scalar>{1, 0.5, 0});
+}
+
+TEST_CASE("sizes at the edge of what a size_t can count are refused, not wrapped") {
+  constexpr auto all = static_cast<int64_t>(std::numeric_limits<size_t>::max() / sizeof(Scalar));
+  for (int64_t less : {0, 1, 7, 8, 15, 16, 17, 100}) CHECK_THROWS_AS(Storage(all - less), std::bad_alloc);
+}
+
+TEST_CASE("parallel_backward leaves its caller as it was, also when a part throws") {
+  const Tensor w = tensor({2}, {1}).requires_grad();
+  for (int threads : {1, 3})
+    for (bool record : {true, false})
+      for (bool fails : {true, false}) {
+        CAPTURE(threads);
+        CAPTURE(record);
+        CAPTURE(fails);
+        omp_set_num_threads(threads);
+        manual_seed(3);
+        w.zero_grad();
+        std::optional<NoGrad> no_grad;
+        if (!record) no_grad.emplace();
+        const auto run = [&] {
+          parallel_backward(5, [&](int64_t i) {
+            manual_seed(4, static_cast<uint64_t>(i));
+            if (grad_enabled() != record) throw std::logic_error("another scope than the caller's");
+            if (fails && i >= 2) throw std::runtime_error("part " + std::to_string(i));
+            if (record) (w * w).backward();
+          });
+        };
+        CHECK(error_of(run) == (fails ? "part 2" : "no error"));  // the first that fails, whichever ended first
+        CHECK(grad_enabled() == record);
+        CHECK(!detects_anomaly());
+        CHECK(default_random().bits() == Random(3).bits());
+        if (record) CHECK(w.grad().item() == (fails ? 2 : 5) * 4);  // the parts that were done
+        no_grad.reset();
+        w.zero_grad();
+        (w * w).backward();  // to the parameter itself, no longer to a part's gradients
+        CHECK(w.grad().item() == 4);
+        CHECK(error_of(run) != "parallel_backward: is running already, around this call");
+      }
+  omp_set_num_threads(omp_get_num_procs());
+}
+
+TEST_CASE("of equally likely words, those with the lower ids are taken") {
+  models::TransformerConfig config;
+  config.vocab = 600, config.d_model = 16, config.heads = 2, config.ff = 24;
+  config.encoder_layers = config.decoder_layers = 1;
+  Random random(1);
+  models::Transformer model(config, random);
+  for (Tensor parameter : model.parameters())  // all logits are 0
+    std::fill_n(parameter.data(), parameter.numel(), Scalar{0});
+  model.eval();
+  models::DecodeOptions options;
+  options.max_length_factor = 0, options.max_length_extra = 3, options.eos = 1;
+  CHECK(models::decode(model, {{5, 2}}, options).at(0).at(0).tokens == std::vector<int32_t>{0, 0, 0});
+  // Two open hypotheses. The best that end are (), ranked second at the first step, and (0), second at the second.
+  options.beam = 2, options.length_penalty = 0.5;
+  const auto found = models::decode(model, {{5, 2}}, options).at(0);
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].tokens.empty());
+  CHECK(found[1].tokens == std::vector<int32_t>{0});
+  CHECK(found[0].score == doctest::Approx(-std::log(600.0)));
+  CHECK(found[1].score == doctest::Approx(-std::sqrt(2.0) * std::log(600.0)));
+}
