@@ -4,7 +4,7 @@ import argparse, filecmp, hashlib, json, os, re, resource, shutil, signal, subpr
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-SOURCES = "Makefile core nn optim models examples tests".split()
+SOURCES = "Makefile README.md core nn optim models examples tests".split()
 MUTATED = "core core/ops core/kernels nn optim models".split()
 PASSES = ("core/ops/", "core/kernels/", "core/autograd.cpp", "core/parallel_backward.cpp")  # forward and backward
 # The builds that a mutant meets, one after the other: a quick one that proves gradients, then one that sees every access
