@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """Puts small faults into copies of the library, one at a time, and counts those that the tests notice: see README.md."""
-import argparse, filecmp, hashlib, json, os, re, resource, shutil, signal, subprocess, threading, time
+import argparse, concurrent.futures, filecmp, hashlib, json, os, queue, re, resource, shutil, signal, subprocess
+import threading, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -11,6 +12,7 @@ PASSES = ("core/ops/", "core/kernels/", "core/autograd.cpp", "core/parallel_back
 # out of bounds.
 PLAIN, ASAN = "plain", "asan"
 STAGES = [(PLAIN, "f64"), (ASAN, "f32")]
+LIVED = ["", "alive so far", "alive"]  # after so many of them
 OPTIMISE = {PLAIN: "-O2 -march=native", ASAN: "-O1 -march=native -fsanitize=address"}
 LIBRARY = {"f32": "libdifftensor.a", "f64": "libdifftensor_f64.a"}
 EXAMPLES = {"test_text", "test_training", "test_translate", "test_inspect"}  # in float only
@@ -122,125 +124,128 @@ class Tree:
     def __init__(self, path, jobs=1):
         self.path, self.jobs = path, jobs
 
-    def make(self, build, *targets, seconds=900):
+    def make(self, build, *targets):
         return run(["make", "-s", f"-j{self.jobs}", f"BUILD=build/{build}", f"OPTIMISE={OPTIMISE[build]}",
-                    *(f"build/{build}/{t}" for t in targets)], self.path, seconds)
+                    *(f"build/{build}/{t}" for t in targets)], self.path, 7200)
 
     def test(self, build, precision, suite, seconds, *flags):
         return run([f"build/{build}/suites/{precision}/{suite}", "--abort-after=1", *flags], self.path, seconds)
+
+    def objects(self, file):
+        """All objects that are made from this file, as make's dependencies say."""
+        return [d.with_suffix(".o").relative_to(self.path) for d in self.path.glob("build/*/f*/**/*.d")
+                if re.search(rf"(^|\s){re.escape(file)}(\s|$)", d.read_text())]
 
 
 def suites_of(precision):
     return [s for s in SUITES if precision == "f32" or s not in EXAMPLES]
 
 
-def prepare(build_folder, jobs):
-    """The unchanged sources, built, and how long each suite takes: the base that every mutant is compared with."""
-    base = Tree(build_folder / "base", jobs)
-    for source in (p for s in SOURCES for p in ([ROOT / s] if (ROOT / s).is_file() else sorted((ROOT / s).rglob("*")))):
-        copy = base.path / source.relative_to(ROOT)
-        if source.is_file() and not (copy.exists() and filecmp.cmp(source, copy, shallow=False)):
+def copy_sources(to):
+    for path in (p for s in SOURCES for p in [ROOT / s, *sorted((ROOT / s).rglob("*"))] if p.is_file()):
+        copy = to / path.relative_to(ROOT)
+        if not (copy.exists() and filecmp.cmp(path, copy, shallow=False)):
             copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(source, copy)
-    timings = {}
-    for build, precision in STAGES + [(PLAIN, "f32")]:
-        targets = [f"suites/{precision}/{s}" for s in suites_of(precision)] if (build, precision) in STAGES else []
-        print(f"building what the mutants are compared with: {build}, {precision}", flush=True)
-        code, output = base.make(build, LIBRARY[precision], *targets, seconds=7200)
-        if code:
-            raise SystemExit(output)
-        for suite in suites_of(precision) if targets else []:
-            binary = base.path / f"build/{build}/suites/{precision}/{suite}"
-            record = binary.parent / f"{suite}.json"
-            if not record.exists() or record.stat().st_mtime < binary.stat().st_mtime:
-                start = time.time()
-                code, output = base.test(build, precision, suite, 3600, "-d")
-                if code:
-                    raise SystemExit(f"{suite} fails without any mutant:\n{output}")
-                # Under ASan a case that takes seconds is left out: the plain build runs it.
-                cases = re.findall(r"^(\S+) s: (.*)$", output, re.M)
-                slow = {name: float(s) for s, name in cases if float(s) > 4 and build == ASAN}
-                record.write_text(json.dumps(dict(seconds=time.time() - start - sum(slow.values()), slow=list(slow))))
-            timings[build, suite] = json.loads(record.read_text())
-    return base, timings
+            shutil.copy(path, copy)
 
 
-class Worker(threading.Thread):
-    def __init__(self, shared, number):
-        super().__init__(daemon=True)
-        self.shared, self.base = shared, shared.base.path
-        self.tree = Tree(shared.folder / f"worker{number}")
-        shutil.rmtree(self.tree.path, ignore_errors=True)
-        shutil.copytree(self.base, self.tree.path)  # with the files' times, so that make finds all built
-
-    def run(self):
-        while mutant := self.shared.next():
+def prepare(base, build, precision):
+    """Builds the unchanged sources. How long each suite takes there, and its slow cases."""
+    print(f"the build without any mutant: {build}, {precision}", flush=True)
+    timings, folder = {}, base.path / f"build/{build}/suites/{precision}"
+    code, output = base.make(build, LIBRARY[precision], *(f"suites/{precision}/{s}" for s in suites_of(precision)))
+    if code == 0 and build == PLAIN:  # is_same() compares these
+        code, output = base.make(build, LIBRARY["f32"])
+    if code:
+        raise SystemExit(output)
+    for suite in suites_of(precision):
+        record = folder / f"{suite}.json"
+        if not record.exists() or record.stat().st_mtime < (folder / suite).stat().st_mtime:
             start = time.time()
-            verdict, by = self.judge(mutant)
-            self.shared.done(mutant, verdict, by, time.time() - start)
+            code, output = base.test(build, precision, suite, 3600, "-d")
+            if code:
+                raise SystemExit(f"{suite} fails without any mutant:\n{output}")
+            # Under ASan a case that takes seconds is left out: the plain build runs it.
+            slow = {name: float(s) for s, name in re.findall(r"^(\S+) s: (.*)$", output, re.M) if float(s) > 4}
+            slow = slow if build == ASAN else {}
+            record.write_text(json.dumps(dict(seconds=time.time() - start - sum(slow.values()), slow=list(slow))))
+        timings[build, suite] = json.loads(record.read_text())
+    return timings
 
-    def objects(self, file, pattern):
-        """The objects that are made from this file, as make's dependencies say."""
-        for d in self.base.glob(f"build/*/f*/{pattern}.d"):
-            if re.search(rf"(^|\s){re.escape(file)}(\s|$)", d.read_text()):
-                yield d.with_suffix(".o").relative_to(self.base)
 
-    def judge(self, mutant):
-        source = self.tree.path / mutant["file"]
-        try:
-            source.write_text(mutant["text"])
-            return self.verdict(mutant)
-        finally:  # as it was, times too
-            shutil.copy2(self.base / mutant["file"], source)
-            for o in self.objects(mutant["file"], "**/*"):
-                shutil.copy2(self.base / o, self.tree.path / o)
-            for stale in [*self.tree.path.glob("build/*/*.a"), *self.tree.path.glob("build/*/suites/*/test_*")]:
-                stale.unlink()
+class Session:
+    """Judges mutants, several at a time, each in a copy of the base."""
 
-    def verdict(self, mutant):
-        is_header = mutant["file"].endswith(".h")
-        if self.tree.make(PLAIN, LIBRARY["f64"])[0]:
+    def __init__(self, folder, mutants, results, workers):
+        self.folder, self.base, self.results, self.lock = folder, Tree(folder / "base", workers), results, threading.Lock()
+        copy_sources(self.base.path)
+        # All in the quick build first; then those that live, in the slow one.
+        for stage, (build, precision) in enumerate(STAGES):
+            self.timings, self.trees = prepare(self.base, build, precision), queue.Queue()
+            for i in range(workers):
+                tree = Tree(folder / f"worker{i}")
+                shutil.rmtree(tree.path, ignore_errors=True)
+                shutil.copytree(self.base.path, tree.path)  # with the files' times, so that make finds all built
+                self.trees.put(tree)
+            # Those that few objects depend on first; mixed, so that the rate says something about the rest.
+            users = {file: len(self.base.objects(file)) for file in {m["file"] for m in mutants}}
+            left = [m for m in mutants if results.get(m["id"], {}).get("verdict", LIVED[0]) == LIVED[stage]]
+            self.left, self.total, self.start = len(left), len(left), time.time()
+            print(f"{self.left} to go in the build {build}", flush=True)
+            with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+                list(pool.map(lambda mutant: self.judge(mutant, stage),
+                              sorted(left, key=lambda m: (users[m["file"]] > 60, m["id"]))))
+
+    def judge(self, mutant, stage):
+        tree, start = self.trees.get(), time.time()
+        source, objects = tree.path / mutant["file"], self.base.objects(mutant["file"])
+        source.write_text(mutant["text"])
+        verdict, by = self.verdict(mutant, tree, objects, stage)
+        for changed in [mutant["file"], *objects]:  # as it was, times too
+            shutil.copy2(self.base.path / changed, tree.path / changed)
+        for stale in [*tree.path.glob("build/*/*.a"), *tree.path.glob("build/*/suites/*/test_*")]:
+            stale.unlink()
+        self.trees.put(tree)
+        with self.lock:
+            result = {k: v for k, v in mutant.items() if k != "text"}
+            result |= dict(verdict=verdict, by=by, seconds=round(time.time() - start))
+            self.results[mutant["id"]] = result
+            with open(self.folder / "results.jsonl", "a") as f:
+                f.write(json.dumps(result) + "\n")
+            self.left -= 1
+            rate = (self.total - self.left) / (time.time() - self.start) * 60
+            print(f"{self.left} left, {rate:.1f} a minute, {self.left / rate:.0f} min to go: {verdict:10} "
+                  f"{mutant['file']}:{mutant['line']} {mutant['kind']} {by or mutant['now']}", flush=True)
+
+    def verdict(self, mutant, tree, objects, stage):
+        (build, precision), is_header = STAGES[stage], mutant["file"].endswith(".h")
+        if tree.make(build, LIBRARY[precision])[0]:
             return "not built", ""
-        if not is_header and self.is_same(mutant):
+        if stage == 0 and not is_header and self.is_same(tree, objects):
             return "equivalent", ""
-        for build, precision in STAGES:
-            for suite in self.shared.order(mutant, build, precision):
-                code, output = self.tree.make(build, f"suites/{precision}/{suite}")
-                if code:
-                    return "not built", output[-500:]
-                timing = self.shared.timings[build, suite]
-                skip = ["-tce=" + ",".join(re.sub(r"[,\\]", "*", s) for s in timing["slow"])] if timing["slow"] else []
-                code, output = self.tree.test(build, precision, suite, 30 + 6 * timing["seconds"], *skip)
-                if code:
-                    case = re.search(r"TEST CASE: *(.*)", output)
-                    why = "no end" if code == -9 else "AddressSanitizer" if "AddressSan" in output else ""
-                    return "caught", f"{build} {precision} {suite}: {case[1] if case else ''} {why}".strip()
-            if is_header and build == PLAIN and self.is_same(mutant):
-                return "equivalent", ""
-        return "alive", ""
+        for suite in self.order(mutant, build, precision):
+            if tree.make(build, f"suites/{precision}/{suite}")[0]:
+                return "not built", ""
+            slow = ",".join(re.sub(r"[,\\]", "*", name) for name in self.timings[build, suite]["slow"])
+            code, output = tree.test(build, precision, suite, 30 + 6 * self.timings[build, suite]["seconds"],
+                                     *([f"-tce={slow}"] if slow else []))
+            if code:
+                case = re.search(r"TEST CASE: *(.*)", output)
+                why = "no end" if code == -9 else "AddressSanitizer" if "AddressSan" in output else ""
+                return "caught", f"{build} {precision} {suite}: {case[1] if case else ''} {why}".strip()
+        if stage == 0 and is_header and self.is_same(tree, objects):
+            return "equivalent", ""
+        return LIVED[stage + 1], ""
 
-    def is_same(self, mutant):
-        """Does the compiler make the same objects of it?"""
-        for precision in ("f64", "f32"):  # tests' objects are there in double only
-            objects = [o for pattern in ("**/*", "tests/*") for o in self.objects(mutant["file"], pattern)
-                       if o.parts[1:3] == (PLAIN, precision) and (precision == "f64" or o.parts[3] in ("core", "nn", "optim", "models"))]
-            if self.tree.make(PLAIN, *{str(Path(*o.parts[2:])) for o in objects})[0]:
-                return False
-            if not all(filecmp.cmp(self.base / o, self.tree.path / o, shallow=False) for o in objects):
+    def is_same(self, tree, objects):
+        """Does the compiler make the same objects of it? (The tests' are there in double only.)"""
+        for precision in ("f64", "f32"):
+            of = [o for o in objects if o.parts[1:3] == (PLAIN, precision) and
+                  (precision == "f64" or o.parts[3] not in ("tests", "examples"))]
+            if tree.make(PLAIN, *(Path(*o.parts[2:]) for o in of))[0] or not all(
+                    filecmp.cmp(self.base.path / o, tree.path / o, shallow=False) for o in of):
                 return False
         return True
-
-
-class Shared:
-    """What the workers share: the mutants that are left, the results, and which suites are good at catching."""
-
-    def __init__(self, folder, base, timings, mutants, old):
-        self.folder, self.base, self.timings, self.lock = folder, base, timings, threading.Lock()
-        self.left, self.results, self.start, self.fresh = mutants, old, time.time(), 0
-
-    def next(self):
-        with self.lock:
-            return self.left.pop(0) if self.left else None
 
     def order(self, mutant, build, precision):
         """First the suite that caught most in this file, then in this folder, then the quickest."""
@@ -252,17 +257,6 @@ class Shared:
         with self.lock:
             return sorted(suites_of(precision), key=rank)
 
-    def done(self, mutant, verdict, by, seconds):
-        with self.lock:
-            result = {k: v for k, v in mutant.items() if k != "text"} | dict(verdict=verdict, by=by, seconds=round(seconds))
-            self.results[mutant["id"]] = result
-            with open(self.folder / "results.jsonl", "a") as f:
-                f.write(json.dumps(result) + "\n")
-            self.fresh += 1
-            rate = self.fresh / (time.time() - self.start)
-            print(f"{len(self.left)} left, {60 * rate:.1f} a minute, {len(self.left) / rate / 60:.0f} min to go: "
-                  f"{verdict:10} {mutant['file']}:{mutant['line']} {mutant['kind']} {by or mutant['now']}", flush=True)
-
 
 # --- The table ------------------------------------------------------------------------------------------------------
 def report(sampled, results):
@@ -273,10 +267,11 @@ def report(sampled, results):
             name == "all" or os.path.dirname(m["file"]) == name or
             name == "forward and backward" and m["file"].startswith(PASSES))]
         n = {v: rows.count(v) for v in verdicts}
+        n["alive"] += rows.count(LIVED[1])
         percent = 100 * n["caught"] / max(1, n["caught"] + n["alive"])
         print(f"| {name} | {len(rows)} | " + " | ".join(str(n[v]) for v in verdicts) + f" | {percent:.1f}% |")
     known = (ROOT / "tests/mutation/survivors.md").read_text()
-    alive = [r for m in sampled if (r := results.get(m["id"])) and r["verdict"] == "alive"]
+    alive = [r for m in sampled if (r := results.get(m["id"])) and r["verdict"] in LIVED]
     for r in alive:
         print(f"\nalive{'' if r['id'] in known else ', and not in survivors.md'}: {r['id']} {r['file']}:{r['line']} "
               f"({r['kind']})\n  - {r['was']}\n  + {r['now']}")
@@ -299,22 +294,11 @@ def main():
         for line in (folder / "results.jsonl").read_text().splitlines():
             results[(r := json.loads(line))["id"]] = r
     # A result holds until its file changes.
-    again = lambda m: (args.only and f"{m['file']}:{m['line']} {m['id']}".startswith(args.only) or args.only == m["id"] or
-                       args.alive and results[m["id"]]["verdict"] == "alive")
+    again = lambda m: (args.only and (f"{m['file']}:{m['line']}".startswith(args.only) or args.only == m["id"]) or
+                       args.alive and results.get(m["id"], {}).get("verdict") == "alive")
     results = {m["id"]: r for m in sampled if (r := results.get(m["id"])) and r["content"] == m["content"] and not again(m)}
     if not args.list:
-        base, timings = prepare(folder, args.workers)
-        users = lambda m: len(list(Worker.objects(argparse.Namespace(base=base.path), m["file"], "**/*")))
-        # Those that few objects depend on first; mixed, so that the rate says something about the rest.
-        left = sorted((m for m in sampled if m["id"] not in results), key=lambda m: (users(m) > 40, m["id"]))
-        print(f"{len(sampled)} mutants, {len(left)} to go", flush=True)
-        shared = Shared(folder, base, timings, left, results)
-        workers = [Worker(shared, i) for i in range(min(args.workers, len(left)))]
-        for w in workers:
-            w.start()
-        for w in workers:
-            w.join()
-        results = shared.results
+        Session(folder, sampled, results, args.workers)
     raise SystemExit(not report(sampled, results))
 
 
