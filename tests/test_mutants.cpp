@@ -1,10 +1,16 @@
 // Small faults that no other suite noticed: see tests/mutation/README.md.
+#include <fcntl.h>
 #include <omp.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <limits>
 #include <optional>
 #include <sstream>
 
+#include "core/files.h"
+#include "core/kernels/gemm.h"
 #include "core/ops.h"
 #include "core/parallel_backward.h"
 #include "models/decode.h"
@@ -106,4 +112,83 @@ TEST_CASE("of equally likely words, those with the lower ids are taken") {
   CHECK(found[1].tokens == std::vector<int32_t>{0});
   CHECK(found[0].score == doctest::Approx(-std::log(600.0)));
   CHECK(found[1].score == doctest::Approx(-std::sqrt(2.0) * std::log(600.0)));
+}
+
+TEST_CASE("products too long and wide for panels, which OpenBLAS computes") {
+  constexpr int64_t M = 3, N = 520, K = 260;
+  for (bool ta : {false, true})
+    for (bool tb : {false, true})
+      for (bool add : {false, true}) {
+        Random random(1);
+        const Tensor a = randn({M, K}, random), b = randn({K, N}, random), before = randn({M, N}, random);
+        Tensor c = before.clone();
+        const Tensor A = ta ? transpose(a, 0, 1) : a, B = tb ? transpose(b, 0, 1) : b;
+        kernels::gemm(ta, tb, M, N, K, A.data(), ta ? M : K, B.data(), tb ? K : N, add, c.data(), N);
+        double worst = 0;
+        for (int64_t i = 0; i < M; ++i)
+          for (int64_t j = 0; j < N; ++j) {
+            double sum = add ? static_cast<double>(before.data()[i * N + j]) : 0;
+            for (int64_t k = 0; k < K; ++k)
+              sum += static_cast<double>(a.data()[i * K + k]) * static_cast<double>(b.data()[k * N + j]);
+            worst = worse(worst, std::abs(static_cast<double>(c.data()[i * N + j]) - sum));
+          }
+        CHECK(worst < 10 * rounding);
+      }
+}
+
+TEST_CASE("a tensor that is two inputs of attention gets both gradients") {
+  Random random(2);
+  const Tensor a = randn({4, 6}, random), b = randn({4, 6}, random);
+  for (int same = 0; same < 4; ++same) {  // q = k, k = v, q = v, all three
+    CAPTURE(same);
+    const auto gradients = [&](bool one) {
+      Tensor x = a.clone().requires_grad(), y = one ? x : a.clone().requires_grad();
+      Tensor z = same == 3 ? (one ? x : a.clone().requires_grad()) : b.clone().requires_grad();
+      const Tensor &q = same == 1 ? z : x, &k = same == 1 ? x : same == 2 ? z : y, &v = same % 3 == 0 ? z : y;
+      const Tensor out = attention(q, k, v, {2, packed_spans({1, 3}), packed_spans({1, 3}), false});
+      sum(out * out).backward();
+      if (one) return std::vector{x.grad(), same == 3 ? x.grad() : z.grad()};
+      const Tensor both = x.grad() + y.grad();
+      return same == 3 ? std::vector{both + z.grad(), both + z.grad()} : std::vector{both, z.grad()};
+    };
+    const auto together = gradients(true), apart = gradients(false);
+    CHECK(largest_difference(together[0], apart[0]) < 10 * rounding);
+    CHECK(largest_difference(together[1], apart[1]) < 10 * rounding);
+  }
+}
+
+TEST_CASE("sentences may lie in any order") {
+  Random random(3);
+  const Tensor x = randn({5, 4}, random);
+  const Tensor there = attention(x, x, x, {1, {{0, 2}, {2, 3}}, {{0, 2}, {2, 3}}, true});
+  const Tensor back = attention(x, x, x, {1, {{2, 3}, {0, 2}}, {{2, 3}, {0, 2}}, true});
+  CHECK(largest_difference(there, back) == 0);
+  CHECK(contains(error_of([&] { attention(x, x, x, {1, {{2, 3}, {0, 3}}, {{2, 3}, {0, 2}}, true}); }), "overlap"));
+}
+
+TEST_CASE("values and gradients that the difference quotients of gradcheck do not see") {
+  // a mask for whole rows
+  CHECK(masked_fill(tensor({1, 2, 3, 4, 5, 6}, {2, 3}), tensor({0, 1}, {2, 1}), 9).values() ==
+        std::vector<Scalar>{1, 2, 3, 9, 9, 9});
+  // 0^b is 0 for every b > 0, and 1 for b = 0: it has no slope
+  Tensor b = tensor({0, 0.5, 1, 2}, {4}).requires_grad();
+  sum(pow(zeros({4}), b) * tensor({3, 4, 5, 6}, {4})).backward();
+  CHECK(b.grad().values() == std::vector<Scalar>(4, 0));
+  CHECK(contains(error_of([] { cross_entropy(zeros({2, 3}), {-100, -100}); }), "no targets to average over"));
+}
+
+TEST_CASE("a folder that may be written to, but not read, takes a file all the same") {
+  TemporaryFolder folder;
+  const std::string path = folder / "file";
+  REQUIRE(chmod(folder.path.c_str(), 0333) == 0);
+  const pid_t child = fork();  // root may read everything: as somebody else, then
+  if (child == 0) {
+    if (geteuid() == 0 && setuid(65534) != 0) _exit(2);
+    _exit(error_of([&] { write_atomically(path, {"content"}); }) == "no error" ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(status == 0);
+  REQUIRE(chmod(folder.path.c_str(), 0700) == 0);
+  CHECK(read_bytes(path) == "content");
 }

@@ -230,9 +230,9 @@ class Session:
             code, output = tree.test(build, precision, suite, 30 + 6 * self.timings[build, suite]["seconds"],
                                      *([f"-tce={slow}"] if slow else []))
             if code:
-                case = re.search(r"TEST CASE: *(.*)", output)
+                case = ["", *re.findall(r"TEST CASE: *(.*)", output)][-1]  # passed ones that print something come before
                 why = "no end" if code == -9 else "AddressSanitizer" if "AddressSan" in output else ""
-                return "caught", f"{build} {precision} {suite}: {case[1] if case else ''} {why}".strip()
+                return "caught", f"{build} {precision} {suite}: {case} {why}".strip()
         if stage == 0 and is_header and self.is_same(tree, objects):
             return "equivalent", ""
         return LIVED[stage + 1], ""
