@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Puts small faults into copies of the library, one at a time, and counts those that the tests notice: see README.md."""
-import argparse, concurrent.futures, filecmp, hashlib, json, os, queue, re, resource, shutil, signal, subprocess
-import threading, time
+import argparse, concurrent.futures, filecmp, hashlib, json, os, queue, re, shutil, signal, subprocess, threading, time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -30,10 +29,8 @@ UNARY = re.compile(r"(?<![\w)\]] )(?<=[(\[{ ])[-!](?=[\w(])")
 STATEMENT = re.compile(r"^ +((?!require|return|delete|using|throw)(?:\*?[\w:.]+(?:->\w+|\[\w+\]|\(\))*"
                        r"(?: [-+*/]?= [^;{}\n]+|\([^;{}\n]*\))));$", re.M)
 WORD = re.compile(r"\b[a-zA-Z]\w*\b")
-PARTNER = {}
-for pair in "a b,x y,i j,q k,rows columns,row column,begin end,M N,query key,rows M,first last,dy y".split(","):
-    one, two = pair.split()
-    PARTNER.setdefault(one, two), PARTNER.setdefault(two, one)
+PARTNER = dict(p.split() for p in "a b,b a,x y,y x,i j,j i,q k,k q,rows columns,columns rows,row column,column row,"
+               "begin end,end begin,M N,N M,query key,key query,first last,last first,dy y".split(","))
 
 
 def code_only(text):
@@ -102,20 +99,13 @@ def sample(count):
 
 
 # --- Building and running -------------------------------------------------------------------------------------------
-def run(command, directory, seconds, **environment):
-    """The exit code and the output; -9 for one that took too long. Ends whatever the command started, too."""
-    limits = lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    process = subprocess.Popen(command, cwd=directory, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-                               errors="replace", start_new_session=True, preexec_fn=limits,
-                               env=os.environ | {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2",
-                                                 "ASAN_OPTIONS": "hard_rss_limit_mb=4000"} | environment)
-    try:
-        output, _ = process.communicate(timeout=seconds)
-        return process.returncode, output
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return -9, "no end"
+def run(command, directory, seconds):
+    """The exit code, -9 after so many seconds, and the output."""
+    settings = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2", "ASAN_OPTIONS": "hard_rss_limit_mb=4000"}
+    # timeout(1) ends what the command started, too, and does so even when this program is gone.
+    done = subprocess.run(["timeout", "-s", "KILL", str(seconds), *command], cwd=directory, env=os.environ | settings,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
+    return done.returncode, done.stdout
 
 
 class Tree:
@@ -287,6 +277,7 @@ def main():
     parser.add_argument("--alive", action="store_true", help="those that lived, once more: new tests may catch them")
     parser.add_argument("--list", action="store_true", help="the table of the results so far")
     args = parser.parse_args()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # ends at once: what is done is in the file
     folder = args.build.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     sampled, results = sample(args.count), {}
