@@ -2,12 +2,15 @@
 #include <fcntl.h>
 #include <omp.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <limits>
 #include <optional>
 #include <sstream>
+#include <thread>
 
 #include "core/files.h"
 #include "core/kernels/gemm.h"
@@ -191,4 +194,32 @@ TEST_CASE("a folder that may be written to, but not read, takes a file all the s
   CHECK(status == 0);
   REQUIRE(chmod(folder.path.c_str(), 0700) == 0);
   CHECK(read_bytes(path) == "content");
+}
+
+TEST_CASE("a read that a signal interrupts is made again") {
+  TemporaryFolder folder;
+  const std::string pipe = folder / "pipe";
+  REQUIRE(mkfifo(pipe.c_str(), 0600) == 0);
+  sigset_t alarm;
+  sigemptyset(&alarm);
+  sigaddset(&alarm, SIGALRM);
+  std::thread writer([&] {
+    pthread_sigmask(SIG_BLOCK, &alarm, nullptr);  // the reader is to get it
+    const File out(pipe, O_WRONLY, "cannot open");
+    usleep(50'000);
+    write_all(out.descriptor(), "late", "cannot write");
+  });
+  struct sigaction interrupt = {}, before;
+  interrupt.sa_handler = [](int) {};  // and no SA_RESTART
+  sigaction(SIGALRM, &interrupt, &before);
+  const itimerval often{{0, 2'000}, {0, 2'000}}, never{};
+  setitimer(ITIMER_REAL, &often, nullptr);
+  std::string read;
+  const std::string error = error_of([&] { read = read_bytes(pipe); });
+  setitimer(ITIMER_REAL, &never, nullptr);
+  sigaction(SIGALRM, &before, nullptr);
+  CHECK(error == "no error");
+  CHECK(read == "late");
+  if (error != "no error") std::thread([&] { read_bytes(pipe); }).detach();  // lets the writer end
+  writer.join();
 }
