@@ -12,11 +12,13 @@
 #include <sstream>
 #include <thread>
 
+#include "core/autograd.h"
 #include "core/files.h"
 #include "core/kernels/gemm.h"
 #include "core/ops.h"
 #include "core/parallel_backward.h"
 #include "models/decode.h"
+#include "optim/schedule.h"
 #include "tests/testing.h"
 
 using namespace difftensor;
@@ -223,3 +225,13 @@ TEST_CASE("a read that a signal interrupts is made again") {
   if (error != "no error") std::thread([&] { read_bytes(pipe); }).detach();  // lets the writer end
   writer.join();
 }
+
+TEST_CASE("graphviz draws what is used twice once, numbers from the leaves on, and leaves out what needs no gradient") {
+  const Tensor y = ones({2}).requires_grad() * tensor({3, 4}, {2});
+  const std::string picture = graphviz(sum(y * y));
+  CHECK(picture.substr(picture.find("\n  n1")) ==
+        "\n  n1 [label=\"leaf\\n(2,)\", style=filled];\n  n2 [label=\"mul\\n(2,)\"];\n  n1 -> n2;"
+        "\n  n3 [label=\"mul\\n(2,)\"];\n  n2 -> n3;\n  n2 -> n3;\n  n4 [label=\"sum\\n()\"];\n  n3 -> n4;\n}\n");
+}
+
+TEST_CASE("a schedule without warmup begins at its peak") { CHECK(optim::cosine(2, 0, 10)(0) == 2); }
