@@ -18,6 +18,7 @@
 #include "core/ops.h"
 #include "core/parallel_backward.h"
 #include "models/decode.h"
+#include "nn/diff_attention.h"
 #include "optim/schedule.h"
 #include "tests/testing.h"
 
@@ -235,3 +236,32 @@ TEST_CASE("graphviz draws what is used twice once, numbers from the leaves on, a
 }
 
 TEST_CASE("a schedule without warmup begins at its peak") { CHECK(optim::cosine(2, 0, 10)(0) == 2); }
+
+TEST_CASE("a model in evaluation mode drops nothing, and one in training does") {
+  models::TransformerConfig config;
+  config.vocab = 20, config.d_model = 16, config.heads = 2, config.ff = 24;
+  config.encoder_layers = config.decoder_layers = 1;
+  std::vector<Tensor> logits;
+  for (const Scalar dropout : {Scalar(0), Scalar(0.5)})
+    for (const bool training : {false, true}) {
+      Random random(1);
+      config.dropout = dropout;
+      models::Transformer model(config, random);
+      training ? model.train() : model.eval();
+      logits.push_back(model({5, 6, 2}, {3}, {1, 7}, {2}));
+    }
+  CHECK(logits[1].values() == logits[0].values());
+  CHECK(logits[2].values() == logits[0].values());
+  CHECK(largest_difference(logits[3], logits[0]) > 0.01);
+}
+
+TEST_CASE("the vectors of lambda begin as 0.1 times standard normal numbers") {
+  Random random(1), same(1);
+  const nn::MultiheadDiffAttention layer({16, 2, false, 0}, random);
+  uint64_t drawn = 0;
+  const uint64_t next = Random(random).bits();
+  for (Random all(1); all.bits() != next;) ++drawn;
+  same.skip(drawn - uint64_t{4 * 4 * 2});  // the last four vectors of four; a normal number takes two draws
+  for (const Tensor& vector : {layer.lambda_q1, layer.lambda_k1, layer.lambda_q2, layer.lambda_k2})
+    for (const Scalar x : vector.values()) CHECK(x == Scalar(0.1) * same.normal());
+}
