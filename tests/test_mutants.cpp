@@ -19,6 +19,7 @@
 #include "core/parallel_backward.h"
 #include "models/decode.h"
 #include "nn/diff_attention.h"
+#include "nn/dropout.h"
 #include "optim/schedule.h"
 #include "tests/testing.h"
 
@@ -264,4 +265,10 @@ TEST_CASE("the vectors of lambda begin as 0.1 times standard normal numbers") {
   same.skip(drawn - uint64_t{4 * 4 * 2});  // the last four vectors of four; a normal number takes two draws
   for (const Tensor& vector : {layer.lambda_q1, layer.lambda_k1, layer.lambda_q2, layer.lambda_k2})
     for (const Scalar x : vector.values()) CHECK(x == Scalar(0.1) * same.normal());
+}
+
+TEST_CASE("a dropout of everything, or of less than nothing, is refused") {
+  CHECK_NOTHROW(nn::Dropout(0));
+  CHECK_THROWS_AS(nn::Dropout(1), std::invalid_argument);
+  CHECK_THROWS_AS(nn::Dropout(Scalar(-0.01)), std::invalid_argument);
 }

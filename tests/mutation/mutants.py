@@ -250,22 +250,25 @@ class Session:
 
 # --- The table ------------------------------------------------------------------------------------------------------
 def report(sampled, results):
-    verdicts = ["not built", "equivalent", "caught", "alive"]
-    print("\n| | mutants | " + " | ".join(verdicts) + " | caught of those that differ |\n|---|" + "---:|" * 6)
+    """Prints the table and what lives. True if survivors.md has all of it."""
+    no_effect, _, rest = (ROOT / "tests/mutation/survivors.md").read_text().partition("## Not tested")
+    columns = ["not built", "equivalent", "no effect", "caught", "alive"]
+    rows = []
+    for mutant in (m for m in sampled if m["id"] in results):
+        verdict = results[mutant["id"]]["verdict"]
+        lives = verdict in LIVED
+        rows.append((mutant["file"], verdict if not lives else "no effect" if mutant["id"] in no_effect else "alive"))
+        if lives and mutant["id"] not in no_effect + rest:
+            print(f"alive and not in survivors.md: {mutant['id']} {mutant['file']}:{mutant['line']} ({mutant['kind']})\n"
+                  f"  - {mutant['was']}\n  + {mutant['now']}")
+    print("\n| | mutants | " + " | ".join(columns) + " | caught of caught and alive |\n|---|" + "---:|" * 7)
     for name in MUTATED + ["forward and backward", "all"]:
-        rows = [results[m["id"]]["verdict"] for m in sampled if m["id"] in results and (
-            name == "all" or os.path.dirname(m["file"]) == name or
-            name == "forward and backward" and m["file"].startswith(PASSES))]
-        n = {v: rows.count(v) for v in verdicts}
-        n["alive"] += rows.count(LIVED[1])
-        percent = 100 * n["caught"] / max(1, n["caught"] + n["alive"])
-        print(f"| {name} | {len(rows)} | " + " | ".join(str(n[v]) for v in verdicts) + f" | {percent:.1f}% |")
-    known = (ROOT / "tests/mutation/survivors.md").read_text()
-    alive = [r for m in sampled if (r := results.get(m["id"])) and r["verdict"] in LIVED]
-    for r in alive:
-        print(f"\nalive{'' if r['id'] in known else ', and not in survivors.md'}: {r['id']} {r['file']}:{r['line']} "
-              f"({r['kind']})\n  - {r['was']}\n  + {r['now']}")
-    return all(r["id"] in known for r in alive)
+        of = [verdict for file, verdict in rows if name == "all" or os.path.dirname(file) == name or
+              name == "forward and backward" and file.startswith(PASSES)]
+        caught, alive = of.count("caught"), of.count("alive")
+        print(f"| {name} | {len(of)} | " + " | ".join(str(of.count(c)) for c in columns) +
+              f" | {100 * caught / max(1, caught + alive):.1f}% |")
+    return all(m["id"] in no_effect + rest for m in sampled if results.get(m["id"], {}).get("verdict") in LIVED)
 
 
 def main():
@@ -282,8 +285,8 @@ def main():
     folder.mkdir(parents=True, exist_ok=True)
     sampled, results = sample(args.count), {}
     if (folder / "results.jsonl").exists():
-        for line in (folder / "results.jsonl").read_text().splitlines():
-            results[(r := json.loads(line))["id"]] = r
+        lines = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
+        results = {r["id"]: r for r in lines}
     # A result holds until its file changes.
     again = lambda m: (args.only and (f"{m['file']}:{m['line']}".startswith(args.only) or args.only == m["id"]) or
                        args.alive and results.get(m["id"], {}).get("verdict") == "alive")
