@@ -16,6 +16,7 @@ OPTIMISE = {PLAIN: "-O2 -march=native", ASAN: "-O1 -march=native -fsanitize=addr
 LIBRARY = {"f32": "libdifftensor.a", "f64": "libdifftensor_f64.a"}
 EXAMPLES = {"test_text", "test_training", "test_translate", "test_inspect"}  # in float only
 SUITES = sorted(p.stem for p in ROOT.glob("tests/test_*.cpp"))
+NO_EFFECT, _, NOT_TESTED = (ROOT / "tests/mutation/survivors.md").read_text().partition("## Not tested")
 
 # --- Where a file can be changed ------------------------------------------------------------------------------------
 NOT_CODE = re.compile(r'//[^\n]*|/\*.*?\*/|R"(\w*)\(.*?\)\1"|"(?:\\.|[^"\\\n])*"|(?<!\w)\'(?:\\.|[^\'\\])\'|'
@@ -131,14 +132,6 @@ def suites_of(precision):
     return [s for s in SUITES if precision == "f32" or s not in EXAMPLES]
 
 
-def copy_sources(to):
-    for path in (p for s in SOURCES for p in [ROOT / s, *sorted((ROOT / s).rglob("*"))] if p.is_file()):
-        copy = to / path.relative_to(ROOT)
-        if not (copy.exists() and filecmp.cmp(path, copy, shallow=False)):
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copy)
-
-
 def prepare(base, build, precision):
     """Builds the unchanged sources. How long each suite takes there, and its slow cases."""
     print(f"the build without any mutant: {build}, {precision}", flush=True)
@@ -168,7 +161,8 @@ class Session:
 
     def __init__(self, folder, mutants, results, workers):
         self.folder, self.base, self.results, self.lock = folder, Tree(folder / "base", workers), results, threading.Lock()
-        copy_sources(self.base.path)
+        self.base.path.mkdir(exist_ok=True)
+        subprocess.run(["cp", "-ru", *SOURCES, self.base.path], cwd=ROOT, check=True)
         # All in the quick build first; then those that live, in the slow one.
         for stage, (build, precision) in enumerate(STAGES):
             self.timings, self.trees = prepare(self.base, build, precision), queue.Queue()
@@ -250,17 +244,17 @@ class Session:
 
 # --- The table ------------------------------------------------------------------------------------------------------
 def report(sampled, results):
-    """Prints the table and what lives. True if survivors.md has all of it."""
-    no_effect, _, rest = (ROOT / "tests/mutation/survivors.md").read_text().partition("## Not tested")
-    columns = ["not built", "equivalent", "no effect", "caught", "alive"]
-    rows = []
+    """Prints what lives, and the table. True if survivors.md has all that lives."""
+    columns, rows, unknown = ["not built", "equivalent", "no effect", "caught", "alive"], [], 0
     for mutant in (m for m in sampled if m["id"] in results):
         verdict = results[mutant["id"]]["verdict"]
-        lives = verdict in LIVED
-        rows.append((mutant["file"], verdict if not lives else "no effect" if mutant["id"] in no_effect else "alive"))
-        if lives and mutant["id"] not in no_effect + rest:
+        if verdict in LIVED:
+            verdict = "no effect" if mutant["id"] in NO_EFFECT else "alive"
+        if verdict == "alive" and mutant["id"] not in NOT_TESTED:
+            unknown += 1
             print(f"alive and not in survivors.md: {mutant['id']} {mutant['file']}:{mutant['line']} ({mutant['kind']})\n"
                   f"  - {mutant['was']}\n  + {mutant['now']}")
+        rows.append((mutant["file"], verdict))
     print("\n| | mutants | " + " | ".join(columns) + " | caught of caught and alive |\n|---|" + "---:|" * 7)
     for name in MUTATED + ["forward and backward", "all"]:
         of = [verdict for file, verdict in rows if name == "all" or os.path.dirname(file) == name or
@@ -268,7 +262,7 @@ def report(sampled, results):
         caught, alive = of.count("caught"), of.count("alive")
         print(f"| {name} | {len(of)} | " + " | ".join(str(of.count(c)) for c in columns) +
               f" | {100 * caught / max(1, caught + alive):.1f}% |")
-    return all(m["id"] in no_effect + rest for m in sampled if results.get(m["id"], {}).get("verdict") in LIVED)
+    return not unknown
 
 
 def main():
@@ -288,9 +282,10 @@ def main():
         lines = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
         results = {r["id"]: r for r in lines}
     # A result holds until its file changes.
-    again = lambda m: (args.only and (f"{m['file']}:{m['line']}".startswith(args.only) or args.only == m["id"]) or
-                       args.alive and results.get(m["id"], {}).get("verdict") == "alive")
-    results = {m["id"]: r for m in sampled if (r := results.get(m["id"])) and r["content"] == m["content"] and not again(m)}
+    again = lambda m, r: (args.only and (f"{m['file']}:{m['line']}".startswith(args.only) or args.only == m["id"]) or
+                          args.alive and r["verdict"] == "alive" and m["id"] not in NO_EFFECT)
+    results = {m["id"]: r for m in sampled
+               if (r := results.get(m["id"])) and r["content"] == m["content"] and not again(m, r)}
     if not args.list:
         Session(folder, sampled, results, args.workers)
     raise SystemExit(not report(sampled, results))
