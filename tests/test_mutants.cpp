@@ -256,6 +256,13 @@ TEST_CASE("a model in evaluation mode drops nothing, and one in training does") 
   CHECK(largest_difference(logits[3], logits[0]) > 0.01);
 }
 
+TEST_CASE("a model of the default sizes can be made") {
+  models::TransformerConfig config;
+  config.vocab = 20;
+  Random random(1);
+  CHECK(models::Transformer(config, random).config.d_model % config.heads == 0);
+}
+
 TEST_CASE("the vectors of lambda begin as 0.1 times standard normal numbers") {
   Random random(1), same(1);
   const nn::MultiheadDiffAttention layer({16, 2, false, 0}, random);
