@@ -46,6 +46,7 @@ help:
 	@echo "make fuzz       hostile bytes for everything that is read, by clang's libFuzzer; FUZZ_SECONDS=60 for each"
 	@echo "make lint       clang-tidy and cppcheck; tests/lint says what they are asked, and what not"
 	@echo "make coverage   which lines of the library its tests run (needs gcovr)"
+	@echo "make mutants    do the tests notice each of MUTANTS=$(MUTANTS) small faults, put into a copy of the library? Takes hours"
 	@echo "make install    headers, static library and pkg-config file, into PREFIX=$(PREFIX)"
 	@echo "make deps       install what is missing through the package manager"
 	@echo "make loc        lines of code by folder"
@@ -83,6 +84,15 @@ $(BUILD)/tests_f64: $(call f64,$(filter-out $(EXAMPLE_SUITES),$(SUITES))) $(BUIL
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/tests_bits: $(call f32,$(addprefix tests/,main.cpp test_bits.cpp test_kernels.cpp)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
+# One file of tests alone, as `make mutants` runs them.
+link_suite = mkdir -p $(@D) && $(CXX) $(CXXFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS)
+$(BUILD)/suites/f32/%: $(BUILD)/f32/tests/%.o $(call f32,tests/main.cpp) $(BUILD)/libdifftensor.a
+	@$(link_suite) $(shell pkg-config --libs sentencepiece)
+$(BUILD)/suites/f64/%: $(BUILD)/f64/tests/%.o $(call f64,tests/main.cpp) $(BUILD)/libdifftensor_f64.a
+	@$(link_suite)
+$(BUILD)/suites/f32/test_golden: $(call f32,tests/golden_check.cpp)
+$(BUILD)/suites/f64/test_golden: $(call f64,tests/golden_check.cpp)
+$(EXAMPLE_SUITES:tests/%.cpp=$(BUILD)/suites/f32/%): $(call f32,$(EXAMPLES))
 # A disk that fails on demand, for tests/test_faults.sh.
 $(BUILD)/faults.so: tests/faults/shim.c
 	@mkdir -p $(@D) && echo "  link $@" && $(CXX) -x c $(WARNINGS) -O1 -shared -fPIC $< -o $@
@@ -188,6 +198,10 @@ coverage: deps
 	$(BUILD)/coverage/tests_f32 >/dev/null
 	gcovr -r . $(BUILD)/coverage --filter '(core|nn|optim|models)/' --fail-under-line 97
 
+MUTANTS ?= 320
+mutants: deps
+	tests/mutation/mutants.py --count $(MUTANTS) --workers $(JOBS) --build $(BUILD)/mutants
+
 # --- Setting up ---------------------------------------------------------------------------------------------------
 PACKAGES = $(if $(findstring clang,$(CXX)),clang libomp-dev,g++) pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev
 # Everything is there if this compiles.
@@ -238,6 +252,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test lint coverage browser fuzz fuzz-run bits golden bench tsan asan asan-run deps install arrows folders loc clean
+.PHONY: all help demo test lint coverage browser fuzz fuzz-run mutants bits golden bench tsan asan asan-run deps install arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
