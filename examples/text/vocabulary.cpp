@@ -22,7 +22,7 @@ constexpr size_t longest_line = 32767;
 class Sentences : public sentencepiece::SentenceIterator {
  public:
   explicit Sentences(const std::vector<std::string>& sentences) : at_(sentences.begin()), end_(sentences.end()) {
-    if (!done()) rest_ = escape(*at_);
+    if (at_ != end_) rest_ = escape(*at_);
     take_part();
   }
   bool done() const override { return at_ == end_; }

@@ -111,6 +111,21 @@ std::string written(T value) {
   return {text, std::to_chars(text, text + sizeof text, value).ptr};
 }
 
+// What no value of its type may be.
+template <class T>
+void check_kind(const std::string&, const T&) {}
+void check_kind(const std::string& flag, const double& value) {
+  const double used = as_used(value);
+  if (std::isfinite(value) && (!std::isfinite(used) || (value != 0 && used == 0)))
+    throw InputError(flag + " " + written(value) + ": is too " + (used == 0 ? "small" : "large") +
+                     " for the numbers that are computed with");
+}
+void check_kind(const std::string& flag, const std::string& value) {
+  if (value.empty()) throw InputError(flag + ": is empty");
+  if (text::find_invalid_utf8(value) != value.npos)
+    throw InputError(flag + " " + value + ": is not UTF-8, which config.json is in");
+}
+
 }  // namespace
 
 template <class T>
@@ -120,13 +135,7 @@ void Setting<T>::check() const {
 
 template <class T>
 void Setting<T>::check_typed() const {
-  if constexpr (std::is_same_v<T, std::string>)
-    if (value.empty() || text::find_invalid_utf8(value) != value.npos)
-      throw InputError(flag() + (value.empty() ? ": is empty" : " " + value + ": is not UTF-8, which config.json is in"));
-  if constexpr (std::is_same_v<T, double>)
-    if (std::isfinite(value) && (!std::isfinite(as_used(value)) || (value != 0 && as_used(value) == 0)))
-      throw InputError(flag() + " " + written(value) + ": is too " + (as_used(value) == 0 ? "small" : "large") +
-                       " for the numbers that are computed with");
+  check_kind(flag(), value);
   if (!check_.allows(as_used(value))) throw InputError(flag() + " " + written(value) + ": " + check_.rule);
 }
 
