@@ -12,9 +12,11 @@ void PackedMatrix::pack(bool transpose, int64_t K, int64_t N, const Scalar* B, i
   rows_ = K, columns_ = N;
   const int64_t panels = (N + panel - 1) / panel;
   if (copy_.size() < panels * panel * K) copy_ = Storage(panels * panel * K);
-  for (int64_t j = 0; j < N; j += panel)
-    copy_panel<2>(transpose, B + (transpose ? j * ldb : j), ldb, K, std::min(panel, N - j),
-                  reinterpret_cast<Simd*>(copy_.data() + j * K));
+  parallel_for(panels, row_grain(panel * K), [=, to = copy_.data()](int64_t begin, int64_t end) {
+    for (int64_t j = begin * panel; j < std::min(N, end * panel); j += panel)
+      copy_panel<2>(transpose, B + (transpose ? j * ldb : j), ldb, K, std::min(panel, N - j),
+                    reinterpret_cast<Simd*>(to + j * K));
+  });
 }
 
 void PackedMatrix::multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, int64_t lda, bool add, Scalar* C,
