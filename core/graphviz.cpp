@@ -33,7 +33,8 @@ std::string graphviz(const Tensor& result) {
   std::ostringstream dot;
   dot << "digraph {\n  rankdir=LR; node [shape=box, style=rounded, fontname=\"sans-serif\"];\n";
   for (const Node* n : nodes) {
-    dot << "  n" << place[n] << " [label=\"" << quoted(n->op) << "\\n" << n->shape << "\"" << (n->leaf ? ", style=filled" : "") << "];\n";
+    dot << "  n" << place[n] << " [label=\"" << quoted(n->op) << "\\n"
+        << n->shape << "\"" << (n->leaf ? ", style=filled" : "") << "];\n";
     for (auto& input : n->inputs)
       if (input) dot << "  n" << place[input.get()] << " -> n" << place[n] << ";\n";
   }

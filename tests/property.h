@@ -1,13 +1,12 @@
 #pragma once
 // What the property tests share: random cases, each op beside its definition in double, and the comparison of the two.
-#include <omp.h>
-
 #include <cmath>
 #include <functional>
 #include <string>
 #include <vector>
 
 #include "core/ops.h"
+#include "tests/testing.h"
 
 namespace property {
 using namespace difftensor;
@@ -98,13 +97,6 @@ Quotients check(const Case& c, Draw& draw);
 /// Compares the gradient, given dL/d(result), of some elements of each input with difference quotients of the
 /// definition. An input whose gradient is not defined is left out.
 Quotients check_gradients(const Case& c, Draw& draw, const Tensors& gradients, const Array& seed);
-
-/// While one lives, loops run on so many threads.
-struct Threads {
-  explicit Threads(int n) : before(omp_get_max_threads()) { omp_set_num_threads(n); }
-  ~Threads() { omp_set_num_threads(before); }
-  int before;
-};
 
 /// A kind of random case. `name` begins with the op's.
 struct Kind {

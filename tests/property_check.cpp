@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "core/crc32.h"
 #include "core/gradcheck.h"
 #include "tests/property.h"
 
@@ -20,13 +21,6 @@ constexpr double rounded_twice = in_double ? 2 : 1;
 uint64_t number_from(const char* variable, uint64_t otherwise) {
   const char* text = std::getenv(variable);
   return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
-}
-
-// FNV-1a: a name's own stream of random numbers, the same with every compiler.
-uint64_t hash(const std::string& name) {
-  uint64_t h = 0xCBF29CE484222325;
-  for (const unsigned char c : name) h = (h ^ c) * 0x100000001B3;
-  return h;
 }
 
 // The worst |got - want| / bound, and where. A NaN is infinitely wrong; so is an error where none is allowed.
@@ -76,7 +70,7 @@ uint64_t seed() { return number_from("DT_PROPERTY_SEED", 1); }
 int cases(int usual) { return static_cast<int>(number_from("DT_PROPERTY_CASES", static_cast<uint64_t>(usual))); }
 
 Draw::Draw(const std::string& name, int number, bool large)
-    : large(large), random_(seed(), hash(name) + static_cast<uint64_t>(number)) {}
+    : large(large), random_(seed(), uint64_t{crc32(name)} << 32 | static_cast<uint64_t>(number)) {}
 
 int64_t Draw::size() {
   static const std::vector<int64_t> edges = {8, 9, 15, 16, 17, 24, 31, 32, 33, 48, 65};

@@ -18,16 +18,11 @@ TEST_CASE("JSON: no more levels than a stack holds, no key twice, no number beyo
 
   const auto refuses = [](const std::string& text, const std::string& expected) {
     CAPTURE(text.substr(0, 60));
-    std::string error = "no error";
-    try {
-      parse_json(text, "config.json");
-    } catch (const std::invalid_argument& e) {
-      error = e.what();
-    }
+    const std::string error = error_of([&] { parse_json(text, "config.json"); });
     CAPTURE(error);
     CHECK(error.starts_with("config.json: "));
-    CHECK(error.find(expected) != std::string::npos);
-    CHECK(error.find('\n') == std::string::npos);
+    CHECK(contains(error, expected));
+    CHECK(!contains(error, "\n"));
     CHECK(error.size() < 300);
   };
   for (const char* open : {"[", "{\"a\":", "[{\"a\":"}) refuses(repeat(open, 100000), "more than 64 levels");

@@ -72,7 +72,7 @@ TEST_CASE("parallel_backward leaves its caller as it was, also when a part throw
         CAPTURE(threads);
         CAPTURE(record);
         CAPTURE(fails);
-        omp_set_num_threads(threads);
+        const Threads some(threads);
         manual_seed(3);
         w.zero_grad();
         std::optional<NoGrad> no_grad;
@@ -96,7 +96,6 @@ TEST_CASE("parallel_backward leaves its caller as it was, also when a part throw
         CHECK(w.grad().item() == 4);
         CHECK(error_of(run) != "parallel_backward: is running already, around this call");
       }
-  omp_set_num_threads(omp_get_num_procs());
 }
 
 TEST_CASE("of equally likely words, those with the lower ids are taken") {

@@ -1,6 +1,7 @@
 #pragma once
 // What several test files need.
 #include <doctest/doctest.h>
+#include <omp.h>
 
 #include <algorithm>
 #include <cmath>
@@ -38,6 +39,13 @@ inline double largest_difference(const difftensor::Tensor& a, const difftensor::
     worst = worse(worst, std::abs(static_cast<double>(a.data()[i]) - static_cast<double>(b.data()[i])));
   return worst;
 }
+
+/// While one lives, loops run on so many threads.
+struct Threads {
+  explicit Threads(int n) : before(omp_get_max_threads()) { omp_set_num_threads(n); }
+  ~Threads() { omp_set_num_threads(before); }
+  int before;
+};
 
 /// A folder that goes away with its content.
 struct TemporaryFolder {

@@ -99,8 +99,8 @@ void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, c
           const Scalar* B, int64_t ldb, bool add, Scalar* C, int64_t ldc) {
   if (M == 0 || N == 0) return;
   if (is_layer_shaped(N, K) && K > 0) return panel_gemm(transpose_a, transpose_b, M, N, K, A, lda, B, ldb, add, C, ldc);
-  require(std::max({M, N, K, lda, ldb, ldc}) <= std::numeric_limits<blasint>::max(), "gemm", "(", M, ", ", K, ") x (", K,
-          ", ", N, "): OpenBLAS counts to ", std::numeric_limits<blasint>::max());
+  require(std::max({M, N, K, lda, ldb, ldc}) <= std::numeric_limits<blasint>::max(), "gemm", "(", M, ", ", K, ") x (",
+          K, ", ", N, "): OpenBLAS counts to ", std::numeric_limits<blasint>::max());
   // BLAS computes alpha op(A) op(B) + beta C: alpha = 1, and beta is 1 to add, 0 to overwrite.
   static const bool one_thread = (openblas_set_num_threads(1), true);
   (void)one_thread;

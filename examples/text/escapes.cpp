@@ -25,7 +25,8 @@ std::string escape(std::string_view text) {
   std::string escaped;
   for (size_t i = 0; i < text.size();) {
     const std::string_view rest = text.substr(i);
-    const auto e = std::find_if(escapes.begin(), escapes.end(), [&](const Escape& e) { return rest.starts_with(e.written); });
+    const auto e =
+        std::find_if(escapes.begin(), escapes.end(), [&](const Escape& e) { return rest.starts_with(e.written); });
     if (e != escapes.end()) {
       escaped.append(mark) += e->letter;
       i += e->written.size();

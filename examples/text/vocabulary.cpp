@@ -13,8 +13,8 @@
 namespace text {
 namespace {
 
-// In bytes. The trainer leaves longer lines out, without a word, and in a word of more than 2^15 characters its positions
-// overflow, and it crashes.
+// In bytes. The trainer leaves longer lines out, without a word, and in a word of more than 2^15 characters its
+// positions overflow, and it crashes.
 constexpr size_t longest_line = 32767;
 
 // The sentences as the trainer takes them: escaped, and long ones in parts. It learns from words, so that a cut between
@@ -101,7 +101,8 @@ int32_t Vocabulary::size() const { return processor_->GetPieceSize(); }
 
 std::vector<int32_t> Vocabulary::encode(const std::string& text) const {
   std::vector<int32_t> ids;
-  if (const auto status = processor_->Encode(escape(text), &ids); !status.ok()) throw std::runtime_error(status.ToString());
+  if (const auto status = processor_->Encode(escape(text), &ids); !status.ok())
+    throw std::runtime_error(status.ToString());
   return ids;
 }
 

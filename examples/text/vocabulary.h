@@ -12,8 +12,8 @@ class SentencePieceProcessor;
 namespace text {
 
 /// One vocabulary for source and target. Text comes back as it went in: nothing is normalised, spaces and tabs are
-/// kept, and so is what SentencePiece keeps for itself (escapes.h). Lost are only characters not seen in training, which
-/// become `unknown`.
+/// kept, and so is what SentencePiece keeps for itself (escapes.h). Lost are only characters not seen in training,
+/// which become `unknown`.
 class Vocabulary {
  public:
   static constexpr int32_t pad = 0, bos = 1, eos = 2, unknown = 3;

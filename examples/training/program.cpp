@@ -82,35 +82,34 @@ int fail(const std::string& program, const std::string& message) {
   return 2;
 }
 
-const std::errc no_thread = std::errc::resource_unavailable_try_again;  // for want of memory, too
-constexpr const char* no_memory = "out of memory: a smaller model, vocabulary, batch or beam needs less";
+// More than any memory is asked for, or more than there is.
+bool lacks_memory(const std::exception& e) {
+  return dynamic_cast<const std::bad_alloc*>(&e) || dynamic_cast<const std::length_error*>(&e);
+}
+bool lacks_thread(const std::exception& e) {  // for want of memory, too
+  const auto* error = dynamic_cast<const std::system_error*>(&e);
+  return error && error->code() == std::errc::resource_unavailable_try_again;
+}
 
-// What an exception says, and what to do about it.
-std::string describe(const std::exception_ptr& error) {
-  try {
-    std::rethrow_exception(error);
-  } catch (const std::bad_alloc&) {
-    return no_memory;
-  } catch (const std::length_error&) {  // more than any memory
-    return no_memory;
-  } catch (const std::system_error& e) {
-    const bool thread = e.code() == no_thread;
-    return std::string(e.what()) + (thread ? "; memory or processes are limited (ulimit -v, ulimit -u)" : "");
-  } catch (const std::exception& e) {
-    return e.what();
-  }
+// Says what an exception says, and what to do about it; without any memory.
+int fail(const char* program, const std::exception& e) {
+  std::fprintf(stderr, "%s: %s%s\n", program,
+               lacks_memory(e) ? "out of memory: a smaller model, vocabulary, batch or beam needs less" : e.what(),
+               lacks_thread(e) ? "; memory or processes are limited (ulimit -v, ulimit -u)" : "");
+  return 2;
 }
 
 // Ends the program in the middle, with the same line and code as elsewhere: for an exception in a thread that a library
-// started, which nobody can catch, and where memory is out. (Returning from main(), OpenBLAS waits for its threads; they
-// look for memory for ever.)
+// started, which nobody can catch, and where memory is out. (Returning from main(), OpenBLAS waits for its threads;
+// they look for memory for ever.)
 const char* program_name = "";
 [[noreturn]] void say_and_end() {
   static std::atomic_flag said;
   if (const auto error = std::current_exception(); error && !said.test_and_set()) try {
-      fail(program_name, describe(error));
-    } catch (...) {  // not even memory to say so
-      std::fprintf(stderr, "%s: %s\n", program_name, no_memory);
+      std::rethrow_exception(error);
+    } catch (const std::exception& e) {
+      fail(program_name, e);
+    } catch (...) {  // nothing that could be said
     }
   std::fflush(stdout);
   _exit(2);
@@ -130,13 +129,9 @@ int parse(CLI::App& app, int argc, char** argv) {
                 e.signal == SIGINT ? "SIGINT" : "SIGTERM", e.update, name.c_str(), e.folder.c_str());
     std::fflush(stdout);
     return 128 + e.signal;
-  } catch (const std::bad_alloc&) {
-    say_and_end();
-  } catch (const std::system_error& e) {
-    if (e.code() == no_thread) say_and_end();
-    return fail(name, e.what());
-  } catch (...) {
-    return fail(name, describe(std::current_exception()));
+  } catch (const std::exception& e) {
+    if (lacks_memory(e) || lacks_thread(e)) say_and_end();
+    return fail(name.c_str(), e);
   }
   return 0;
 }

@@ -126,9 +126,7 @@ Bleu bleu_of(const Statistics& s) {
 
 }  // namespace
 
-bool has_4grams(const std::vector<std::string>& texts, const BleuOptions& options) {
-  return std::any_of(texts.begin(), texts.end(), [&](const auto& text) { return tokens_of(text, options).size() >= 4; });
-}
+bool has_4gram(const std::string& text, const BleuOptions& options) { return tokens_of(text, options).size() >= 4; }
 
 Bleu corpus_bleu(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references,
                  const BleuOptions& options) {

@@ -29,8 +29,8 @@ struct Bleu {
   std::string format() const;
 };
 
-/// Has any text the four tokens in a row that BLEU compares? Where no reference has, it is 0 whatever was translated.
-bool has_4grams(const std::vector<std::string>& texts, const BleuOptions& options = {});
+/// Has the text the four tokens in a row that BLEU compares? Where no reference has, it is 0 whatever was translated.
+bool has_4gram(const std::string& text, const BleuOptions& options = {});
 
 /// One reference for each hypothesis. Throws std::invalid_argument if their numbers differ.
 Bleu corpus_bleu(const std::vector<std::string>& hypotheses, const std::vector<std::string>& references,

@@ -92,8 +92,7 @@ void print_findings(const Survey& survey) {
     std::printf(fatal ? "\nfaults, which training refuses\n" : "\nworth a look, but no fault\n");
     for (const Finding& f : survey.findings) {
       if (f.fatal != fatal) continue;
-      const std::string line = describe(f);
-      std::printf("%*s%s\n", static_cast<int>(8 - std::min<size_t>(8, line.find(' '))), "", line.c_str());
+      std::printf("%8ld  %s\n", f.count, describe(f).c_str());
     }
   }
 }

@@ -44,7 +44,7 @@ void test(const Arguments& a) {
   for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i)
     std::fputs(translation_lines(pairs[i], found[i]).c_str(), stdout);
   const BleuOptions bleu_options{a.lowercase, !a.tokenized, /*confidence=*/true};
-  if (has_4grams(references, bleu_options))
+  if (std::any_of(references.begin(), references.end(), [&](const auto& r) { return has_4gram(r, bleu_options); }))
     std::printf("%s\n", corpus_bleu(found, references, bleu_options).format().c_str());
   else
     std::printf("no BLEU: it compares runs of four words, and no reference has so many\n");

@@ -169,10 +169,11 @@ std::string inspection_page(const Translator& translator, const std::string& sen
                   {"cross", to_json(maps.cross)},
                   {"decoder", to_json(maps.decoder)},
                   {"encoder", to_json(maps.encoder)}};
-  // Inside <script> only "<" can mean anything to HTML, and in JSON it occurs only in strings. A vocabulary from elsewhere
-  // may have pieces of bytes that are not UTF-8.
+  // A vocabulary from elsewhere may have pieces of bytes that are not UTF-8. Inside <script> only "<" can mean anything
+  // to HTML, and in JSON it occurs only in strings.
+  const std::string dumped = data.dump(-1, ' ', false, json::error_handler_t::replace);
   std::string text;
-  for (const char c : data.dump(-1, ' ', false, json::error_handler_t::replace)) c == '<' ? text += "\\u003c" : text += c;
+  for (const char c : dumped) c == '<' ? text += "\\u003c" : text += c;
   const std::string place = "@DATA@";
   return std::string(page).replace(page.find(place), place.size(), text);
 }

@@ -95,7 +95,8 @@ Survey read_corpus(const std::string& source_file, const std::string& target_fil
 void LostText::check(const Vocabulary& vocabulary, const std::string& source, const std::vector<int32_t>& source_ids,
                      const std::string& target, const std::vector<int32_t>& target_ids, const std::string& place) {
   using enum Vocabulary::Loss;
-  const Vocabulary::Loss of_source = vocabulary.loss(source, source_ids), of_target = vocabulary.loss(target, target_ids);
+  const Vocabulary::Loss of_source = vocabulary.loss(source, source_ids);
+  const Vocabulary::Loss of_target = vocabulary.loss(target, target_ids);
   if (of_source == unknown_characters || of_target == unknown_characters)
     unknown.add(place);
   else if (of_source == other_text || of_target == other_text)
@@ -103,7 +104,7 @@ void LostText::check(const Vocabulary& vocabulary, const std::string& source, co
 }
 
 std::string describe(const Finding& finding) {
-  std::string text = std::to_string(finding.count) + "  " + finding.what;
+  std::string text = finding.what;
   for (size_t i = 0; i < finding.places.size(); ++i) text += (i ? ", " : ": ") + finding.places[i];
   return text + (finding.count > static_cast<int64_t>(finding.places.size()) ? ", ..." : "");
 }

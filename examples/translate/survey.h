@@ -51,7 +51,7 @@ struct LostText {
   void check(const Vocabulary& vocabulary, const std::string& source, const std::vector<int32_t>& source_ids,
              const std::string& target, const std::vector<int32_t>& target_ids, const std::string& place);
 };
-/// "3  pairs with ...: train.en:17, train.en:40, ...", with no line break.
+/// "pairs with ...: train.en:17, train.en:40, ...", with no line break.
 std::string describe(const Finding& finding);
 
 /// Fills in the lengths in subwords, and finds what text is lost.

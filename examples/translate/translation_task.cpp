@@ -113,7 +113,7 @@ std::string TranslationTask::summary() const {
         "cut off: --max-length-factor\n",
         cut, decoding.max_length_factor, decoding.max_length_extra);
   for (const Finding& finding : {lost_.unknown, lost_.changed})
-    if (finding.count > 0) lines += describe(finding) + "\n";
+    if (finding.count > 0) lines += format("%ld  %s\n", finding.count, describe(finding).c_str());
   return lines;
 }
 
@@ -155,13 +155,12 @@ PieceLoss TranslationTask::piece_loss(int64_t piece) {
 
 // --- Validation ---------------------------------------------------------------------------------------------------
 
-// BLEU compares runs of four words, so it says nothing of shorter texts; and whole sentences are rarely translated exactly
-// as their references.
+// BLEU compares runs of four words, so it says nothing of shorter texts; and whole sentences are rarely translated
+// exactly as their references.
 std::vector<Figure> TranslationTask::figures() const {
   const Figure bleu{"bleu"}, chrf{"chrf"}, exact{"exact", 0, 1, "%"};
-  std::vector<std::string> references;
-  for (const Pair& pair : pairs_.valid) references.push_back(pair.target);
-  const bool one_answer = !s_.task.is_default() || !has_4grams(references);
+  const bool one_answer = !s_.task.is_default() || std::none_of(pairs_.valid.begin(), pairs_.valid.end(),
+                                                                [](const Pair& pair) { return has_4gram(pair.target); });
   std::vector<Figure> figures = one_answer ? std::vector{exact, chrf} : std::vector{bleu, chrf};
   const Figure& other = one_answer ? bleu : exact;  // if somebody asks for it
   if (s_.loop().best_by == other.key.c_str()) figures.push_back(other);

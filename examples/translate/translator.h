@@ -32,10 +32,10 @@ struct Translator {
   /// spm.model, which the parameters belong to.
   Companion vocabulary_file() const { return {"vocabulary", "spm.model", fingerprint(vocabulary.model())}; }
 
-  /// The best translations of each line, best first: those of decode() that differ in their text, of which the same may
-  /// be written with other tokens. A blank line has one, empty and of score 0. A sentence over the length limit is named
-  /// by its line ("name:3: ...", if the first is line 1), in an InputError, or in a warning on stderr. Shows progress on
-  /// a terminal.
+  /// The best translations of each line, best first: those of decode() that differ in their text, of which the same
+  /// may be written with other tokens. A blank line has one, empty and of score 0. A sentence over the length limit is
+  /// named by its line ("name:3: ...", if the first is line 1), in an InputError, or in a warning on stderr. Shows
+  /// progress on a terminal.
   std::vector<std::vector<Translation>> n_best(const std::vector<std::string>& lines,
                                                difftensor::models::DecodeOptions options, const std::string& name,
                                                LongLines long_lines = LongLines::fail, size_t first_line = 1) const;

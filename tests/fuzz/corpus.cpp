@@ -41,7 +41,8 @@ void fuzz(std::string_view input) {
 
   const bool good_files = reads<InputError>(folder() + "/a.", [&] { pairs = text::read_parallel(source, target); });
   if (good_files) check_pairs(pairs);
-  check(translate::read_corpus(source, target).trainable() == (good_files && pairs.size() >= 2), "the same of two files");
+  const bool enough_files = good_files && pairs.size() >= 2;
+  check(translate::read_corpus(source, target).trainable() == enough_files, "the same of two files");
 }
 
 }  // namespace fuzz
