@@ -175,7 +175,7 @@ fuzz: deps
 	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make fuzz needs clang's libFuzzer: please install clang" >&2; exit 1; }
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" fuzz-run
 fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
-	tests/fuzz/run.sh $(BUILD)
+	JOBS=$(JOBS) tests/fuzz/run.sh $(BUILD)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 

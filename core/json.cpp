@@ -25,11 +25,15 @@ json parse_json(std::string_view text, const std::string& name) {
     // "[json.exception.parse_error.101] parse error at line 1, column 8: ...", perhaps with a line break of the text
     std::string reason = e.what();
     reason.erase(0, reason.find("] ") + 2);
-    for (char& c : reason)
-      if (c == '\n' || c == '\r') c = ' ';
     if (reason.size() > 200) reason.replace(200, reason.npos, " ...");  // it quotes what it read last, however long
-    throw std::invalid_argument(name + ": not JSON: " + reason);
+    throw std::invalid_argument(name + ": not JSON: " + one_line(reason));
   }
+}
+
+std::string one_line(std::string text) {
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < ' ' || c == '\x7F') c = ' ';
+  return text;
 }
 
 }  // namespace difftensor::inline DT_PRECISION

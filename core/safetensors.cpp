@@ -124,7 +124,7 @@ SafeTensors load_safetensors(const std::string& path) {
   try {
     return parse(read_bytes(path));
   } catch (const std::exception& error) {
-    throw std::runtime_error("cannot load " + path + ": " + error.what());
+    throw std::runtime_error("cannot load " + path + ": " + one_line(error.what()));
   }
 }
 

@@ -35,8 +35,8 @@ struct SafeTensors {
 /// Throws std::runtime_error naming the file and what is wrong with it.
 SafeTensors load_safetensors(const std::string& path);
 
-/// Writes the file by write_atomically (core/files.h). Throws what that throws, and std::invalid_argument for a name that is not UTF-8
-/// or is there twice, and for integers that do not fit their shape or dtype.
+/// Writes the file by write_atomically (core/files.h). Throws what that throws, and std::invalid_argument for a name that
+/// is not UTF-8 or is there twice, and for integers that do not fit their shape or dtype.
 void save_safetensors(const std::string& path, const SafeTensors& content);
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -1,7 +1,10 @@
 // JSON from a stranger is read, or refused in one line that names it.
 #include <doctest/doctest.h>
 
+#include "core/files.h"
 #include "core/json.h"
+#include "core/ops.h"
+#include "core/safetensors.h"
 #include "tests/testing.h"
 
 using namespace difftensor;
@@ -33,4 +36,18 @@ TEST_CASE("JSON: no more levels than a stack holds, no key twice, no number beyo
   for (const char* text : {"", "{", "{}}", "NaN", "{\n\"a\": tru\ne}", "\"\xe4\"", R"("\ud800")", R"({'a':1})"})
     refuses(text, "not JSON: parse error");
   refuses('"' + repeat("long ", 1000), "not JSON: parse error");
+}
+
+TEST_CASE("a message stays one line, whatever names it quotes") {
+  CHECK(one_line("a\nb\r\tc\x1B[2J\x7F Stra\u00DFe") == "a b  c [2J  Stra\u00DFe");
+  const TemporaryFolder folder;
+  SafeTensors file;
+  file.tensors["two\nlines"] = ones({2});
+  save_safetensors(folder / "a.safetensors", file);
+  std::string bytes = read_bytes(folder / "a.safetensors");
+  bytes.replace(bytes.find("\"F") + 2, 2, "16");
+  bytes.replace(bytes.find("crc32"), 5, "other");  // without a checksum, as other programs write it
+  write_atomically(folder / "a.safetensors", {bytes});
+  const std::string error = error_of([&] { load_safetensors(folder / "a.safetensors"); });
+  CHECK(error.ends_with("two lines: dtype F16 is none of F32, F64, I32, I64"));
 }

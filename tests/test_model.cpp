@@ -1,13 +1,14 @@
-// The Transformer as a whole: what may see what, batches, learning, and decoding.
+// The Transformer as a whole: what may see what, batches, and learning.
 #include <omp.h>
 
 #include <cmath>
 #include <cstring>
 #include <map>
 
-#include "models/decode.h"
+#include "models/transformer.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
+#include "tests/small_model.h"
 #include "tests/testing.h"
 
 using namespace difftensor;
@@ -15,24 +16,6 @@ using models::AttentionKind;
 using models::Style;
 
 namespace {
-
-models::TransformerConfig small_config(AttentionKind attention, Style style) {
-  models::TransformerConfig c;
-  c.vocab = 23, c.d_model = 16, c.heads = 2, c.ff = 24, c.encoder_layers = c.decoder_layers = 2;
-  c.attention = attention, c.style = style;
-  return c;
-}
-
-// Runs f(config) for every attention and style.
-template <class F>
-void every_model(F f) {
-  for (AttentionKind attention : {AttentionKind::softmax, AttentionKind::diff, AttentionKind::diff_v2})
-    for (Style style : {Style::llama, Style::vaswani}) {
-      CAPTURE(to_string(attention));
-      CAPTURE(to_string(style));
-      f(small_config(attention, style));
-    }
-}
 
 const std::vector<int32_t> source{5, 6, 7, 2, 9, 2, 4, 4, 8, 10, 2}, target{1, 11, 12, 1, 13, 14, 15, 1, 16};
 const std::vector<int64_t> source_lengths{4, 2, 5}, target_lengths{3, 4, 2};
@@ -171,102 +154,6 @@ TEST_CASE("token by token with a cache is the same as all at once") {
       for (int64_t i = 0; i < 5; ++i)
         CHECK(largest_difference(slice(steps[i], 0, b, b + 1), slice(once, 0, b * 5 + i, b * 5 + i + 1)) < rounding);
   });
-}
-
-namespace {
-// A model's score of a whole translation, computed without a cache.
-double log_probability(const models::Transformer& model, const std::vector<int32_t>& from, std::vector<int32_t> tokens,
-                       bool ended) {
-  std::vector<int32_t> in{1};
-  in.insert(in.end(), tokens.begin(), tokens.end());
-  if (ended) tokens.push_back(2);
-  in.resize(tokens.size());
-  const Tensor log_p =
-      log_softmax(model(from, {static_cast<int64_t>(from.size())}, in, {static_cast<int64_t>(in.size())}));
-  double total = 0;
-  for (size_t i = 0; i < tokens.size(); ++i) total += log_p.data()[static_cast<int64_t>(i) * log_p.dim(1) + tokens[i]];
-  return total;
-}
-
-// The best translation of at most `limit` tokens (EOS counted), by trying all of them.
-std::pair<double, std::vector<int32_t>> exhaustive(const models::Transformer& model, const std::vector<int32_t>& from,
-                                                   std::vector<int32_t> so_far, size_t limit, double alpha) {
-  std::pair<double, std::vector<int32_t>> best{
-      log_probability(model, from, so_far, true) / std::pow(static_cast<double>(so_far.size() + 1), alpha), so_far};
-  if (so_far.size() + 1 == limit) return best;
-  for (int32_t word = 0; word < model.config.vocab; ++word) {
-    if (word == 2) continue;
-    std::vector<int32_t> longer = so_far;
-    longer.push_back(word);
-    best = std::max(best, exhaustive(model, from, longer, limit, alpha));
-  }
-  return best;
-}
-}  // namespace
-
-TEST_CASE("greedy search takes the likeliest word each time; batched or not") {
-  every_model([](const models::TransformerConfig& config) {
-    Random random(6);
-    models::Transformer model(config, random);
-    model.eval();
-    NoGrad no_grad;
-    const std::vector<std::vector<int32_t>> sources{{5, 6, 7, 2}, {9, 2}, {4, 4, 8, 10, 2}};
-    const auto found = models::decode(model, sources);
-    models::DecodeOptions one_by_one;
-    one_by_one.batch_size = 1;
-    const auto alone = models::decode(model, sources, one_by_one);
-    for (size_t i = 0; i < sources.size(); ++i) {
-      std::vector<int32_t> tokens{1};
-      const size_t limit = sources[i].size() * 3 / 2 + 10;
-      while (tokens.size() <= limit) {
-        const Tensor logits =
-            model(sources[i], {static_cast<int64_t>(sources[i].size())}, tokens, {static_cast<int64_t>(tokens.size())});
-        const Scalar* last = logits.data() + (static_cast<int64_t>(tokens.size()) - 1) * config.vocab;
-        const int32_t word = static_cast<int32_t>(std::max_element(last, last + config.vocab) - last);
-        if (word == 2) break;
-        tokens.push_back(word);
-      }
-      tokens.erase(tokens.begin());
-      CHECK(found[i].at(0).tokens == tokens);
-      CHECK(alone[i].at(0).tokens == tokens);
-    }
-  });
-}
-
-TEST_CASE("a beam as wide as the search space finds the best of all translations") {
-  auto config = small_config(AttentionKind::diff, Style::llama);
-  config.vocab = 5;
-  for (uint64_t seed : {1, 2, 3})
-    for (double alpha : {0.0, 0.6, 1.0}) {
-      Random random(seed);
-      models::Transformer model(config, random);
-      model.eval();
-      NoGrad no_grad;
-      const std::vector<int32_t> from{3, 4, 2};
-      models::DecodeOptions options;
-      options.beam = 300;
-      options.length_penalty = alpha;
-      options.max_length_factor = 0;
-      options.max_length_extra = 4;
-      const auto found = models::decode(model, {from}, options).at(0);
-      const auto [score, tokens] = exhaustive(model, from, {}, 4, alpha);
-      CAPTURE(seed);
-      CAPTURE(alpha);
-      CHECK(found.at(0).tokens == tokens);
-      CHECK(found.at(0).score == doctest::Approx(score).epsilon(1e-5));
-      for (size_t i = 1; i < found.size(); ++i) CHECK(found[i - 1].score >= found[i].score);
-    }
-}
-
-TEST_CASE("decoding refuses a model in training mode, and translations of no length") {
-  Random random(1);
-  models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);
-  CHECK_THROWS_WITH(models::decode(model, {{5, 2}}), "decode: the model is in training mode: call eval() first");
-  model.eval();
-  models::DecodeOptions options;
-  options.max_length_factor = 0, options.max_length_extra = 0;
-  CHECK_THROWS_WITH(models::decode(model, {{5, 2}}, options),
-                    "decode: translations of at most 0 times the source and 0 tokens");
 }
 
 TEST_CASE("what would give wrong numbers is refused: lengths that are not the ids', a recorded cache") {

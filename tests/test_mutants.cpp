@@ -6,8 +6,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <limits>
+#include <numbers>
 #include <optional>
 #include <sstream>
 #include <thread>
@@ -15,9 +17,10 @@
 #include "core/autograd.h"
 #include "core/files.h"
 #include "core/kernels/gemm.h"
+#include "core/kernels/parallel.h"
 #include "core/ops.h"
 #include "core/parallel_backward.h"
-#include "models/decode.h"
+#include "models/transformer.h"
 #include "nn/diff_attention.h"
 #include "nn/dropout.h"
 #include "optim/schedule.h"
@@ -96,28 +99,6 @@ TEST_CASE("parallel_backward leaves its caller as it was, also when a part throw
         CHECK(w.grad().item() == 4);
         CHECK(error_of(run) != "parallel_backward: is running already, around this call");
       }
-}
-
-TEST_CASE("of equally likely words, those with the lower ids are taken") {
-  models::TransformerConfig config;
-  config.vocab = 600, config.d_model = 16, config.heads = 2, config.ff = 24;
-  config.encoder_layers = config.decoder_layers = 1;
-  Random random(1);
-  models::Transformer model(config, random);
-  for (Tensor parameter : model.parameters())  // all logits are 0
-    std::fill_n(parameter.data(), parameter.numel(), Scalar{0});
-  model.eval();
-  models::DecodeOptions options;
-  options.max_length_factor = 0, options.max_length_extra = 3, options.eos = 1;
-  CHECK(models::decode(model, {{5, 2}}, options).at(0).at(0).tokens == std::vector<int32_t>{0, 0, 0});
-  // Two open hypotheses. The best that end are (), ranked second at the first step, and (0), second at the second.
-  options.beam = 2, options.length_penalty = 0.5;
-  const auto found = models::decode(model, {{5, 2}}, options).at(0);
-  REQUIRE(found.size() == 2);
-  CHECK(found[0].tokens.empty());
-  CHECK(found[1].tokens == std::vector<int32_t>{0});
-  CHECK(found[0].score == doctest::Approx(-std::log(600.0)));
-  CHECK(found[1].score == doctest::Approx(-std::sqrt(2.0) * std::log(600.0)));
 }
 
 TEST_CASE("products too long and wide for panels, which OpenBLAS computes") {
@@ -277,4 +258,28 @@ TEST_CASE("a dropout of everything, or of less than nothing, is refused") {
   CHECK_NOTHROW(nn::Dropout(0));
   CHECK_THROWS_AS(nn::Dropout(1), std::invalid_argument);
   CHECK_THROWS_AS(nn::Dropout(Scalar(-0.01)), std::invalid_argument);
+}
+
+TEST_CASE("a normal number is Box and Muller's function of two draws") {
+  Random random(1), same(1);
+  for (int i = 0; i < 100; ++i) {
+    const double u = std::ldexp(static_cast<double>((same.bits() >> 11) + 1), -53);
+    const double v = std::ldexp(static_cast<double>(same.bits() >> 11), -53);
+    CHECK(random.normal() ==
+          doctest::Approx(std::sqrt(-2 * std::log(u)) * std::cos(2 * std::numbers::pi * v)).epsilon(1e-6));
+  }
+}
+
+TEST_CASE("a loop is cut into one piece, or four, or eight, none longer than the grain; nothing is no piece") {
+  for (const int64_t n : {0, 1, 50, 100, 101, 399, 400, 401, 800, 801, 100000}) {
+    std::atomic<int64_t> pieces = 0, covered = 0, longest = 0;
+    parallel_for(n, 100, [&](int64_t begin, int64_t end) {
+      ++pieces, covered += end - begin;
+      for (int64_t before = longest; end - begin > before && !longest.compare_exchange_weak(before, end - begin);) {}
+    });
+    CAPTURE(n);
+    CHECK(covered == n);
+    CHECK(pieces == (n == 0 ? 0 : n <= 100 ? 1 : 4 * ((n + 399) / 400)));
+    CHECK(longest <= 100 + 15);  // borders lie at multiples of 16
+  }
 }

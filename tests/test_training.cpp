@@ -102,6 +102,7 @@ TEST_CASE("a setting is said once, and found by flag, key and member") {
     });
   };
   CHECK(fault("speed", 1) == "x.json: \"speed\" is no setting");
+  CHECK(fault("sp\need", 1) == "x.json: \"sp eed\" is no setting");
   CHECK(fault("lr", "fast") == "x.json: \"lr\" must be a number, not \"fast\"");
   CHECK(fault("lr", -1.0) == "--lr -1: must be positive and finite");
   CHECK(fault("schedule", "flat") == "--schedule flat: there are inverse-sqrt and cosine");

@@ -13,6 +13,8 @@
 
 namespace text {
 
+InputError::InputError(const std::string& message) : std::runtime_error(difftensor::one_line(message)) {}
+
 std::string read_file(const std::string& path) {
   try {
     return difftensor::read_bytes(path);

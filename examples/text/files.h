@@ -7,9 +7,9 @@
 
 namespace text {
 
-/// Something is wrong with what the user gave us. The message is one line: "train.en:17: ...".
+/// Something is wrong with what the user gave us. The message is one line, whatever it quotes: "train.en:17: ...".
 struct InputError : std::runtime_error {
-  using std::runtime_error::runtime_error;
+  explicit InputError(const std::string& message);
 };
 
 /// A whole file's bytes. Throws InputError if it cannot be read.
