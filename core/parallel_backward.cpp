@@ -1,6 +1,12 @@
 #include "core/parallel_backward.h"
 
+#include <omp.h>
+
+#include <algorithm>
+#include <array>
+#include <condition_variable>
 #include <exception>
+#include <mutex>
 #include <optional>
 #include <unordered_map>
 
@@ -21,7 +27,8 @@ Storage& Node::gradient_slot() { return leaf && part_gradients ? (*part_gradient
 namespace {
 
 // Runs one part, on whatever thread: under the caller's scopes, with gradients of its own. Leaves the thread as it was.
-LeafGradients run_part(const std::function<void()>& part, bool record, bool check, kernels::PackedWeights& weights) {
+LeafGradients run_part(const std::function<void()>& part, bool record, bool check, kernels::PackedWeights& weights,
+                       double& packing) {
   LeafGradients gradients;
   struct Restore {
     Random random = default_random();
@@ -37,52 +44,161 @@ LeafGradients run_part(const std::function<void()>& part, bool record, bool chec
   const kernels::PackedWeights::Scope scope(weights);
   part_gradients = &gradients;
   part();
+  packing = scope.seconds;
   return gradients;
 }
 
-void add_to_leaves(const LeafGradients& gradients) {
-  for (auto& [leaf, part] : gradients) {
-    if (!leaf->grad) {
-      leaf->grad = part;
-      continue;
+// One call of parallel_backward. A thread that is free takes what there is to do: to add gradients that are ready, or
+// else to run the next part.
+//
+//     part 0   part 1   part 2   part 3        each by one thread, in any order
+//       |        |        |        |
+//       v        v        v        v
+//     slice 0: ((0 + 1) + 2) + 3               each slice of all gradients by one thread at a time: all threads may add
+//     slice 1: ((0 + 1) + 2) + 3               at once, and every element is added in the order of the parts
+//
+// No part begins before the one `threads` ahead of it has been added. So there are never more gradients than threads.
+class Pass {
+ public:
+  Pass(int64_t n, const std::function<void(int64_t)>& f, int threads)
+      : n_(n), f_(f), threads_(threads), parts_(n), seconds_(n) {}
+
+  // What every thread does, until all is done.
+  void work() {
+    double waited = 0, added = 0;
+    std::unique_lock lock(mutex_);
+    while (added_ < n_) {
+      const double start = omp_get_wtime();
+      if (Slice* slice = slice_to_add()) {
+        const int64_t end = opened_;
+        slice->busy = true;
+        lock.unlock();
+        for (int64_t i = slice->next; i < end; ++i) add(*slice, parts_[i].summands);
+        lock.lock();
+        slice->busy = false, slice->next = end;
+        free_parts();
+        added += omp_get_wtime() - start;
+      } else if (begun_ < n_ && begun_ - added_ < threads_) {
+        const int64_t i = begun_++;
+        lock.unlock();
+        Part part = run(i);
+        lock.lock();
+        parts_[i] = std::move(part);
+        open_parts();
+        seconds_[i] = omp_get_wtime() - start - parts_[i].packing;
+        packing_ += parts_[i].packing;
+      } else {
+        changed_.wait(lock);
+        waited += omp_get_wtime() - start;
+        continue;
+      }
+      changed_.notify_all();
     }
-    Scalar* sum = leaf->gradient_buffer().data;
-    const Scalar* summand = part.data();
-    const int64_t n = part.size();
-#pragma omp simd
-    for (int64_t k = 0; k < n; ++k) sum[k] += summand[k];
+    adding_ += added, waiting_ += waited;
   }
-}
+
+  PassTimes finish() {
+    for (const Part& part : parts_)
+      if (part.error) std::rethrow_exception(part.error);
+    return {std::move(seconds_), packing_, adding_, waiting_};
+  }
+
+ private:
+  struct Summand {
+    Scalar* sum;  // a leaf's gradient
+    Storage values;
+  };
+  struct Part {
+    bool ready = false;  // to be added as soon as those before it are
+    LeafGradients gradients;
+    std::vector<Summand> summands;  // the gradients, once their sums are known
+    std::exception_ptr error;
+    double packing = 0;  // seconds
+  };
+  struct Slice {
+    int64_t next = 0;  // the part to add
+    bool busy = false;
+  };
+
+  Slice* slice_to_add() {
+    for (Slice& slice : slices_)
+      if (!slice.busy && slice.next < opened_) return &slice;
+    return nullptr;
+  }
+
+  Part run(int64_t i) {
+    Part part;
+    part.ready = true;
+    try {
+      part.gradients = run_part([&] { f_(i); }, record_, check_, weights_, part.packing);
+    } catch (...) {
+      part.error = std::current_exception();
+    }
+    return part;
+  }
+
+  // Finds the sums that the next parts are to be added to. A leaf's first gradient is its sum, without a copy.
+  void open_parts() {
+    for (; opened_ < n_ && parts_[opened_].ready; ++opened_) {
+      Part& part = parts_[opened_];
+      try {
+        for (auto& [leaf, gradient] : part.gradients)
+          if (leaf->grad)
+            part.summands.push_back({leaf->gradient_buffer().data, std::move(gradient)});
+          else
+            leaf->grad = std::move(gradient);
+      } catch (...) {
+        part.error = std::current_exception();
+      }
+      part.gradients.clear();
+    }
+  }
+
+  void add(const Slice& slice, const std::vector<Summand>& summands) const {
+    const int64_t index = &slice - slices_.data(), count = static_cast<int64_t>(slices_.size());
+    for (const auto& [sum, values] : summands) {
+      const Scalar* summand = values.data();
+      const int64_t begin = values.size() * index / count, end = values.size() * (index + 1) / count;
+#pragma omp simd
+      for (int64_t k = begin; k < end; ++k) sum[k] += summand[k];
+    }
+  }
+
+  void free_parts() {
+    const auto least = [](const Slice& a, const Slice& b) { return a.next < b.next; };
+    for (const int64_t end = std::min_element(slices_.begin(), slices_.end(), least)->next; added_ < end; ++added_)
+      parts_[added_].summands = {};
+  }
+
+  const int64_t n_;
+  const std::function<void(int64_t)>& f_;
+  const int threads_;
+  const bool record_ = grad_enabled(), check_ = detects_anomaly();
+  kernels::PackedWeights weights_;
+
+  std::mutex mutex_;  // of all that follows
+  std::condition_variable changed_;
+  std::vector<Part> parts_;
+  std::array<Slice, 32> slices_;
+  int64_t begun_ = 0, opened_ = 0, added_ = 0;  // so many parts
+  std::vector<double> seconds_;
+  double packing_ = 0, adding_ = 0, waiting_ = 0;
+};
 
 }  // namespace
 
-void parallel_backward(int64_t n, const std::function<void(int64_t)>& f) {
+PassTimes parallel_backward(int64_t n, const std::function<void(int64_t)>& f) {
   require(!part_gradients, "parallel_backward", "is running already, around this call");
-  const bool record = grad_enabled(), check = detects_anomaly();
-  kernels::PackedWeights weights;
-  std::exception_ptr error;
-  int64_t failed = n;  // the first part that threw
-  const auto keep_error = [&](int64_t i) {
-#pragma omp critical(difftensor_error)
-    if (i < failed) failed = i, error = std::current_exception();
-  };
-  // `ordered`: parts run in any order, but their gradients are added in the order of i.
-#pragma omp parallel for ordered schedule(dynamic, 1)
-  for (int64_t i = 0; i < n; ++i) {
-    LeafGradients gradients;
-    try {
-      gradients = run_part([&] { f(i); }, record, check, weights);
-    } catch (...) {
-      keep_error(i);
-    }
-#pragma omp ordered
-    try {
-      add_to_leaves(gradients);
-    } catch (...) {
-      keep_error(i);
-    }
+  // A single part has all threads inside its ops.
+  const int threads = static_cast<int>(std::clamp<int64_t>(n, 1, omp_get_max_threads()));
+  Pass pass(n, f, threads);
+  if (threads == 1) {  // not as a team of one, in which every op would call for a team of its own
+    pass.work();
+  } else {
+#pragma omp parallel num_threads(threads)
+    pass.work();
   }
-  if (error) std::rethrow_exception(error);
+  return pass.finish();
 }
 
 }  // namespace difftensor::inline DT_PRECISION

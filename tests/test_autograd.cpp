@@ -1,5 +1,7 @@
 // The engine itself: graphs, their life and death, and the errors it gives.
 
+#include <atomic>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <thread>
@@ -162,6 +164,40 @@ TEST_CASE("each thread has its own graphs, NoGrad and random numbers") {
   CHECK(default_random().bits() == Random(1).bits());
 }
 
+TEST_CASE("a parameter may have a gradient in some parts only, and keep one from before") {
+  const Tensor w = tensor({1, 2}, {2}).requires_grad(), rare = tensor({3, 4}, {2}).requires_grad();
+  for (int threads : {1, 2, 5}) {
+    const Threads some(threads);
+    w.zero_grad(), rare.zero_grad();
+    sum(w).backward();
+    const Tensor before = w.grad();  // a handle to the gradient: the sum goes elsewhere
+    parallel_backward(12, [&](int64_t i) { sum(i % 5 == 3 ? w * rare * Scalar(i) : w * Scalar(i)).backward(); });
+    CHECK(before.values() == std::vector<Scalar>{1, 1});
+    CHECK(w.grad().values() == std::vector<Scalar>{1 + 55 + 11 * 3, 1 + 55 + 11 * 4});  // 3 and 8 are with `rare`
+    CHECK(rare.grad().values() == std::vector<Scalar>{11, 22});
+  }
+}
+
+TEST_CASE("parts that are done early wait: there are no more gradients than threads") {
+  const Tensor w = ones({1 << 18}).requires_grad();
+  for (int threads : {1, 2, 4}) {
+    const Threads some(threads);
+    w.zero_grad();
+    const size_t before = allocator_stats().bytes_in_use, gradient = sizeof(Scalar) << 18;
+    std::atomic<size_t> most = 0;
+    parallel_backward(24, [&](int64_t i) {
+      sum(w).backward();  // nothing is made here but the gradient
+      if (i == 0) std::this_thread::sleep_for(std::chrono::milliseconds(30));
+      const size_t now = allocator_stats().bytes_in_use - before;
+      for (size_t seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {}
+    });
+    CAPTURE(threads);
+    CHECK(most >= gradient);
+    CHECK(most < (static_cast<size_t>(threads) + 1) * (gradient + gradient / 8) + 4096);  // and the sum
+    CHECK(w.grad().values() == std::vector<Scalar>(1 << 18, 24));
+  }
+}
+
 TEST_CASE("parts of a batch on several threads: the gradient of their sum, the same bits with any number") {
   Random random(5);
   const Tensor w = randn({3, 40}, random).requires_grad(), b = randn({40}, random).requires_grad();
@@ -170,19 +206,19 @@ TEST_CASE("parts of a batch on several threads: the gradient of their sum, the s
     return sum(tanh(matmul(randn({5, 3}, own), w) + b));
   };
   std::vector<std::vector<Scalar>> gradients;
-  for (int threads : {1, 2, 3}) {
-    omp_set_num_threads(threads);
+  for (int threads : {1, 2, 3, 5, 16}) {
+    const Threads some(threads);
     w.zero_grad(), b.zero_grad();
-    parallel_backward(7, [&](int64_t i) { part(i).backward(); });
+    parallel_backward(40, [&](int64_t i) { part(i).backward(); });
     gradients.push_back(w.grad().values());
     for (Scalar g : b.grad().values()) gradients.back().push_back(g);
   }
-  CHECK(gradients[0] == gradients[1]);
-  CHECK(gradients[0] == gradients[2]);
-  parallel_backward(7, [&](int64_t i) { part(i).backward(); });  // adds to what is there
+  for (const auto& other : gradients) CHECK(other == gradients[0]);
+  const Threads three(3);
+  parallel_backward(40, [&](int64_t i) { part(i).backward(); });  // adds to what is there
   w.zero_grad();
   Tensor total = scalar(0);
-  for (int64_t i = 0; i < 7; ++i) total = total + part(i);
+  for (int64_t i = 0; i < 40; ++i) total = total + part(i);
   total.backward();
   for (int64_t i = 0; i < w.numel(); ++i) CHECK(w.grad().data()[i] == doctest::Approx(gradients[0][i]).epsilon(1e-5));
   for (int64_t i = 0; i < b.numel(); ++i)
@@ -208,7 +244,6 @@ TEST_CASE("parts of a batch on several threads: the gradient of their sum, the s
   CHECK_THROWS_WITH(
       parallel_for(100, 1, [](int64_t begin, int64_t) { require(begin != 50, "piece", begin, " fails"); }),
       "piece: 50 fails");
-  omp_set_num_threads(omp_get_num_procs());
 }
 
 TEST_CASE("graphviz shows ops, shapes and arrows") {

@@ -25,16 +25,14 @@ bool same_bits(const Tensor& a, const Tensor& b) {
 // f()'s results at 1, 2 and 3 threads: have they the same bits?
 template <class F>
 bool same_at_any_thread_count(F f) {
-  const int before = omp_get_max_threads();
   bool same = true;
   std::vector<Tensor> first;
-  for (int threads : {1, 2, 3}) {
-    omp_set_num_threads(threads);
+  for (int threads : {1, 2, 3, 5, 16}) {
+    const Threads some(threads);
     const std::vector<Tensor> results = f();
     if (first.empty()) first = results;
     for (size_t i = 0; i < results.size(); ++i) same = same && same_bits(first[i], results[i]);
   }
-  omp_set_num_threads(before);
   return same;
 }
 
@@ -124,7 +122,8 @@ TEST_CASE("bits: so it is in a layer too wide for panels, and in its gradient") 
     return std::pair{y, part.grad()};
   };
   const auto [y, dx] = layer(0, rows);
-  for (const auto& [begin, end] : {std::pair<int64_t, int64_t>{0, 1}, {0, 7}, {3, 4}, {5, 22}, {39, 40}}) {
+  for (const auto& rows_of_part : {std::pair<int64_t, int64_t>{0, 1}, {0, 7}, {3, 4}, {5, 22}, {39, 40}}) {
+    const int64_t begin = rows_of_part.first, end = rows_of_part.second;  // CAPTURE takes no structured bindings in C++20
     CAPTURE(begin);
     const auto [some, gradient] = layer(begin, end);
     CHECK(same_bits(slice(y, 0, begin, end), some));
@@ -262,8 +261,8 @@ TEST_CASE("bits: training and its validation are the same at any thread count") 
       optim::AdamW optimizer({{model.parameters(), 0.01}}, 0.003);
       for (int64_t update = 0; update < 4; ++update) {
         optimizer.zero_grad();
-        parallel_backward(5, [&](int64_t part) {
-          const Batch b = sentences(40 * update + 8 * part, 40 * update + 8 * part + 7);
+        parallel_backward(20, [&](int64_t part) {
+          const Batch b = sentences(160 * update + 8 * part, 160 * update + 8 * part + 7);
           model.loss(b.source, b.source_lengths, b.target, b.target_lengths, b.next, {.label_smoothing = Scalar(0.1)})
               .backward();
         });

@@ -1,5 +1,6 @@
 #include "core/kernels/packed_weights.h"
 
+#include <thread>
 #include <utility>
 
 #include "core/kernels/gemm.h"
@@ -8,14 +9,23 @@
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
-void PackedMatrix::pack(bool transpose, int64_t K, int64_t N, const Scalar* B, int64_t ldb) {
+int64_t PackedMatrix::panels() const { return (columns_ + panel - 1) / panel; }
+
+void PackedMatrix::reserve(int64_t K, int64_t N) {
   rows_ = K, columns_ = N;
-  const int64_t panels = (N + panel - 1) / panel;
-  if (copy_.size() < panels * panel * K) copy_ = Storage(panels * panel * K);
-  parallel_for(panels, row_grain(panel * K), [=, to = copy_.data()](int64_t begin, int64_t end) {
-    for (int64_t j = begin * panel; j < std::min(N, end * panel); j += panel)
-      copy_panel<2>(transpose, B + (transpose ? j * ldb : j), ldb, K, std::min(panel, N - j),
-                    reinterpret_cast<Simd*>(to + j * K));
+  if (copy_.size() < panels() * panel * K) copy_ = Storage(panels() * panel * K);
+}
+
+void PackedMatrix::pack_panel(int64_t index, bool transpose, const Scalar* B, int64_t ldb) {
+  const int64_t j = index * panel;
+  copy_panel<2>(transpose, B + (transpose ? j * ldb : j), ldb, rows_, std::min(panel, columns_ - j),
+                reinterpret_cast<Simd*>(copy_.data() + j * rows_));
+}
+
+void PackedMatrix::pack(bool transpose, int64_t K, int64_t N, const Scalar* B, int64_t ldb) {
+  reserve(K, N);
+  parallel_for(panels(), row_grain(panel * K), [=, this](int64_t begin, int64_t end) {
+    for (int64_t index = begin; index < end; ++index) pack_panel(index, transpose, B, ldb);
   });
 }
 
@@ -36,10 +46,10 @@ void PackedMatrix::multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, in
 }
 
 namespace {
-thread_local PackedWeights* packed_weights = nullptr;
+thread_local PackedWeights::Scope* scope = nullptr;
 }
-PackedWeights::Scope::Scope(PackedWeights& weights) : previous_(std::exchange(packed_weights, &weights)) {}
-PackedWeights::Scope::~Scope() { packed_weights = previous_; }
+PackedWeights::Scope::Scope(PackedWeights& weights) : weights(weights), previous_(std::exchange(scope, this)) {}
+PackedWeights::Scope::~Scope() { scope = previous_; }
 
 const PackedMatrix& PackedWeights::packed(bool transpose, int64_t K, int64_t N, const Storage& W) {
   Copy* copy;
@@ -47,17 +57,27 @@ const PackedMatrix& PackedWeights::packed(bool transpose, int64_t K, int64_t N, 
     const std::lock_guard lock(mutex_);
     copy = &copies_[{W.data(), transpose, W.writes()}];
   }
-  std::call_once(copy->packed, [&] {
+  PackedMatrix& matrix = copy->matrix;
+  std::call_once(copy->reserved, [&] {
     copy->original = W;
-    copy->matrix.pack(transpose, K, N, W.data(), transpose ? K : N);
+    matrix.reserve(K, N);
   });
-  return copy->matrix;
+  const int64_t panels = matrix.panels();
+  if (copy->packed == panels) return matrix;
+  const double start = omp_get_wtime();
+  parallel_for(panels, row_grain(panel * K), [&](int64_t, int64_t) {  // whatever its own part: the next to do
+    for (int64_t index; (index = copy->next++) < panels; ++copy->packed)
+      matrix.pack_panel(index, transpose, W.data(), transpose ? K : N);
+  });
+  while (copy->packed < panels) std::this_thread::yield();  // others still pack theirs
+  if (scope) scope->seconds += omp_get_wtime() - start;
+  return matrix;
 }
 
 void weight_gemm(bool transpose, int64_t M, int64_t N, int64_t K, const Scalar* A, const Storage& W, bool parameter,
                  bool add, Scalar* C) {
-  if (parameter && packed_weights)
-    packed_weights->packed(transpose, K, N, W).multiply(M, K, N, A, K, add, C, N);
+  if (parameter && scope)
+    scope->weights.packed(transpose, K, N, W).multiply(M, K, N, A, K, add, C, N);
   else if (is_layer_shaped(N, K))
     parallel_gemm(false, transpose, M, N, K, A, W.data(), add, C);
   else {

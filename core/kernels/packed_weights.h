@@ -1,6 +1,7 @@
 #pragma once
 // Matrices that several products share. "Packed" means here: copied into the order in which a product reads them, panel
 // after panel (core/kernels/gemm.cpp draws a panel). Packed sentences are something else: laid end to end.
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <tuple>
@@ -12,8 +13,12 @@ namespace difftensor::inline DT_PRECISION::kernels {
 /// A packed copy of a matrix.
 class PackedMatrix {
  public:
-  /// Takes op(B), (K, N).
+  /// Takes op(B), (K, N), in parallel over panels.
   void pack(bool transpose, int64_t K, int64_t N, const Scalar* B, int64_t ldb);
+  /// The same in steps, for threads that share the work: room first, then each panel, in any order.
+  void reserve(int64_t K, int64_t N);
+  void pack_panel(int64_t index, bool transpose, const Scalar* B, int64_t ldb);
+  int64_t panels() const;
   /// C (M, N) = A op(B) or C + A op(B), with the first K rows and N columns of op(B) only, in parallel over columns.
   /// There are zeros to the right of it, up to a whole SIMD register. Throws if K or N go beyond.
   void multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, int64_t lda, bool add, Scalar* C, int64_t ldc) const;
@@ -24,8 +29,8 @@ class PackedMatrix {
 };
 
 /// Packed copies of weights, for a time in which nothing writes to them and several products use each: the
-/// micro-batches of an update, the steps of decoding. Each copy is made by the thread that needs it first; all threads
-/// read it.
+/// micro-batches of an update, the steps of decoding. Each copy is made by the threads that need it: at the start of an
+/// update all come to the first layer at the same time, and share its panels out among them.
 class PackedWeights {
  public:
   /// While one lives, weight_gemm on this thread reads parameters from these copies.
@@ -36,8 +41,11 @@ class PackedWeights {
     Scope(const Scope&) = delete;
     Scope& operator=(const Scope&) = delete;
 
+    PackedWeights& weights;
+    double seconds = 0;  ///< that this thread spent on packing
+
    private:
-    PackedWeights* previous_;
+    Scope* previous_;
   };
   /// op(W), (K, N), of a dense W.
   const PackedMatrix& packed(bool transpose, int64_t K, int64_t N, const Storage& W);
@@ -45,8 +53,9 @@ class PackedWeights {
  private:
   struct Copy {
     Storage original;  // kept, so that no other weight comes to lie at its address
-    std::once_flag packed;
+    std::once_flag reserved;
     PackedMatrix matrix;
+    std::atomic<int64_t> next = 0, packed = 0;  // panels: to be packed next, and done
   };
   std::mutex mutex_;
   // By the address, whether it is transposed, and how often it was written: a copy that went stale is not found.

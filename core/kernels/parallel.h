@@ -22,7 +22,7 @@ void parallel_for(int64_t n, int64_t grain, F f) {
     const int64_t at = n * piece / pieces;
     return n / pieces < 64 || piece == pieces ? at : at / 16 * 16;
   };
-  if (pieces == 1 || omp_in_parallel()) {
+  if (pieces == 1 || omp_in_parallel() || omp_get_max_threads() == 1) {
     for (int64_t piece = 0; piece < pieces; ++piece) f(border(piece), border(piece + 1));
     return;
   }

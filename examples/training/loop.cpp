@@ -28,8 +28,9 @@ struct Losses {
 // parts. Dropout depends on the numbers of update and piece, not on the past.
 Losses forward_backward(Task& task, const Update& update, int64_t number, uint64_t seed) {
   std::vector<Losses> losses(update.pieces);
-  parallel_backward(update_parts, [&](int64_t part) {
-    const int64_t begin = part * update.pieces / update_parts, end = (part + 1) * update.pieces / update_parts;
+  const int64_t parts = std::min(update.pieces, update_parts);
+  parallel_backward(parts, [&](int64_t part) {
+    const int64_t begin = part * update.pieces / parts, end = (part + 1) * update.pieces / parts;
     for (int64_t i = begin; i < end; ++i) {
       manual_seed(seed, dropout_stream(number, i));
       PieceLoss piece = task.piece_loss(i);

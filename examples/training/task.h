@@ -12,7 +12,7 @@ namespace training {
 
 /// An update's pieces are shared out among threads in so many parts. Fixed, so that sums of gradients do not depend on
 /// the number of threads; few, because each part has gradients of its own to be added up.
-constexpr int64_t update_parts = 8;
+constexpr int64_t update_parts = 32;
 
 /// Streams of random numbers for what is drawn during a training. (Stream 0 draws a task's data, and the weights.)
 inline uint64_t shuffle_stream(int64_t epoch) { return uint64_t{1} << 32 | static_cast<uint64_t>(epoch); }

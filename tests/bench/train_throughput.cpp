@@ -26,6 +26,7 @@ struct Arguments {
   std::string ids_src, ids_tgt, preset = "tiny", attention = "diff", init, save, json;
   int threads = omp_get_num_procs(), steps = 30, warmup = 5;
   int64_t batch_tokens = 4096, micro_tokens = 256;
+  bool profile = false;
 };
 
 std::vector<translate::Example> read_examples(const Arguments& a) {
@@ -58,9 +59,80 @@ struct MultiplyAdds {
   }
 };
 
+/// What an update's time was spent on, in seconds.
+struct Times {
+  PassTimes pass;
+  double alone;      // one thread: cutting the batch into pieces
+  double passes;     // forward and backward passes, as long as they took
+  double optimizer;  // clipping and AdamW, by all threads, loop after loop
+};
+
+/// The sum over updates, and what it says about more threads.
+struct Profile {
+  std::vector<Times> updates;
+  void add(Times times) { updates.push_back(std::move(times)); }
+
+  /// How long the updates would take on so many threads. Parts begin in their order, each on the first thread that is
+  /// free, none before the one `threads` ahead is done, as in
+  /// core/parallel_backward.cpp. Packing, adding and the optimizer are
+  /// shared out evenly; what one thread did alone stays. That threads share caches and memory is left out.
+  double predicted(int measured_threads, int threads, double* imbalance) const {
+    double total = 0, busy = 0, longest = 0;
+    for (const Times& t : updates) {
+      std::vector<double> free(threads, 0), done;
+      double all_before = 0;  // the time when all parts are done that the next one waits for
+      for (size_t i = 0; i < t.pass.parts.size(); ++i) {
+        if (i >= static_cast<size_t>(threads)) all_before = std::max(all_before, done[i - threads]);
+        double& first = *std::min_element(free.begin(), free.end());
+        done.push_back(first = std::max(first, all_before) + t.pass.parts[i]);
+        busy += t.pass.parts[i];
+      }
+      const double end = *std::max_element(done.begin(), done.end());
+      longest += end;
+      total += end + (t.pass.packing + t.pass.adding) / threads + t.optimizer * measured_threads / threads + t.alone;
+    }
+    *imbalance = 1 - busy / (threads * longest);
+    return total;
+  }
+
+  void print(int threads) const {
+    double alone = 0, passes = 0, optimizer = 0, parts = 0, packing = 0, adding = 0, waiting = 0;
+    for (const Times& t : updates) {
+      alone += t.alone, passes += t.passes, optimizer += t.optimizer;
+      packing += t.pass.packing, adding += t.pass.adding, waiting += t.pass.waiting;
+      parts = std::accumulate(t.pass.parts.begin(), t.pass.parts.end(), parts);
+    }
+    const double all = alone + passes + optimizer, count = static_cast<double>(updates.size());
+    const auto line = [&](const char* what, double seconds, double of) {
+      std::printf("  %-46s %8.2f ms %6.1f%%\n", what, 1000 * seconds / count, 100 * seconds / of);
+    };
+    std::printf("an update on %d threads, %.1f parts:\n",  threads,
+                static_cast<double>(updates[0].pass.parts.size()));
+    line("in all", all, all);
+    line("forward and backward passes", passes, all);
+    line("clipping and optimizer", optimizer, all);
+    line("alone: one thread, cutting the batch", alone, all);
+    std::printf("of the threads' time in the passes:\n");
+    line("in parts", parts, threads * passes);
+    line("packing weights", packing, threads * passes);
+    line("adding gradients", adding, threads * passes);
+    line("waiting", waiting, threads * passes);
+    double imbalance;
+    const double one = predicted(threads, 1, &imbalance);
+    for (int n : {1, 2, 4, 8, 16, 32}) {
+      const double seconds = predicted(threads, n, &imbalance);
+      std::printf("%3d threads, predicted: %8.2f ms, speed-up %5.2f, %4.1f%% idle between unequal parts%s\n", n,
+                  1000 * seconds / count, one / seconds, 100 * imbalance,
+                  n == threads ? " (measured: in all, above)" : "");
+    }
+  }
+};
+
 /// One update; returns the batch's loss. As examples/training/loop.cpp does it: the batch is shared out in a fixed
 /// number of parts, each computed a micro-batch at a time.
-double update(models::Transformer& model, optim::Optimizer& optimizer, const Batch& batch, int64_t micro_tokens) {
+double update(models::Transformer& model, optim::Optimizer& optimizer, const Batch& batch, int64_t micro_tokens,
+              Profile& profile) {
+  const double start = bench::seconds();
   CrossEntropyOptions options;
   options.label_smoothing = Scalar(0.1);
   options.normalizer = static_cast<int64_t>(batch.target_out.size());
@@ -68,16 +140,21 @@ double update(models::Transformer& model, optim::Optimizer& optimizer, const Bat
   const int64_t count = static_cast<int64_t>(pieces.size());
   std::vector<double> losses(pieces.size());
   model.zero_grad();
-  parallel_backward(training::update_parts, [&](int64_t part) {
-    for (int64_t i = part * count / training::update_parts; i < (part + 1) * count / training::update_parts; ++i) {
+  const int64_t parts = std::min(count, training::update_parts);
+  const double prepared = bench::seconds();
+  const PassTimes pass = parallel_backward(parts, [&](int64_t part) {
+    for (int64_t i = part * count / parts; i < (part + 1) * count / parts; ++i) {
       const Batch& b = pieces[i];
       Tensor loss = model.loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
       loss.backward();
       losses[i] = loss.item();
     }
   });
+  const double passed = bench::seconds();
   optim::clip_grad_norm(model.parameters(), 1);
   optimizer.step();
+  const double end = bench::seconds();
+  profile.add({pass, prepared - start, passed - prepared, end - passed});
   return std::accumulate(losses.begin(), losses.end(), 0.0);
 }
 
@@ -99,11 +176,13 @@ void measure(const Arguments& a) {
   double peak = bench::gemm_peak(a.threads);
   bench::reset_peak_memory();
   double loss = 0, start = 0;
+  Profile profile;
   int64_t sources = 0, targets = 0;
   for (int step = 0; step < a.warmup + a.steps; ++step) {
     if (step == a.warmup) start = bench::seconds();
     const Batch& batch = batches[37 * static_cast<size_t>(step) % batches.size()];
-    loss = update(model, optimizer, batch, a.micro_tokens);
+    if (step == a.warmup) profile = {};
+    loss = update(model, optimizer, batch, a.micro_tokens, profile);
     if (step < a.warmup) continue;
     sources += static_cast<int64_t>(batch.source.size());
     targets += static_cast<int64_t>(batch.target_out.size());
@@ -121,6 +200,7 @@ void measure(const Arguments& a) {
       "gflops=%.1f peak_fraction=%.3f\n",
       a.preset.c_str(), a.attention.c_str(), a.threads, model.parameter_count(), a.steps, loss, rate, rss, gflops,
       gflops / peak);
+  if (a.profile) profile.print(a.threads);
   if (!a.save.empty()) save_safetensors(a.save, {model.state_dict(), {}, {}});
   if (a.json.empty()) return;
   const nlohmann::json record = {{"program", "train_throughput"},
@@ -170,6 +250,7 @@ int main(int argc, char** argv) {
       ->check(bench::positive);
   app.add_option("--init", a.init, "start from these parameters (safetensors)");
   app.add_option("--save", a.save, "keep the trained parameters");
+  app.add_flag("--profile", a.profile, "what an update's time is spent on, and what more threads would bring");
   app.add_option("--json", a.json, "keep a record");
   return bench::run(app, argc, argv, [&] { measure(a); });
 }
