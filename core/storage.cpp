@@ -1,5 +1,7 @@
 #include "core/storage.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <atomic>
 #include <bit>
@@ -94,6 +96,16 @@ void* find_block(size_t& size_class) {
   return nullptr;
 }
 
+// Memory of the system. What is large lies on huge pages if there are any: a walk through it then needs few entries of
+// the processor's table of addresses.
+void* allocate(size_t size_class) {
+  constexpr size_t huge_page = size_t{2} << 20;
+  if (size_class < huge_page) return std::aligned_alloc(64, size_class);
+  void* block = std::aligned_alloc(huge_page, size_class);
+  if (block) madvise(block, size_class, MADV_HUGEPAGE);  // advice: a refusal does no harm
+  return block;
+}
+
 std::atomic<size_t> bytes_in_use = 0, blocks_in_use = 0;
 
 }  // namespace
@@ -103,10 +115,10 @@ Storage::Storage(int64_t count) {
   if (static_cast<size_t>(count) > most / sizeof(Scalar)) throw std::bad_alloc();
   size_t size_class = round_up_to_class(sizeof(Block) + static_cast<size_t>(count) * sizeof(Scalar));
   void* block = find_block(size_class);
-  if (!block) block = std::aligned_alloc(64, size_class);
+  if (!block) block = allocate(size_class);
   if (!block) {
     release_cached_memory();
-    block = std::aligned_alloc(64, size_class);
+    block = allocate(size_class);
   }
   if (!block) throw std::bad_alloc();
   bytes_in_use.fetch_add(size_class, std::memory_order_relaxed);
