@@ -179,7 +179,8 @@ TEST_CASE("what SentencePiece keeps for itself comes back") {
 TEST_CASE("a vocabulary is saved, and learned again the same") {
   const TemporaryDirectory directory;
   std::vector<std::string> sentences;
-  for (const Pair& pair : make_numbers(500, 1).train) sentences.insert(sentences.end(), {pair.source, pair.target});
+  const Pairs pairs = make_numbers(500, 1).train;
+  for (size_t i = 0; i < pairs.size(); ++i) sentences.insert(sentences.end(), {pairs[i].source, pairs[i].target});
   const Vocabulary learned = Vocabulary::train(sentences, 200);
   CHECK(learned.model() == Vocabulary::train(sentences, 200).model());
 
