@@ -34,9 +34,11 @@ void require_words(std::string_view text, const std::string& path, size_t index,
 void add_line(Pairs& pairs, const std::string& line, const std::string& path, size_t index) {
   require_words(line, path, index, "the line");
   if (const auto tabs = std::count(line.begin(), line.end(), '\t'); tabs != 1)
-    throw InputError(at_line(path, index) + "expected source, one tab, target; found " + std::to_string(tabs) + " tabs");
-  const size_t tab = line.find('\t');
-  const std::string_view source = std::string_view(line).substr(0, tab), target = std::string_view(line).substr(tab + 1);
+    throw InputError(at_line(path, index) + "expected source, one tab, target; found " + std::to_string(tabs) +
+                     " tabs");
+  const std::string_view both = line;
+  const size_t tab = both.find('\t');
+  const std::string_view source = both.substr(0, tab), target = both.substr(tab + 1);
   require_words(source, path, index, "the source");
   require_words(target, path, index, "the target");
   pairs.add(source, target, index + 1);
@@ -91,7 +93,8 @@ LineReader::LineReader(const std::string& path, ReadingProgress progress)
     : path_(path), progress_(std::move(progress)), in_(path, std::ios::binary) {
   if (!in_) throw InputError(cannot("open", path));
   std::error_code none;
-  if (std::filesystem::is_regular_file(path, none)) bytes_ = static_cast<int64_t>(std::filesystem::file_size(path, none));
+  if (std::filesystem::is_regular_file(path, none))
+    bytes_ = static_cast<int64_t>(std::filesystem::file_size(path, none));
 }
 
 bool LineReader::next(std::string& line) {

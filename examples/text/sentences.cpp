@@ -16,7 +16,9 @@ void Sentences::add(std::string_view text) {
       counts_.push_back(0);
     }
     ++counts_[number];
-    sentences_.push(number);
+    uint32_t high = number;
+    for (; high >= 0x80; high >>= 7) sentences_.push(static_cast<uint8_t>(high | 0x80));
+    sentences_.push(static_cast<uint8_t>(high));
     begin += word.size() + 1;
   }
   sentences_.close();
@@ -25,7 +27,7 @@ void Sentences::add(std::string_view text) {
 std::string Sentences::text(size_t i) const {
   std::string text;
   bool first = true;
-  for (const uint32_t number : sentences_[i]) {
+  for (const uint32_t number : (*this)[i]) {
     if (!first) text += ' ';
     text += word(number);
     first = false;

@@ -1,5 +1,6 @@
 #include "examples/text/vocabulary.h"
 
+#include <malloc.h>
 #include <sentencepiece_processor.h>
 #include <sentencepiece_trainer.h>
 
@@ -20,8 +21,8 @@ constexpr size_t longest_line = 32767;
 
 constexpr std::string_view space_piece = "\u2581";  // as SentencePiece writes a space
 
-// Adds lines "word, tab, count" for a word: escaped, with "<s>" for a tab, and in parts if it is long. The trainer keeps
-// each of its special tokens apart from the text around it, the tab and <s> alike.
+// Adds lines "word, tab, count" for a word: escaped, with "<s>" for a tab, and in parts if it is long. The trainer
+// keeps each of its special tokens apart from the text around it, the tab and <s> alike.
 void add_lines(Packed<char>& lines, std::string_view word, int64_t count) {
   const std::string escaped = escape(word), number = std::to_string(count);
   std::string part;
@@ -41,8 +42,8 @@ void add_lines(Packed<char>& lines, std::string_view word, int64_t count) {
   if (!part.empty()) end_part();
 }
 
-// What there is to learn from: each distinct word with its count. The trainer, given sentences, counts their words first
-// and forgets the rest, but keeps every sentence until then.
+// What there is to learn from: each distinct word with its count. The trainer, given sentences, counts their words and
+// forgets the rest, but keeps every sentence until then.
 class WordCounts : public sentencepiece::SentenceIterator {
  public:
   explicit WordCounts(const std::vector<const Sentences*>& texts) {
@@ -107,6 +108,7 @@ Vocabulary Vocabulary::learn(const std::vector<const Sentences*>& texts, int siz
        {"max_sentence_length", std::to_string(longest_line)},
        {"minloglevel", "3"}},
       &iterator, &model);
+  malloc_trim(0);  // what the trainer needed was in small pieces, which are kept to be used again, if nobody says so
   if (!status.ok())
     throw InputError("SentencePiece cannot learn a vocabulary of " + std::to_string(size) +
                      " pieces: " + status.ToString());
@@ -129,7 +131,10 @@ Vocabulary::Vocabulary(std::string model, const std::string& name)
   if (p.pad_id() != pad || p.bos_id() != bos || p.eos_id() != eos || p.unk_id() != unknown)
     throw InputError(name + ": the ids of pad, BOS, EOS and unknown must be 0, 1, 2 and 3");
   words_apart_ = merges_words_as_they_are(model_) && space() != unknown;
-  for (int32_t id = 0; id < size() && words_apart_; ++id) words_apart_ = p.IdToPiece(id).rfind(space_piece) + 1 <= 1;
+  for (int32_t id = 0; id < size() && words_apart_; ++id) {
+    const std::string& piece = p.IdToPiece(id);
+    words_apart_ = piece.find(' ') == piece.npos && piece.find(space_piece, 1) == piece.npos;
+  }
 }
 
 Vocabulary::Vocabulary(Vocabulary&&) noexcept = default;

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "examples/translate/commands.h"
+#include "examples/translate/corpus_progress.h"
 #include "examples/translate/survey.h"
 
 namespace translate {
@@ -75,8 +76,8 @@ void print_histogram(const Survey& survey, const char* unit, Lengths lengths) {
   }
   std::printf("longest pairs\n");
   for (size_t i = 0; i < std::min<size_t>(3, sorted.size()); ++i)
-    std::printf("  %s  %d and %d %s\n", survey.place(*sorted[i]).c_str(), (sorted[i]->*lengths)[0], (sorted[i]->*lengths)[1],
-                unit);
+    std::printf("  %s  %d and %d %s\n", survey.place(*sorted[i]).c_str(), (sorted[i]->*lengths)[0],
+                (sorted[i]->*lengths)[1], unit);
 }
 
 void print_findings(const Survey& survey) {
@@ -93,14 +94,14 @@ std::optional<Vocabulary> vocabulary_for(const Arguments& a, const Survey& surve
   if (!a.vocabulary.empty())
     return Vocabulary::load(std::filesystem::is_directory(a.vocabulary) ? a.vocabulary + "/spm.model" : a.vocabulary);
   if (a.vocab_size == 0 || survey.pairs.empty()) return {};
-  return Vocabulary::learn({&survey.sentences[0], &survey.sentences[1]}, a.vocab_size);
+  return learn_vocabulary(survey.sentences[0], survey.sentences[1], a.vocab_size);
 }
 
 void report(const Arguments& a) {
   if (a.train.empty() == (a.source.empty() && a.target.empty()))
     throw InputError("give --train, or --train-src and --train-tgt");
   if (a.source.empty() != a.target.empty()) throw InputError("--train-src and --train-tgt go together");
-  Survey survey = read_corpus(a.train.empty() ? a.source : a.train, a.target);
+  Survey survey = read_corpus(a.train.empty() ? a.source : a.train, a.target, show_reading());
   const std::optional<Vocabulary> vocabulary = vocabulary_for(a, survey);
   if (vocabulary) count_subwords(survey, *vocabulary);
   check_lengths(survey, a.max_length, vocabulary.has_value());

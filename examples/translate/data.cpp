@@ -4,6 +4,7 @@
 
 #include "core/kernels/parallel.h"
 #include "examples/text/encoder.h"
+#include "examples/translate/corpus_progress.h"
 
 namespace translate {
 
@@ -51,8 +52,10 @@ Examples encode(const Pairs& pairs, const Vocabulary& vocabulary, int64_t max_le
   const auto count = static_cast<int64_t>(pairs.size());
   // First the lengths, so that the ids are put where they stay.
   std::vector<Encoder::Outcome> outcomes(2 * pairs.size());
+  SentenceProgress progress(2 * count);
   parallel_for(count, sentences_at_once, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) outcomes[2 * i] = source.outcome(i), outcomes[2 * i + 1] = target.outcome(i);
+    progress.add(end - begin);
   });
   const auto place = [&](const std::string& file, size_t i) {
     return file + (pairs.line(i) ? ":" + std::to_string(pairs.line(i)) : "");
@@ -80,6 +83,7 @@ Examples encode(const Pairs& pairs, const Vocabulary& vocabulary, int64_t max_le
       t.front() = Vocabulary::bos;
       s.back() = t.back() = Vocabulary::eos;
     }
+    progress.add(end - begin);
   });
   return Examples(std::move(sides));
 }

@@ -9,6 +9,7 @@
 #include "core/kernels/parallel.h"
 #include "examples/text/encoder.h"
 #include "examples/text/unicode.h"
+#include "examples/translate/corpus_progress.h"
 #include "models/decode.h"
 
 namespace translate {
@@ -30,23 +31,17 @@ class Repetitions {
     bool source, pair;
   };
   Found look_up() {
-    const auto last = static_cast<uint32_t>(sentences_[0].size() - 1);
-    const uint64_t source = hash(0, last), both = source * 31 + hash(1, last);
-    const uint32_t of_source = sources_.find_or_add(source, last, [&](uint32_t i) { return is_same(0, i, last); });
-    const uint32_t of_pair =
-        pairs_.find_or_add(both, last, [&](uint32_t i) { return is_same(0, i, last) && is_same(1, i, last); });
+    const auto& [sources, targets] = sentences_;
+    const auto last = static_cast<uint32_t>(sources.size() - 1);
+    const uint64_t hash = sources.hash(last);
+    const uint32_t of_source = sources_.find_or_add(hash, last, [&](uint32_t i) { return sources.are_same(i, last); });
+    const uint32_t of_pair = pairs_.find_or_add(hash * 31 + targets.hash(last), last, [&](uint32_t i) {
+      return sources.are_same(i, last) && targets.are_same(i, last);
+    });
     return {of_source != last, of_pair != last};
   }
 
  private:
-  uint64_t hash(int side, uint32_t i) const {
-    const auto words = sentences_[side][i];
-    return hash_bytes(words.data(), words.size_bytes());
-  }
-  bool is_same(int side, uint32_t a, uint32_t b) const {
-    return std::ranges::equal(sentences_[side][a], sentences_[side][b]);
-  }
-
   const std::array<Sentences, 2>& sentences_;
   HashIndex sources_, pairs_;
 };
@@ -69,8 +64,11 @@ class LinePairs {
     for (std::string line; target_ && target_->next(line);) continue;
     return {source_.lines(), target_ ? target_->lines() : source_.lines()};
   }
-  /// At least as many as a side has.
-  int64_t bytes(int side) const { return side == 1 && target_ ? target_->bytes() : source_.bytes() / (target_ ? 1 : 2); }
+  /// About how many a side has, by the sizes of the files.
+  int64_t bytes(int side) const {
+    if (!target_) return source_.bytes() / 2;
+    return side == 0 ? source_.bytes() : target_->bytes();
+  }
 
  private:
   LineReader source_;
@@ -175,12 +173,14 @@ void count_subwords(Survey& survey, const Vocabulary& vocabulary) {
   std::vector<std::array<Vocabulary::Loss, 2>> losses(survey.pairs.size());
   for (int side = 0; side < 2; ++side) {
     const Encoder encoder(vocabulary, survey.sentences[side]);
+    SentenceProgress progress(count);
     difftensor::parallel_for(count, pairs_at_once, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) {
         const auto [length, loss] = encoder.outcome(i);
         survey.pairs[i].subwords[side] = length;
         losses[i][side] = loss;
       }
+      progress.add(end - begin);
     });
   }
   LostText lost;

@@ -9,6 +9,7 @@
 #include "examples/training/lambdas.h"
 #include "examples/translate/bleu.h"
 #include "examples/translate/chrf.h"
+#include "examples/translate/corpus_progress.h"
 #include "examples/translate/data.h"
 #include "examples/translate/inspect.h"
 
@@ -47,7 +48,7 @@ double percent_exact(const std::vector<std::string>& found, const std::vector<st
 
 Translator make_translator(const Settings& s, const std::string& folder, const Splits& pairs) {
   Vocabulary vocabulary =
-      folder.empty() ? Vocabulary::learn({&pairs.train.sources(), &pairs.train.targets()}, s.vocab_size)
+      folder.empty() ? learn_vocabulary(pairs.train.sources(), pairs.train.targets(), s.vocab_size)
                      : Vocabulary::load(folder + "/spm.model");
   Random random(s.loop().seed);
   auto model = std::make_unique<models::Transformer>(s.model(vocabulary.size()), random);
@@ -62,7 +63,7 @@ std::unique_ptr<Task> Settings::make_task(const std::string& folder) const {
 
 TranslationTask::TranslationTask(const Settings& settings, const std::string& folder)
     : s_(settings),
-      pairs_(load_pairs(s_)),
+      pairs_(load_pairs(s_, show_reading())),
       translator_(make_translator(s_, folder, pairs_)),
       train_(encode(pairs_.train, translator_.vocabulary, s_.max_length, train_files(s_), lost_)),
       valid_(encode(pairs_.valid, translator_.vocabulary, s_.max_length, valid_files(s_), lost_)) {
