@@ -31,7 +31,7 @@ class Repetitions {
     bool source, pair;
   };
   Found look_up() {
-    const auto& [sources, targets] = sentences_;
+    const Sentences &sources = sentences_[0], &targets = sentences_[1];
     const auto last = static_cast<uint32_t>(sources.size() - 1);
     const uint64_t hash = sources.hash(last);
     const uint32_t of_source = sources_.find_or_add(hash, last, [&](uint32_t i) { return sources.are_same(i, last); });
