@@ -345,7 +345,8 @@ TEST_CASE("words are encoded apart where that gives the same ids, and only there
 }
 
 TEST_CASE("a vocabulary learned from counted words is the one that SentencePiece learns from sentences") {
-  const std::vector<std::string> texts = {"a  b a", " the dog", "the dog ", "dogs\tand the", "the end", "  ", "an  end"};
+  const std::vector<std::string> texts = {"a  b a", " the dog", "the dog ", "dogs\tand the", "the end",
+                                          "  ",     "an  end"};
   std::string model;
   Lines lines(texts);
   REQUIRE(sentencepiece::SentencePieceTrainer::Train(
