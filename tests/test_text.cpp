@@ -1,7 +1,12 @@
 // examples/text: files, lines, characters, vocabulary.
+#include <sentencepiece_trainer.h>
+
+#include <map>
 #include <sstream>
+#include <unordered_map>
 
 #include "examples/text/corpus.h"
+#include "examples/text/encoder.h"
 #include "examples/text/escapes.h"
 #include "examples/text/unicode.h"
 #include "examples/text/vocabulary.h"
@@ -125,6 +130,58 @@ TEST_CASE("whitespace and case are Python's") {
   CHECK(to_lower(std::string("A\0B", 3)) == std::string("a\0b", 3));
 }
 
+// --- Sentences ----------------------------------------------------------------------------------------------------
+
+TEST_CASE("sentences come back from the numbers of their words") {
+  std::vector<std::string> texts = {"", " ", "   ", "a", " a", "a ", "a  b a", "\t", "a\u00a0b c", "ein Haus"};
+  for (int i = 0; i < 20'000; ++i) texts.push_back("word" + std::to_string(i) + " a");  // numbers of one to three bytes
+  Sentences sentences;
+  for (const std::string& text : texts) sentences.add(text);
+  REQUIRE(sentences.size() == texts.size());
+  bool all = true;
+  for (size_t i = 0; i < texts.size(); ++i) all = all && sentences.text(i) == texts[i];
+  CHECK(all);
+  CHECK(sentences.words() == 20'008);
+  std::map<std::string, int64_t> counts;
+  for (uint32_t number = 0; number < sentences.words(); ++number)
+    counts[std::string(sentences.word(number))] = sentences.count(number);
+  CHECK(counts[""] == 9);
+  CHECK(counts["a"] == 20'005);
+  CHECK(counts["a\u00a0b"] == 1);
+  sentences.add("a  b a");
+  CHECK(sentences.are_same(6, texts.size()));
+  CHECK(sentences.hash(6) == sentences.hash(texts.size()));
+  CHECK(!sentences.are_same(5, 6));
+
+  sentences.remove_if([](size_t i) { return i % 2 == 0; });
+  CHECK(sentences.size() == texts.size() / 2);
+  for (const size_t i : {0, 1, 2, 4, 9'000}) CHECK(sentences.text(i) == texts[2 * i + 1]);
+  for (uint32_t number = 0; number < sentences.words(); ++number)
+    if (sentences.word(number) == "b") CHECK(sentences.count(number) == 0);
+}
+
+TEST_CASE("pairs are taken out with their lines, and reading says how far it is") {
+  Pairs pairs;
+  for (size_t i = 1; i < 10; ++i) pairs.add(std::to_string(i) + "s", std::to_string(i) + "t", i);
+  pairs.remove_if([](size_t i) { return i % 3 == 2; });
+  REQUIRE(pairs.size() == 6);
+  CHECK(pairs[2].source == "4s");
+  CHECK(pairs[5].target == "8t");
+  CHECK(pairs[5].line == 8);
+
+  const TemporaryDirectory directory;
+  std::string lines;
+  for (int i = 0; i < 9000; ++i) lines += "one\teins\n";
+  int64_t told = 0;
+  read_tsv(directory.write("t", lines), [&](int64_t bytes, int64_t of) {
+    CHECK(of == 81'000);
+    CHECK(bytes % 9 == 0);
+    CHECK(bytes > told);
+    told = bytes;
+  });
+  CHECK(told > 60'000);
+}
+
 // --- Vocabulary ---------------------------------------------------------------------------------------------------
 
 TEST_CASE("text goes through the vocabulary and comes back as it was") {
@@ -179,7 +236,8 @@ TEST_CASE("what SentencePiece keeps for itself comes back") {
 TEST_CASE("a vocabulary is saved, and learned again the same") {
   const TemporaryDirectory directory;
   std::vector<std::string> sentences;
-  for (const Pair& pair : make_numbers(500, 1).train) sentences.insert(sentences.end(), {pair.source, pair.target});
+  const Pairs pairs = make_numbers(500, 1).train;
+  for (size_t i = 0; i < pairs.size(); ++i) sentences.insert(sentences.end(), {pairs[i].source, pairs[i].target});
   const Vocabulary learned = Vocabulary::train(sentences, 200);
   CHECK(learned.model() == Vocabulary::train(sentences, 200).model());
 
@@ -212,4 +270,91 @@ TEST_CASE("a vocabulary takes what size it can") {
   CHECK(vocabulary.decode(vocabulary.encode("@")) == "@");
   const std::string word(200'000, 'x');
   CHECK(vocabulary.decode(vocabulary.encode(word)) == word);
+}
+
+namespace {
+
+const std::vector<std::string> odd_texts = {
+    "",          " ",         "  a",         "a  b   c ",       "the lazy dog", "dog\tdog the\t",
+    "<s> <pad>", "▁ ▅ \uEE00", "Zx 漢字漢 the Z", "the\u00a0dog Straße"};
+
+// What an encoder says of each sentence is what the vocabulary says of it as a whole.
+void check_encoder(const Vocabulary& vocabulary) {
+  Sentences sentences;
+  for (const std::string& text : odd_texts) sentences.add(text);
+  const Encoder encoder(vocabulary, sentences);
+  for (size_t i = 0; i < odd_texts.size(); ++i) {
+    const std::vector<int32_t> ids = vocabulary.encode(odd_texts[i]);
+    CHECK_MESSAGE(encoder.ids(i) == ids, odd_texts[i]);
+    CHECK(encoder.outcome(i).length == static_cast<int32_t>(ids.size()));
+    CHECK(encoder.outcome(i).loss == vocabulary.loss(odd_texts[i], ids));
+  }
+}
+
+// Sentences as they are.
+class Lines : public sentencepiece::SentenceIterator {
+ public:
+  explicit Lines(const std::vector<std::string>& lines) : lines_(lines) {}
+  bool done() const override { return at_ == lines_.size(); }
+  void Next() override { ++at_; }
+  const std::string& value() const override { return lines_[at_]; }
+  sentencepiece::util::Status status() const override { return {}; }
+
+ private:
+  const std::vector<std::string> lines_;
+  size_t at_ = 0;
+};
+
+// As somebody else may have learned it, of the settings that are given.
+Vocabulary others(std::unordered_map<std::string, std::string> settings) {
+  settings.insert({{"vocab_size", "60"}, {"hard_vocab_limit", "false"}, {"pad_id", "0"}, {"bos_id", "1"},
+                   {"eos_id", "2"}, {"unk_id", "3"}, {"minloglevel", "3"}});
+  std::string model;
+  const std::vector<std::string> texts = {"the quick brown fox", "jumps over the lazy dog", "Straße  a  b c",
+                                          "a b a b a b a b a b a b a b a b a b a b"};
+  Lines lines(texts);
+  REQUIRE(sentencepiece::SentencePieceTrainer::Train(settings, &lines, &model).ok());
+  return Vocabulary(model, "others");
+}
+
+}  // namespace
+
+TEST_CASE("words are encoded apart where that gives the same ids, and only there") {
+  const Vocabulary own = Vocabulary::train({"the quick brown fox", "jumps over the lazy dog", "Straße  a\tb c"}, 60);
+  CHECK(own.encodes_words_apart());
+  check_encoder(own);
+  const std::unordered_map<std::string, std::string> plain = {
+      {"model_type", "bpe"}, {"normalization_rule_name", "identity"}, {"remove_extra_whitespaces", "false"}};
+  CHECK(others(plain).encodes_words_apart());
+  check_encoder(others(plain));
+  for (const auto& [name, value] : std::map<std::string, std::string>{{"model_type", "unigram"},
+                                                                     {"normalization_rule_name", "nmt_nfkc"},
+                                                                     {"remove_extra_whitespaces", "true"},
+                                                                     {"add_dummy_prefix", "false"},
+                                                                     {"treat_whitespace_as_suffix", "true"},
+                                                                     {"split_by_whitespace", "false"},
+                                                                     {"byte_fallback", "true"},
+                                                                     {"user_defined_symbols", "e l"}}) {
+    auto settings = plain;
+    settings[name] = value;
+    if (name == "byte_fallback") settings["vocab_size"] = "300";
+    const Vocabulary vocabulary = others(settings);
+    CHECK_MESSAGE(!vocabulary.encodes_words_apart(), name);
+    check_encoder(vocabulary);
+  }
+}
+
+TEST_CASE("a vocabulary learned from counted words is the one that SentencePiece learns from sentences") {
+  const std::vector<std::string> texts = {"a  b a", " the dog", "the dog ", "dogs\tand the", "the end",
+                                          "  ",     "an  end"};
+  std::string model;
+  Lines lines(texts);
+  REQUIRE(sentencepiece::SentencePieceTrainer::Train(
+              {{"model_type", "bpe"}, {"vocab_size", "40"}, {"hard_vocab_limit", "false"}, {"character_coverage", "1"},
+               {"normalization_rule_name", "identity"}, {"remove_extra_whitespaces", "false"},
+               {"user_defined_symbols", "\t"}, {"pad_id", "0"}, {"bos_id", "1"}, {"eos_id", "2"}, {"unk_id", "3"},
+               {"max_sentence_length", "32767"}, {"minloglevel", "3"}},
+              &lines, &model)
+              .ok());
+  CHECK(Vocabulary::train(texts, 40).model() == model);
 }

@@ -251,6 +251,7 @@ TEST_CASE("the history of a run is read from its files") {
 TEST_CASE("the progress bar fits its line") {
   CHECK(progress_line(840, 2000, 12.34, "loss 3.214", 70) ==
         " 42% ━━━━━━━━━━┄┄┄┄┄┄┄┄┄┄┄┄┄┄  840/2000  12.3/s  1:34 left  loss 3.214");
+  CHECK(progress_text(840, 2000, 12.34) == "840/2000  12.3/s  1:34 left");
   CHECK(progress_line(0, 0, 0, "", 80).starts_with("100% "));
   CHECK(contains(progress_line(1, 100'001, 10, "", 80), "2:46:40 left"));
   for (int columns = 1; columns < 120; ++columns) {

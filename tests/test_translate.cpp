@@ -59,17 +59,17 @@ TEST_CASE("splits do not overlap, and follow the seed") {
     CHECK(splits.valid.size() == 500);
     CHECK(splits.test.size() == 1000);
     std::set<std::string> train, held_out;
-    for (const Pair& pair : splits.train) train.insert(pair.source);
-    for (const auto* part : {&splits.valid, &splits.test})
-      for (const Pair& pair : *part) {
-        CHECK(!train.contains(pair.source));
-        CHECK(held_out.insert(pair.source).second);
-      }
-    const auto sources = [](const std::vector<Pair>& pairs) {
+    const auto sources = [](const Pairs& pairs) {
       std::vector<std::string> all;
-      for (const Pair& pair : pairs) all.push_back(pair.source);
+      for (size_t i = 0; i < pairs.size(); ++i) all.push_back(pairs[i].source);
       return all;
     };
+    for (const std::string& source : sources(splits.train)) train.insert(source);
+    for (const auto* part : {&splits.valid, &splits.test})
+      for (const std::string& source : sources(*part)) {
+        CHECK(!train.contains(source));
+        CHECK(held_out.insert(source).second);
+      }
     const Splits again = make(20'000, 7), other = make(20'000, 8);
     CHECK(sources(again.train) == sources(splits.train));
     CHECK(sources(other.train) != sources(splits.train));
@@ -83,13 +83,14 @@ TEST_CASE("tasks have the form they promise") {
   std::map<std::string, int> small;
   for (int n = 0; n < 100; ++n) small[english(n)] = 0;
   int count = 0;
-  for (const Pair& pair : numbers.train)
-    if (const auto found = small.find(pair.source); found != small.end()) ++found->second, ++count;
+  for (size_t i = 0; i < numbers.train.size(); ++i)
+    if (const auto found = small.find(numbers.train[i].source); found != small.end()) ++found->second, ++count;
   CHECK(count == 20'000 / 6 * 2 + 2);
   for (const auto& number : small) CHECK_MESSAGE(number.second > 0, number.first);
 
   size_t shortest = 99, longest = 0;
-  for (const Pair& pair : letters.train) {
+  for (size_t i = 0; i < letters.train.size(); ++i) {
+    const Pair pair = letters.train[i];
     CHECK(pair.target == std::string(pair.source.rbegin(), pair.source.rend()));
     shortest = std::min(shortest, (pair.source.size() + 1) / 2);
     longest = std::max(longest, (pair.source.size() + 1) / 2);
@@ -243,24 +244,26 @@ TEST_CASE("a test set's lines are those of sacrebleu --confidence") {
 
 namespace {
 
-std::vector<Example> some_examples(size_t count) {
+Examples some_examples(size_t count) {
   Random random(5);
-  std::vector<Example> examples(count);
-  for (auto& [source, target] : examples) {
+  Examples examples;
+  for (; count > 0; --count) {
+    std::vector<int32_t> source, target;
     for (uint64_t n = 1 + random.below(30); n > 0; --n) source.push_back(4 + static_cast<int32_t>(random.below(90)));
     target = source;
     target.resize(1 + random.below(30), 99);
     source.push_back(Vocabulary::eos);
     target.insert(target.begin(), Vocabulary::bos);
     target.push_back(Vocabulary::eos);
+    examples.add(source, target);
   }
   return examples;
 }
 
-std::vector<std::vector<size_t>> indices(const std::vector<Batch>& batches) {
-  std::vector<std::vector<size_t>> all;
-  for (const Batch& batch : batches) all.push_back(batch.examples);
-  return all;
+std::vector<Batch> batches_of(const Examples& examples, const std::vector<Selection>& selections) {
+  std::vector<Batch> batches;
+  for (const Selection& selection : selections) batches.push_back(make_batch(examples, selection));
+  return batches;
 }
 
 }  // namespace
@@ -268,8 +271,9 @@ std::vector<std::vector<size_t>> indices(const std::vector<Batch>& batches) {
 TEST_CASE("batches hold every example once, within the budget") {
   const auto examples = some_examples(1000);
   Random random(1);
-  const std::vector<Batch> sorted = sorted_batches(examples, 200);
-  const std::vector<Batch> shuffled = shuffled_batches(examples, static_cast<int64_t>(sorted.size()), random);
+  const std::vector<Batch> sorted = batches_of(examples, sorted_batches(examples, 200));
+  const std::vector<Batch> shuffled =
+      batches_of(examples, shuffled_batches(examples, static_cast<int64_t>(sorted.size()), random));
   for (auto* batches : {&sorted, &shuffled}) {
     std::vector<int> seen(examples.size());
     for (const Batch& batch : *batches) {
@@ -303,10 +307,12 @@ TEST_CASE("batches hold every example once, within the budget") {
     CHECK(std::abs(batch.tokens - tokens / static_cast<int64_t>(shuffled.size())) <= 63);
 
   // A sentence longer than the budget is not lost, and leaves no batch empty.
-  const std::vector<Example> uneven = {{{5, 6, 7, 8, 9, 2}, {1, 5, 2}}, {{5, 2}, {1, 2}}, {{6, 2}, {1, 2}}};
+  Examples uneven;
+  uneven.add(std::vector{5, 6, 7, 8, 9, 2}, std::vector{1, 5, 2});
+  for (const int32_t id : {5, 6}) uneven.add(std::vector{id, 2}, std::vector{1, 2});
   for (const auto& batches : {sorted_batches(uneven, 3), shuffled_batches(uneven, 3, random)}) {
     CHECK(batches.size() == 3);
-    for (const Batch& batch : batches) CHECK(batch.examples.size() == 1);
+    for (const Selection& batch : batches) CHECK(batch.size() == 1);
   }
   CHECK(sorted_batches({}, 100).empty());
   CHECK(shuffled_batches({}, 0, random).empty());
@@ -316,19 +322,18 @@ TEST_CASE("shuffled batches follow the seed, and mix sentences of up to twice th
   const auto examples = some_examples(1000);
   Random first(3), again(3), other(4);
   const auto count = static_cast<int64_t>(sorted_batches(examples, 300).size());
-  const auto batches = shuffled_batches(examples, count, first);
-  const auto order = indices(batches);
-  CHECK(order == indices(shuffled_batches(examples, count, again)));
-  CHECK(order != indices(shuffled_batches(examples, count, other)));
-  CHECK(order != indices(shuffled_batches(examples, count, first)));  // the next epoch
+  const auto order = shuffled_batches(examples, count, first);
+  CHECK(order == shuffled_batches(examples, count, again));
+  CHECK(order != shuffled_batches(examples, count, other));
+  CHECK(order != shuffled_batches(examples, count, first));  // the next epoch
 
-  std::vector<size_t> sorted;
-  for (const Batch& batch : sorted_batches(examples, 300))
-    sorted.insert(sorted.end(), batch.examples.begin(), batch.examples.end());
+  Selection sorted;
+  for (const Selection& batch : sorted_batches(examples, 300)) sorted.insert(sorted.end(), batch.begin(), batch.end());
   const auto key = [&](size_t i) { return std::tuple(examples[i].source.size(), examples[i].target.size(), i); };
   CHECK(std::is_sorted(sorted.begin(), sorted.end(), [&](size_t a, size_t b) { return key(a) < key(b); }));
 
   int mixed = 0;
+  const auto batches = batches_of(examples, order);
   for (const Batch& batch : batches) {
     std::vector<int64_t> lengths;
     for (size_t b = 0; b < batch.examples.size(); ++b)
@@ -341,16 +346,14 @@ TEST_CASE("shuffled batches follow the seed, and mix sentences of up to twice th
 }
 
 TEST_CASE("micro-batches hold every sentence once, in order, and are about equally large") {
-  std::vector<Example> examples;
+  Examples examples;
   Random random(4);
   for (int i = 0; i < 400; ++i) {
-    Example e;
-    e.source.assign(1 + random.below(20), 5 + i);
-    e.target.assign(2 + random.below(20), 5 + i);
-    examples.push_back(e);
+    const std::vector<int32_t> source(1 + random.below(20), 5 + i), target(2 + random.below(20), 5 + i);
+    examples.add(source, target);
   }
   for (const int64_t batch_tokens : {50, 1000, 4096})
-    for (const Batch& batch : sorted_batches(examples, batch_tokens)) {
+    for (const Batch& batch : batches_of(examples, sorted_batches(examples, batch_tokens))) {
       const std::vector<Batch> pieces = micro_batches(batch, 100);
       CHECK((pieces.size() <= size_t{update_parts} || pieces.size() % update_parts == 0));
       Batch joined;
@@ -377,9 +380,11 @@ TEST_CASE("micro-batches hold every sentence once, in order, and are about equal
 
 TEST_CASE("a sentence that is too long is named by its file, line and side") {
   const TemporaryDirectory directory;
-  const std::vector<Pair> pairs = {{"a b", "b a", 7}, {"a b", "b a b a b a b a", 9}};
+  Pairs pairs;
+  pairs.add("a b", "b a", 7);
+  pairs.add("a b", "b a b a b a b a", 9);
   const Vocabulary vocabulary = Vocabulary::train({"a b", "b a"}, 10);
-  const auto message = [&](const std::vector<Pair>& some, int64_t limit) {
+  const auto message = [&](const Pairs& some, int64_t limit) {
     return input_error(directory, [&] {
       LostText lost;
       encode(some, vocabulary, limit, {"x.en", "x.de"}, lost);

@@ -9,19 +9,6 @@
 namespace text {
 namespace {
 
-// The length in bytes of the whitespace character that `text` begins with, 0 if it is another. Python's notion of it,
-// which includes the no-break space.
-size_t leading_space(std::string_view text) {
-  const char c = text.front();
-  if (c == ' ' || (c >= '\t' && c <= '\r') || (c >= '\x1c' && c <= '\x1f')) return 1;
-  if (c >= 0) return 0;  // other ASCII, where char is signed
-  for (std::string_view space :
-       {"\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006", "\u2007",
-        "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"})
-    if (text.starts_with(space)) return space.size();
-  return 0;
-}
-
 // For as long as it lives, this thread's characters are Unicode's, whatever the user's locale.
 class Utf8Locale {
  public:
@@ -53,6 +40,17 @@ bool is_final_sigma(const std::wstring& text, size_t i) {
 }
 
 }  // namespace
+
+size_t leading_space(std::string_view text) {
+  const char c = text.front();
+  if (c == ' ' || (c >= '\t' && c <= '\r') || (c >= '\x1c' && c <= '\x1f')) return 1;
+  if (c >= 0) return 0;  // other ASCII, where char is signed
+  for (std::string_view space :
+       {"\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006", "\u2007",
+        "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"})
+    if (text.starts_with(space)) return space.size();
+  return 0;
+}
 
 size_t find_invalid_utf8(std::string_view text) {
   const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0; };

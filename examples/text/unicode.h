@@ -14,6 +14,10 @@ size_t find_invalid_utf8(std::string_view text);
 /// True for each byte but the second and later ones of a character.
 inline bool begins_character(char c) { return (c & 0xC0) != 0x80; }
 
+/// The length in bytes of the whitespace character that `text`, which is not empty, begins with; 0 if it is another.
+/// Python's notion of it, which includes the no-break space.
+size_t leading_space(std::string_view text);
+
 /// The words between whitespace: Python's str.split(). They point into `text`.
 std::vector<std::string_view> split(std::string_view text);
 

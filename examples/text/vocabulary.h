@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "examples/text/sentences.h"
+
 namespace sentencepiece {
 class SentencePieceProcessor;
 }
@@ -21,6 +23,7 @@ class Vocabulary {
   /// Learns at most `size` pieces from the sentences; fewer if there are no more to learn. The same sentences give
   /// the same vocabulary. Throws InputError with SentencePiece's reason, as when `size` does not even hold every
   /// character, or there is nothing to learn from.
+  static Vocabulary learn(const std::vector<const Sentences*>& texts, int size);
   static Vocabulary train(const std::vector<std::string>& sentences, int size);
   /// Reads a SentencePiece model file. Throws InputError if it is none, or its special tokens have other ids than
   /// ours.
@@ -37,6 +40,11 @@ class Vocabulary {
   int32_t size() const;
   /// Neither BOS nor EOS is added.
   std::vector<int32_t> encode(const std::string& text) const;
+  /// Whether a text's ids are those of its words (as Sentences has them), one after the other, and so is what comes
+  /// back of them. True of what train() learns: no piece of it goes on past a space. An empty word that is not the
+  /// whole text is the piece "▁".
+  bool encodes_words_apart() const { return words_apart_; }
+  int32_t space() const;  ///< the id of the piece "▁"
   /// What is lost of a text whose ids these are.
   enum class Loss { none, unknown_characters, other_text };
   Loss loss(const std::string& text, const std::vector<int32_t>& ids) const;
@@ -49,6 +57,7 @@ class Vocabulary {
  private:
   std::string model_;
   std::unique_ptr<sentencepiece::SentencePieceProcessor> processor_;
+  bool words_apart_ = false;
 };
 
 }  // namespace text

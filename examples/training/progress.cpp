@@ -28,14 +28,20 @@ int terminal_columns() {
 
 }  // namespace
 
+std::string progress_text(int64_t done, int64_t total, double steps_per_second) {
+  char rate[32];
+  std::snprintf(rate, sizeof rate, steps_per_second < 100 ? "  %.1f/s" : "  %.0f/s", steps_per_second);
+  std::string text = std::to_string(done) + "/" + std::to_string(total);
+  if (steps_per_second > 0) text += rate + ("  " + duration((total - done) / steps_per_second)) + " left";
+  return text;
+}
+
 std::string progress_line(int64_t done, int64_t total, double steps_per_second, const std::string& status,
                           int columns) {
   const double fraction = total > 0 ? std::clamp(static_cast<double>(done) / total, 0.0, 1.0) : 1;
-  char percent[8], rate[32];
+  char percent[8];
   std::snprintf(percent, sizeof percent, "%3d%% ", static_cast<int>(100 * fraction));
-  std::snprintf(rate, sizeof rate, steps_per_second < 100 ? "  %.1f/s" : "  %.0f/s", steps_per_second);
-  std::string text = "  " + std::to_string(done) + "/" + std::to_string(total);
-  if (steps_per_second > 0) text += rate + ("  " + duration((total - done) / steps_per_second)) + " left";
+  std::string text = "  " + progress_text(done, total, steps_per_second);
   if (!status.empty()) text += "  " + status;
 
   const int room = columns - 5 - static_cast<int>(text.size());
@@ -45,15 +51,24 @@ std::string progress_line(int64_t done, int64_t total, double steps_per_second, 
   return line + text.substr(0, std::max(0, columns - 5));
 }
 
-Progress::Progress(int64_t total, int64_t done) : total_(total), first_(done), terminal_(isatty(STDERR_FILENO)) {}
+Progress::Progress(int64_t total, int64_t done, std::string name)
+    : total_(total), first_(done), name_(std::move(name)), terminal_(isatty(STDERR_FILENO)) {}
 
 void Progress::update(int64_t done, const std::string& status) {
   const auto now = Clock::now();
-  if (!terminal_ || (drawn_ && now - last_draw_ < std::chrono::milliseconds(100))) return;
+  const bool line_due = !terminal_ && !name_.empty() && now - last_line_ >= std::chrono::seconds(10);
+  const bool bar_due = terminal_ && !(drawn_ && now - last_draw_ < std::chrono::milliseconds(100));
+  if (!line_due && !bar_due) return;
   const double seconds = std::chrono::duration<double>(now - start_).count();
   const double rate = seconds > 0 ? (done - first_) / seconds : 0;
+  if (line_due) {
+    std::fprintf(stderr, "%s  %s\n", name_.c_str(), progress_text(done, total_, rate).c_str());
+    last_line_ = now;
+    return;
+  }
   // One column stays free: a full line would wrap. \033[K erases what a longer line left behind.
-  std::fprintf(stderr, "\r%s\033[K", progress_line(done, total_, rate, status, terminal_columns() - 1).c_str());
+  const std::string& words = status.empty() ? name_ : status;
+  std::fprintf(stderr, "\r%s\033[K", progress_line(done, total_, rate, words, terminal_columns() - 1).c_str());
   last_draw_ = now;
   drawn_ = true;
 }

@@ -6,12 +6,13 @@
 
 namespace training {
 
-/// Shows how far the work is, how fast it goes, and when it will be done, on stderr if that is a terminal; otherwise
-/// nothing. The bar vanishes with the object.
+/// Shows how far the work is, how fast it goes, and when it will be done, on stderr if that is a terminal. The bar
+/// vanishes with the object. Elsewhere, as in a log, work that has a name gets a line every ten seconds; other work
+/// none.
 class Progress {
  public:
   /// `done` steps of `total` were done before, in a run that is now resumed.
-  explicit Progress(int64_t total, int64_t done = 0);
+  explicit Progress(int64_t total, int64_t done = 0, std::string name = {});
   ~Progress() { clear(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -24,10 +25,13 @@ class Progress {
  private:
   using Clock = std::chrono::steady_clock;
   int64_t total_, first_;
+  std::string name_;
   bool terminal_, drawn_ = false;
-  Clock::time_point start_ = Clock::now(), last_draw_{};
+  Clock::time_point start_ = Clock::now(), last_draw_{}, last_line_ = start_;
 };
 
+/// "840/2000  12.3/s  1:34 left"; with no rate, how far it is alone.
+std::string progress_text(int64_t done, int64_t total, double steps_per_second);
 /// What the bar shows, in at most `columns` characters: " 42% ━━━━━━━━━┄┄┄┄┄┄┄  840/2000  12.3/s  1:34 left  loss 3.2".
 std::string progress_line(int64_t done, int64_t total, double steps_per_second, const std::string& status, int columns);
 

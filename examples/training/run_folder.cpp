@@ -133,9 +133,10 @@ void load_run_model(const std::string& folder, const std::string& which, const C
   }
 }
 
-std::string fingerprint(std::string_view bytes) {
+std::string fingerprint(std::string_view bytes, std::string_view more) {
   uint64_t hash = 0xcbf29ce484222325;
-  for (const char byte : bytes) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
+  for (const std::string_view part : {bytes, more})
+    for (const char byte : part) hash = (hash ^ static_cast<unsigned char>(byte)) * 0x100000001b3;
   return text::format("%016lx", hash);
 }
 

@@ -85,7 +85,8 @@ std::string describe_forbidden(const std::vector<ChangedSetting>& changed);
 void load_run_model(const std::string& folder, const std::string& which, const Companion& companion,
                     const SettingList& settings, difftensor::nn::Module& model);
 
-/// A number that changes when any of the bytes does (FNV-1a, 64 bits), in hexadecimal. Not for those who want to cheat.
-std::string fingerprint(std::string_view bytes);
+/// A number that changes when any of the bytes does (FNV-1a, 64 bits), in hexadecimal; `more` follows them. Not for
+/// those who want to cheat.
+std::string fingerprint(std::string_view bytes, std::string_view more = {});
 
 }  // namespace training

@@ -12,7 +12,7 @@ void shuffle(std::vector<T>& items, difftensor::Random& random) {
   for (size_t n = items.size(); n > 1; --n) std::swap(items[n - 1], items[random.below(n)]);
 }
 
-void append(Batch& batch, const Example& example, size_t index) {
+void append(Batch& batch, const Example& example, uint32_t index) {
   const auto& [source, target] = example;
   batch.source.insert(batch.source.end(), source.begin(), source.end());
   batch.target_in.insert(batch.target_in.end(), target.begin(), target.end() - 1);
@@ -28,46 +28,53 @@ int64_t length_of(const Example& e) { return static_cast<int64_t>(e.source.size(
 
 }  // namespace
 
-std::vector<Batch> sorted_batches(const std::vector<Example>& examples, int64_t budget) {
-  std::vector<size_t> order(examples.size());
-  std::iota(order.begin(), order.end(), size_t{0});
-  const auto lengths = [&](size_t i) { return std::pair(examples[i].source.size(), examples[i].target.size()); };
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return lengths(a) < lengths(b); });
+Batch make_batch(const Examples& examples, const Selection& selection) {
+  Batch batch;
+  for (const uint32_t i : selection) append(batch, examples[i], i);
+  return batch;
+}
 
-  std::vector<Batch> batches;
+std::vector<Selection> sorted_batches(const Examples& examples, int64_t budget) {
+  Selection order(examples.size());
+  std::iota(order.begin(), order.end(), 0u);
+  const auto lengths = [&](uint32_t i) { return std::pair(examples[i].source.size(), examples[i].target.size()); };
+  std::stable_sort(order.begin(), order.end(), [&](uint32_t a, uint32_t b) { return lengths(a) < lengths(b); });
+
+  std::vector<Selection> batches;
   size_t width = 0;
-  for (const size_t i : order) {
+  for (const uint32_t i : order) {
     const size_t longer = std::max(lengths(i).first, lengths(i).second);
     width = std::max(width, longer);
-    if (batches.empty() || static_cast<int64_t>(width * (batches.back().examples.size() + 1)) > budget) {
+    if (batches.empty() || static_cast<int64_t>(width * (batches.back().size() + 1)) > budget) {
       batches.emplace_back();
       width = longer;
     }
-    append(batches.back(), examples[i], i);
+    batches.back().push_back(i);
   }
   return batches;
 }
 
-std::vector<Batch> shuffled_batches(const std::vector<Example>& examples, int64_t count, difftensor::Random& random) {
-  std::vector<std::pair<difftensor::Scalar, size_t>> order;
+std::vector<Selection> shuffled_batches(const Examples& examples, int64_t count, difftensor::Random& random) {
+  std::vector<std::pair<difftensor::Scalar, uint32_t>> order;
+  order.reserve(examples.size());
   int64_t tokens = 0;
-  for (size_t i = 0; i < examples.size(); ++i) {
+  for (uint32_t i = 0; i < examples.size(); ++i) {
     order.emplace_back(static_cast<difftensor::Scalar>(length_of(examples[i])) * (1 + random.uniform()), i);
     tokens += length_of(examples[i]);
   }
   std::sort(order.begin(), order.end());
 
   // Equal parts: a sentence belongs to the one in which its middle lies; but no part may stay empty.
-  std::vector<Batch> batches(count);
+  std::vector<Selection> batches(count);
   int64_t b = 0, before = 0;
   const int64_t sentences = static_cast<int64_t>(order.size());
   for (int64_t n = 0; n < sentences; ++n) {
-    const size_t i = order[n].second;
+    const uint32_t i = order[n].second;
     const int64_t length = length_of(examples[i]);
     const bool beyond = count * (2 * before + length) >= 2 * (b + 1) * tokens;
     const bool needed = sentences - n < count - b;
-    if (!batches[b].examples.empty() && (beyond || needed)) ++b;
-    append(batches[b], examples[i], i);
+    if (!batches[b].empty() && (beyond || needed)) ++b;
+    batches[b].push_back(i);
     before += length;
   }
   shuffle(batches, random);

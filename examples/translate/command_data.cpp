@@ -4,11 +4,9 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
-#include <unordered_set>
 
-#include "examples/text/corpus.h"
-#include "examples/text/unicode.h"
 #include "examples/translate/commands.h"
+#include "examples/translate/corpus_progress.h"
 #include "examples/translate/survey.h"
 
 namespace translate {
@@ -20,7 +18,7 @@ struct Arguments {
   int64_t max_length = 256;
 };
 
-using Lengths = std::array<int64_t, 2> SurveyedPair::*;
+using Lengths = std::array<int32_t, 2> SurveyedPair::*;
 
 void print_row(const char* name, const std::string& source, const std::string& target) {
   std::printf("%-14s  %-36s  %s\n", name, source.c_str(), target.c_str());
@@ -31,7 +29,7 @@ std::string totals(const Survey& survey, Lengths lengths, int side) {
   int64_t sum = 0, most = 0;
   for (const SurveyedPair& pair : survey.pairs) {
     sum += (pair.*lengths)[side];
-    most = std::max(most, (pair.*lengths)[side]);
+    most = std::max<int64_t>(most, (pair.*lengths)[side]);
   }
   char text[80];
   std::snprintf(text, sizeof text, "%ld (%.1f a line, at most %ld)", sum,
@@ -40,17 +38,12 @@ std::string totals(const Survey& survey, Lengths lengths, int side) {
 }
 
 void print_totals(const Survey& survey, const std::optional<Vocabulary>& vocabulary) {
-  std::unordered_set<std::string_view> different[2];
-  for (const SurveyedPair& pair : survey.pairs) {
-    const auto source = split(pair.source), target = split(pair.target);
-    different[0].insert(source.begin(), source.end());
-    different[1].insert(target.begin(), target.end());
-  }
   print_row("", "source", "target");
   print_row("file", survey.files[0], survey.files[1]);
   print_row("lines", std::to_string(survey.lines[0]), std::to_string(survey.lines[1]));
   print_row("words", totals(survey, &SurveyedPair::words, 0), totals(survey, &SurveyedPair::words, 1));
-  print_row("distinct words", std::to_string(different[0].size()), std::to_string(different[1].size()));
+  print_row("distinct words", std::to_string(count_distinct_words(survey, 0)),
+            std::to_string(count_distinct_words(survey, 1)));
   if (!vocabulary) return;
   print_row("subwords", totals(survey, &SurveyedPair::subwords, 0), totals(survey, &SurveyedPair::subwords, 1));
   std::printf("of %d in the vocabulary\n", vocabulary->size());
@@ -83,8 +76,8 @@ void print_histogram(const Survey& survey, const char* unit, Lengths lengths) {
   }
   std::printf("longest pairs\n");
   for (size_t i = 0; i < std::min<size_t>(3, sorted.size()); ++i)
-    std::printf("  %s  %ld and %ld %s\n", sorted[i]->place.c_str(), (sorted[i]->*lengths)[0], (sorted[i]->*lengths)[1],
-                unit);
+    std::printf("  %s  %d and %d %s\n", survey.place(*sorted[i]).c_str(), (sorted[i]->*lengths)[0],
+                (sorted[i]->*lengths)[1], unit);
 }
 
 void print_findings(const Survey& survey) {
@@ -101,16 +94,14 @@ std::optional<Vocabulary> vocabulary_for(const Arguments& a, const Survey& surve
   if (!a.vocabulary.empty())
     return Vocabulary::load(std::filesystem::is_directory(a.vocabulary) ? a.vocabulary + "/spm.model" : a.vocabulary);
   if (a.vocab_size == 0 || survey.pairs.empty()) return {};
-  std::vector<std::string> sentences;
-  for (const SurveyedPair& pair : survey.pairs) sentences.insert(sentences.end(), {pair.source, pair.target});
-  return Vocabulary::train(sentences, a.vocab_size);
+  return learn_vocabulary(survey.sentences[0], survey.sentences[1], a.vocab_size);
 }
 
 void report(const Arguments& a) {
   if (a.train.empty() == (a.source.empty() && a.target.empty()))
     throw InputError("give --train, or --train-src and --train-tgt");
   if (a.source.empty() != a.target.empty()) throw InputError("--train-src and --train-tgt go together");
-  Survey survey = read_corpus(a.train.empty() ? a.source : a.train, a.target);
+  Survey survey = read_corpus(a.train.empty() ? a.source : a.train, a.target, show_reading());
   const std::optional<Vocabulary> vocabulary = vocabulary_for(a, survey);
   if (vocabulary) count_subwords(survey, *vocabulary);
   check_lengths(survey, a.max_length, vocabulary.has_value());

@@ -25,11 +25,11 @@ void test(const Arguments& a) {
     throw InputError(a.decoding.run + ": was trained on files, which have no test set: name one with --src and --tgt");
   Settings drawn = translator.settings;
   drawn.pairs = 1;  // the held-out pairs are the same however many are drawn for training
-  const std::vector<Pair> pairs = a.source.empty() ? load_pairs(drawn).test : read_parallel(a.source, a.target);
+  const Pairs pairs = a.source.empty() ? load_pairs(drawn).test : read_parallel(a.source, a.target);
   std::vector<std::string> sources, references;
-  for (const Pair& pair : pairs) {
-    sources.push_back(pair.source);
-    references.push_back(pair.target);
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    sources.push_back(pairs.sources().text(i));
+    references.push_back(pairs.targets().text(i));
   }
   const std::vector<std::string> found =
       translator.translate(sources, a.decoding.options, a.source.empty() ? "test" : a.source,

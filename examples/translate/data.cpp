@@ -2,13 +2,25 @@
 
 #include <algorithm>
 
+#include "core/kernels/parallel.h"
+#include "examples/text/encoder.h"
+#include "examples/translate/corpus_progress.h"
+
 namespace translate {
 
-Splits load_pairs(const Settings& s) {
+using difftensor::parallel_for;
+
+namespace {
+
+constexpr int64_t sentences_at_once = 1024;  // that a thread encodes
+
+}  // namespace
+
+Splits load_pairs(const Settings& s, const ReadingProgress& progress) {
   if (s.task == "numbers") return make_numbers(s.pairs, s.loop().seed);
   if (s.task == "reverse") return make_reverse(s.pairs, s.loop().seed);
   Splits splits;
-  splits.train = s.train.is_default() ? read_parallel(s.train_src, s.train_tgt) : read_tsv(s.train);
+  splits.train = s.train.is_default() ? read_parallel(s.train_src, s.train_tgt, progress) : read_tsv(s.train, progress);
   if (!s.valid.is_default()) {
     splits.valid = read_tsv(s.valid);
   } else if (!s.valid_src.is_default()) {
@@ -16,12 +28,10 @@ Splits load_pairs(const Settings& s) {
   } else {  // hold out pairs at even distances
     const size_t count = std::clamp<size_t>(splits.train.size() / 100, 1, 500), apart = splits.train.size() / count;
     if (splits.train.size() < 2) throw InputError("one pair is too few: nothing is left to validate on");
-    std::vector<Pair> rest;
-    for (size_t i = 0; i < splits.train.size(); ++i) {
-      const bool held_out = i % apart == apart - 1 && splits.valid.size() < count;
-      (held_out ? splits.valid : rest).push_back(std::move(splits.train[i]));
-    }
-    splits.train = std::move(rest);
+    const auto held_out = [=](size_t i) { return i % apart == apart - 1 && i / apart < count; };
+    for (size_t i = 0; i < splits.train.size(); ++i)
+      if (held_out(i)) splits.valid.add(splits.train[i]);
+    splits.train.remove_if(held_out);
   }
   return splits;
 }
@@ -36,34 +46,55 @@ PairFiles valid_files(const Settings& s) {
   return s.valid_src.is_default() ? train_files(s) : PairFiles{s.valid_src, s.valid_tgt};
 }
 
-std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
-                            const PairFiles& files, LostText& lost) {
-  const auto place = [](const std::string& file, size_t line) {
-    return file + (line ? ":" + std::to_string(line) : "");
+Examples encode(const Pairs& pairs, const Vocabulary& vocabulary, int64_t max_length, const PairFiles& files,
+                LostText& lost) {
+  const Encoder source(vocabulary, pairs.sources()), target(vocabulary, pairs.targets());
+  const auto count = static_cast<int64_t>(pairs.size());
+  // First the lengths, so that the ids are put where they stay.
+  std::vector<Encoder::Outcome> outcomes(2 * pairs.size());
+  SentenceProgress progress(2 * count);
+  parallel_for(count, sentences_at_once, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) outcomes[2 * i] = source.outcome(i), outcomes[2 * i + 1] = target.outcome(i);
+    progress.add(end - begin);
+  });
+  const auto place = [&](const std::string& file, size_t i) {
+    return file + (pairs.line(i) ? ":" + std::to_string(pairs.line(i)) : "");
   };
-  const auto check = [&](size_t tokens, const std::string& file, size_t line, const char* side) {
-    if (static_cast<int64_t>(tokens) > max_length)
-      throw InputError(place(file, line) + ": the " + side + " has " +
-                       std::to_string(tokens) + " tokens, more than --max-length " + std::to_string(max_length));
+  const auto check = [&](int32_t tokens, const std::string& file, size_t i, const char* side) {
+    if (tokens > max_length)
+      throw InputError(place(file, i) + ": the " + side + " has " + std::to_string(tokens) +
+                       " tokens, more than --max-length " + std::to_string(max_length));
   };
-  std::vector<Example> examples;
-  for (const Pair& pair : pairs) {
-    Example e{vocabulary.encode(pair.source), vocabulary.encode(pair.target)};
-    lost.check(vocabulary, pair.source, e.source, pair.target, e.target, place(files.source, pair.line));
-    e.source.push_back(Vocabulary::eos);
-    e.target.push_back(Vocabulary::eos);
-    check(e.source.size(), files.source, pair.line, "source");
-    check(e.target.size(), files.target, pair.line, "target");
-    e.target.insert(e.target.begin(), Vocabulary::bos);
-    examples.push_back(std::move(e));
+  std::vector<int32_t> lengths(outcomes.size());
+  for (size_t i = 0; i < pairs.size(); ++i) {
+    const auto &s = outcomes[2 * i], &t = outcomes[2 * i + 1];
+    lost.check(s.loss, t.loss, [&] { return place(files.source, i); });
+    check(s.length + 1, files.source, i, "source");
+    check(t.length + 1, files.target, i, "target");
+    lengths[2 * i] = s.length + 1;      // EOS
+    lengths[2 * i + 1] = t.length + 2;  // and BOS
   }
-  return examples;
+  Packed<int32_t> sides(lengths);
+  parallel_for(count, sentences_at_once, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const auto s = sides[2 * i], t = sides[2 * i + 1];
+      std::ranges::copy(source.ids(i), s.begin());
+      std::ranges::copy(target.ids(i), t.begin() + 1);
+      t.front() = Vocabulary::bos;
+      s.back() = t.back() = Vocabulary::eos;
+    }
+    progress.add(end - begin);
+  });
+  return Examples(std::move(sides));
 }
 
-int64_t targets_out_of_reach(const std::vector<Example>& examples, const difftensor::models::DecodeOptions& options) {
-  return std::count_if(examples.begin(), examples.end(), [&](const Example& e) {  // the target's BOS does not count
-    return static_cast<int64_t>(e.target.size()) - 1 > options.max_length(static_cast<int64_t>(e.source.size()));
-  });
+int64_t targets_out_of_reach(const Examples& examples, const difftensor::models::DecodeOptions& options) {
+  int64_t count = 0;
+  for (size_t i = 0; i < examples.size(); ++i) {  // the target's BOS does not count
+    const auto& [source, target] = examples[i];
+    count += static_cast<int64_t>(target.size()) - 1 > options.max_length(static_cast<int64_t>(source.size()));
+  }
+  return count;
 }
 
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens) {

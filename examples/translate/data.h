@@ -9,7 +9,7 @@
 namespace translate {
 
 /// The pairs that the settings name: drawn for a task, read from files. Files have no test set.
-Splits load_pairs(const Settings& settings);
+Splits load_pairs(const Settings& settings, const ReadingProgress& progress = {});
 
 /// The files that pairs were read from, for messages. A TSV has both sides.
 struct PairFiles {
@@ -21,11 +21,11 @@ PairFiles valid_files(const Settings& settings);
 
 /// Token ids, with BOS and EOS. Counts what is `lost`. Throws InputError naming file, line and side of a sentence of
 /// more than max_length tokens.
-std::vector<Example> encode(const std::vector<Pair>& pairs, const Vocabulary& vocabulary, int64_t max_length,
-                            const PairFiles& files, LostText& lost);
+Examples encode(const Pairs& pairs, const Vocabulary& vocabulary, int64_t max_length, const PairFiles& files,
+                LostText& lost);
 
 /// How many targets are longer than any translation of their source can be (DecodeOptions::max_length).
-int64_t targets_out_of_reach(const std::vector<Example>& examples, const difftensor::models::DecodeOptions& options);
+int64_t targets_out_of_reach(const Examples& examples, const difftensor::models::DecodeOptions& options);
 
 /// A batch cut into pieces of about `tokens` on the longer side, whose gradients add up to the batch's. All are about
 /// as large, counting both sides, and if there are more than update_parts, that divides their number, so that the parts

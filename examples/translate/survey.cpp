@@ -3,34 +3,92 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
-#include <unordered_map>
+#include <optional>
 #include <unordered_set>
 
-#include "examples/text/corpus.h"
+#include "core/kernels/parallel.h"
+#include "examples/text/encoder.h"
 #include "examples/text/unicode.h"
+#include "examples/translate/corpus_progress.h"
 #include "models/decode.h"
 
 namespace translate {
 namespace {
 
-// Lines of whatever bytes, without "\n" or "\r\n", nor a byte order mark.
-std::vector<std::string> raw_lines(const std::string& path) {
-  const std::string bytes = read_file(path);
-  std::vector<std::string> lines;
-  for (size_t begin = 0, end; begin < bytes.size(); begin = end + 1) {
-    end = std::min(bytes.find('\n', begin), bytes.size());
-    lines.push_back(bytes.substr(begin, end - begin));
-    strip_line(lines.back(), begin == 0);
-  }
-  return lines;
-}
+constexpr int64_t pairs_at_once = 4096;  // that a thread counts
 
-// One that the vocabulary would make tokens of, and a translation would have to come with.
-bool has_stray_space(const std::string& text) {
+// A space that the vocabulary would make tokens of, and a translation would have to come with.
+bool has_stray_space(std::string_view text) {
   return text.starts_with(' ') || text.ends_with(' ') || text.find("  ") != std::string::npos;
 }
 
-int64_t count_words(const std::string& text) { return static_cast<int64_t>(split(text).size()); }
+// Tells which sentences, and which pairs of them, came before.
+class Repetitions {
+ public:
+  explicit Repetitions(const std::array<Sentences, 2>& sentences) : sentences_(sentences) {}
+  /// Of the pair that was added last.
+  struct Found {
+    bool source, pair;
+  };
+  Found look_up() {
+    const Sentences &sources = sentences_[0], &targets = sentences_[1];
+    const auto last = static_cast<uint32_t>(sources.size() - 1);
+    const uint64_t hash = sources.hash(last);
+    const uint32_t of_source = sources_.find_or_add(hash, last, [&](uint32_t i) { return sources.are_same(i, last); });
+    const uint32_t of_pair = pairs_.find_or_add(hash * 31 + targets.hash(last), last, [&](uint32_t i) {
+      return sources.are_same(i, last) && targets.are_same(i, last);
+    });
+    return {of_source != last, of_pair != last};
+  }
+
+ private:
+  const std::array<Sentences, 2>& sentences_;
+  HashIndex sources_, pairs_;
+};
+
+// Of the two sides of a corpus, as they are written: a line of each file, or one of a TSV.
+class LinePairs {
+ public:
+  LinePairs(const std::string& source, const std::string& target, const ReadingProgress& progress)
+      : source_(source, progress) {
+    if (!target.empty()) target_.emplace(target);
+  }
+  /// False at the end of the shorter file.
+  bool next(std::string& source, std::string& target) {
+    const bool more = source_.next(source);
+    return target_ ? target_->next(target) && more : more;
+  }
+  /// Reads the rest of the longer file. How many lines each has.
+  std::array<int64_t, 2> count_lines() {
+    for (std::string line; source_.next(line);) continue;
+    for (std::string line; target_ && target_->next(line);) continue;
+    return {source_.lines(), target_ ? target_->lines() : source_.lines()};
+  }
+  /// About how many a side has, by the sizes of the files.
+  int64_t bytes(int side) const {
+    if (!target_) return source_.bytes() / 2;
+    return side == 0 ? source_.bytes() : target_->bytes();
+  }
+
+ private:
+  LineReader source_;
+  std::optional<LineReader> target_;
+};
+
+// The words of each side of each pair: each distinct one is looked at once.
+void count_words(Survey& survey) {
+  for (int side = 0; side < 2; ++side) {
+    const Sentences& sentences = survey.sentences[side];
+    std::vector<int32_t> words(sentences.words());  // in each that is between spaces: other spaces may be in it
+    for (uint32_t number = 0; number < words.size(); ++number)
+      words[number] = static_cast<int32_t>(split(sentences.word(number)).size());
+    const auto count = static_cast<int64_t>(survey.pairs.size());
+    difftensor::parallel_for(count, pairs_at_once, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i)
+        for (const uint32_t number : sentences[i]) survey.pairs[i].words[side] += words[number];
+    });
+  }
+}
 
 }  // namespace
 
@@ -38,69 +96,70 @@ bool Survey::trainable() const {
   return std::none_of(findings.begin(), findings.end(), [](const Finding& f) { return f.fatal && f.count > 0; });
 }
 
-Survey read_corpus(const std::string& source_file, const std::string& target_file) {
+Survey read_corpus(const std::string& source_file, const std::string& target_file, const ReadingProgress& progress) {
   const bool tsv = target_file.empty();
   Survey survey;
   survey.files = {source_file, tsv ? source_file : target_file};
-  std::vector<std::string> source = raw_lines(source_file), target = tsv ? source : raw_lines(target_file);
-  survey.lines = {static_cast<int64_t>(source.size()), static_cast<int64_t>(target.size())};
 
   Finding unequal{"files of different lengths", true}, few{"fewer than two pairs", true};
   Finding tabs{"lines without exactly one tab", true}, bytes{"lines of invalid UTF-8", true};
   Finding empty{"empty sentences", true}, repeated{"pairs that repeat an earlier one", false};
   Finding again{"sources again, with another target", false}, same{"source and target the same", false};
   Finding spaces{"sentences with a space at an end, or two in a row", false};
-  if (source.size() != target.size())
-    unequal.add((source.size() < target.size() ? source_file : target_file) + " ends first");
 
-  std::unordered_set<std::string> seen_pairs, seen_sources;
-  for (size_t i = 0; i < std::min(source.size(), target.size()); ++i) {
-    std::string line = ":";
-    line += std::to_string(i + 1);
+  LinePairs lines(source_file, target_file, progress);
+  for (const int side : {0, 1}) survey.sentences[side].reserve(lines.bytes(side));
+  Repetitions repetitions(survey.sentences);
+  std::string source, target;
+  for (uint32_t number = 1; lines.next(source, target); ++number) {
+    const auto place = [&](int side) { return survey.files[side] + ":" + std::to_string(number); };
     if (tsv) {
-      const size_t tab = source[i].find('\t');
-      if (tab == std::string::npos || source[i].find('\t', tab + 1) != std::string::npos) {
-        tabs.add(source_file + line);
+      const size_t tab = source.find('\t');
+      if (tab == std::string::npos || source.find('\t', tab + 1) != std::string::npos) {
+        tabs.add(place(0));
         continue;
       }
-      target[i] = source[i].substr(tab + 1);
-      source[i].resize(tab);
+      target = source.substr(tab + 1);
+      source.resize(tab);
     }
     bool readable = true;
-    for (const auto& [text, file] : {std::pair{&source[i], &survey.files[0]}, {&target[i], &survey.files[1]}}) {
-      Finding* fault = find_invalid_utf8(*text) != std::string::npos ? &bytes : is_blank(*text) ? &empty : nullptr;
+    for (const int side : {0, 1}) {
+      const std::string& text = side == 0 ? source : target;
+      Finding* fault = find_invalid_utf8(text) != std::string::npos ? &bytes : is_blank(text) ? &empty : nullptr;
       if (!fault) continue;
-      fault->add(*file + line);
+      fault->add(place(side));
       readable = false;
       if (tsv) break;  // the other side has the same place
     }
     if (!readable) continue;
-    SurveyedPair pair{source[i], target[i], source_file + line, {count_words(source[i]), count_words(target[i])}, {}};
-    if (has_stray_space(pair.source) || has_stray_space(pair.target)) spaces.add(pair.place);
-    if (pair.source == pair.target) same.add(pair.place);
-    const bool known = !seen_sources.insert(pair.source).second;
-    if (!seen_pairs.insert(pair.source + '\t' + pair.target).second)
-      repeated.add(pair.place);
-    else if (known)
-      again.add(pair.place);
-    survey.pairs.push_back(std::move(pair));
+    survey.pairs.push_back({number});
+    survey.sentences[0].add(source);
+    survey.sentences[1].add(target);
+    if (has_stray_space(source) || has_stray_space(target)) spaces.add(place(0));
+    if (source == target) same.add(place(0));
+    const auto [known_source, known_pair] = repetitions.look_up();
+    if (known_pair)
+      repeated.add(place(0));
+    else if (known_source)
+      again.add(place(0));
   }
+  survey.lines = lines.count_lines();
+  if (survey.lines[0] != survey.lines[1])
+    unequal.add((survey.lines[0] < survey.lines[1] ? source_file : target_file) + " ends first");
   if (survey.pairs.size() < 2) few.add(source_file);
+  count_words(survey);
   survey.findings = {unequal, few};
   if (tsv) survey.findings = {few, tabs};
   survey.findings.insert(survey.findings.end(), {bytes, empty, repeated, again, same, spaces});
   return survey;
 }
 
-void LostText::check(const Vocabulary& vocabulary, const std::string& source, const std::vector<int32_t>& source_ids,
-                     const std::string& target, const std::vector<int32_t>& target_ids, const std::string& place) {
-  using enum Vocabulary::Loss;
-  const Vocabulary::Loss of_source = vocabulary.loss(source, source_ids);
-  const Vocabulary::Loss of_target = vocabulary.loss(target, target_ids);
-  if (of_source == unknown_characters || of_target == unknown_characters)
-    unknown.add(place);
-  else if (of_source == other_text || of_target == other_text)
-    changed.add(place);
+size_t count_distinct_words(const Survey& survey, int side) {
+  const Sentences& sentences = survey.sentences[side];
+  std::unordered_set<std::string_view> different;
+  for (uint32_t number = 0; number < sentences.words(); ++number)
+    for (const std::string_view word : split(sentences.word(number))) different.insert(word);
+  return different.size();
 }
 
 std::string describe(const Finding& finding) {
@@ -110,17 +169,28 @@ std::string describe(const Finding& finding) {
 }
 
 void count_subwords(Survey& survey, const Vocabulary& vocabulary) {
-  LostText lost;
-  for (SurveyedPair& pair : survey.pairs) {
-    const std::vector<int32_t> source = vocabulary.encode(pair.source), target = vocabulary.encode(pair.target);
-    pair.subwords = {static_cast<int64_t>(source.size()), static_cast<int64_t>(target.size())};
-    lost.check(vocabulary, pair.source, source, pair.target, target, pair.place);
+  const auto count = static_cast<int64_t>(survey.pairs.size());
+  std::vector<std::array<Vocabulary::Loss, 2>> losses(survey.pairs.size());
+  for (int side = 0; side < 2; ++side) {
+    const Encoder encoder(vocabulary, survey.sentences[side]);
+    SentenceProgress progress(count);
+    difftensor::parallel_for(count, pairs_at_once, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        const auto [length, loss] = encoder.outcome(i);
+        survey.pairs[i].subwords[side] = length;
+        losses[i][side] = loss;
+      }
+      progress.add(end - begin);
+    });
   }
+  LostText lost;
+  for (size_t i = 0; i < losses.size(); ++i)
+    lost.check(losses[i][0], losses[i][1], [&] { return survey.place(survey.pairs[i]); });
   survey.findings.insert(survey.findings.end(), {lost.unknown, lost.changed});
 }
 
 void check_lengths(Survey& survey, int64_t max_length, bool subwords) {
-  const auto length = [&](const SurveyedPair& pair, int side) {
+  const auto length = [&](const SurveyedPair& pair, int side) -> int64_t {
     return subwords ? pair.subwords[side] : pair.words[side];
   };
   std::vector<double> ratios;
@@ -145,11 +215,11 @@ void check_lengths(Survey& survey, int64_t max_length, bool subwords) {
   Finding odd{ratio, false};
   for (const SurveyedPair& pair : survey.pairs) {
     const int64_t s = length(pair, 0), t = length(pair, 1);
-    if (std::max(s, t) + 1 > max_length) long_pairs.add(pair.place);
-    if (t + 1 > decoding.max_length(s + 1)) cut.add(pair.place);
+    if (std::max(s, t) + 1 > max_length) long_pairs.add(survey.place(pair));
+    if (t + 1 > decoding.max_length(s + 1)) cut.add(survey.place(pair));
     const double expected = median * static_cast<double>(s), found = static_cast<double>(t);
     if (std::max(expected, found) > 3 * std::min(expected, found) && std::abs(expected - found) > 5)
-      odd.add(pair.place);
+      odd.add(survey.place(pair));
   }
   survey.findings.insert(survey.findings.end(), {long_pairs, odd, cut});
 }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "examples/text/corpus.h"
 #include "examples/text/vocabulary.h"
 
 namespace translate {
@@ -23,33 +24,46 @@ struct Finding {
   }
 };
 
-/// One line of source and one of target that have text on both sides, with their lengths.
+/// One line of source and one of target that have text on both sides: its number, from 1, and its lengths.
 struct SurveyedPair {
-  std::string source, target;
-  std::string place;  ///< "train.en:17"
-  std::array<int64_t, 2> words{}, subwords{};
+  uint32_t line;
+  std::array<int32_t, 2> words{}, subwords{};
 };
 
 struct Survey {
   std::array<std::string, 2> files;  ///< source and target; the same twice for a TSV
   std::array<int64_t, 2> lines{};
-  std::vector<SurveyedPair> pairs;  ///< those that can be read at all
-  std::vector<Finding> findings;    ///< every kind that was looked for
+  std::vector<SurveyedPair> pairs;     ///< those that can be read at all
+  std::array<Sentences, 2> sentences;  ///< the sources and the targets of these
+  std::vector<Finding> findings;       ///< every kind that was looked for
 
   bool trainable() const;
+  /// "train.en:17"
+  std::string place(const SurveyedPair& pair) const { return files[0] + ":" + std::to_string(pair.line); }
 };
 
 /// Reads two files, a sentence a line, or one file with a tab between the sides (`target_file` empty). Throws
-/// InputError only if a file cannot be opened. Finds unreadable lines; repetitions; sides left untranslated.
-Survey read_corpus(const std::string& source_file, const std::string& target_file);
+/// InputError only if a file cannot be read. Finds unreadable lines; repetitions; sides left untranslated.
+Survey read_corpus(const std::string& source_file, const std::string& target_file,
+                   const ReadingProgress& progress = {});
+
+/// How many different words (as split() has them) there are on a side, 0 the source.
+size_t count_distinct_words(const Survey& survey, int side);
 
 /// The texts that a vocabulary does not return as they were: a pair is counted once, for the worse of its sides.
 struct LostText {
   Finding unknown{"pairs with characters that the vocabulary lacks", false};
   Finding changed{"pairs that the vocabulary changes: encoded and decoded, they are not what they were", false};
 
-  void check(const Vocabulary& vocabulary, const std::string& source, const std::vector<int32_t>& source_ids,
-             const std::string& target, const std::vector<int32_t>& target_ids, const std::string& place);
+  /// Counts a pair; place() is where it is.
+  template <class Place>
+  void check(Vocabulary::Loss source, Vocabulary::Loss target, Place place) {
+    using enum Vocabulary::Loss;
+    if (source == unknown_characters || target == unknown_characters)
+      unknown.add(place());
+    else if (source == other_text || target == other_text)
+      changed.add(place());
+  }
 };
 /// "pairs with ...: train.en:17, train.en:40, ...", with no line break.
 std::string describe(const Finding& finding);

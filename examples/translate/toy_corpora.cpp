@@ -21,11 +21,11 @@ Splits make_splits(int64_t train_pairs, uint64_t seed, Draw draw, int shortest, 
   for (Random random(0, /*stream=*/1); held_out.size() < valid_pairs + test_pairs;) {
     Pair pair = draw(random, length(held_out.size(), shortest_held_out));
     if (!held_out.insert(pair.source).second) continue;
-    (splits.valid.size() < valid_pairs ? splits.valid : splits.test).push_back(std::move(pair));
+    (splits.valid.size() < valid_pairs ? splits.valid : splits.test).add(pair);
   }
   for (Random random(seed); static_cast<int64_t>(splits.train.size()) < train_pairs;) {
     Pair pair = draw(random, length(splits.train.size(), shortest));
-    if (!held_out.contains(pair.source)) splits.train.push_back(std::move(pair));
+    if (!held_out.contains(pair.source)) splits.train.add(pair);
   }
   return splits;
 }

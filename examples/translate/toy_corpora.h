@@ -6,10 +6,10 @@
 
 namespace translate {
 
-using text::Pair;
+using text::Pair, text::Pairs;
 
 struct Splits {
-  std::vector<Pair> train, valid, test;
+  Pairs train, valid, test;
 };
 
 /// Number words, English to German: "seven hundred forty-one" -> "siebenhunderteinundvierzig", for 0 to 999,999. All

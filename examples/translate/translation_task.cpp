@@ -9,6 +9,7 @@
 #include "examples/training/lambdas.h"
 #include "examples/translate/bleu.h"
 #include "examples/translate/chrf.h"
+#include "examples/translate/corpus_progress.h"
 #include "examples/translate/data.h"
 #include "examples/translate/inspect.h"
 
@@ -22,12 +23,6 @@ namespace {
 constexpr int64_t piece_tokens = 256;
 // Validation pairs that are translated.
 constexpr size_t translated_pairs = 200;
-
-Vocabulary learn_vocabulary(const std::vector<Pair>& pairs, int size) {
-  std::vector<std::string> sentences;
-  for (const Pair& pair : pairs) sentences.insert(sentences.end(), {pair.source, pair.target});
-  return Vocabulary::train(sentences, size);
-}
 
 // Every differential attention of the model, with its name.
 std::vector<std::pair<std::string, nn::Attention*>> differential_attentions(const models::Transformer& model) {
@@ -53,7 +48,8 @@ double percent_exact(const std::vector<std::string>& found, const std::vector<st
 
 Translator make_translator(const Settings& s, const std::string& folder, const Splits& pairs) {
   Vocabulary vocabulary =
-      folder.empty() ? learn_vocabulary(pairs.train, s.vocab_size) : Vocabulary::load(folder + "/spm.model");
+      folder.empty() ? learn_vocabulary(pairs.train.sources(), pairs.train.targets(), s.vocab_size)
+                     : Vocabulary::load(folder + "/spm.model");
   Random random(s.loop().seed);
   auto model = std::make_unique<models::Transformer>(s.model(vocabulary.size()), random);
   return {s, std::move(vocabulary), std::move(model)};
@@ -67,28 +63,29 @@ std::unique_ptr<Task> Settings::make_task(const std::string& folder) const {
 
 TranslationTask::TranslationTask(const Settings& settings, const std::string& folder)
     : s_(settings),
-      pairs_(load_pairs(s_)),
+      pairs_(load_pairs(s_, show_reading())),
       translator_(make_translator(s_, folder, pairs_)),
       train_(encode(pairs_.train, translator_.vocabulary, s_.max_length, train_files(s_), lost_)),
       valid_(encode(pairs_.valid, translator_.vocabulary, s_.max_length, valid_files(s_), lost_)) {
-  const std::vector<Batch> sorted = sorted_batches(train_, s_.batch_tokens);
+  const std::vector<Selection> sorted = sorted_batches(train_, s_.batch_tokens);
   updates_per_epoch_ = static_cast<int64_t>(sorted.size());
-  if (!s_.overfit_one_batch) return;
-  // Validates on what is trained on: a batch of sentences of middling length.
-  valid_.clear(), pairs_.valid.clear();
-  for (const size_t i : sorted[sorted.size() / 2].examples) {
-    valid_.push_back(train_[i]);
-    pairs_.valid.push_back(pairs_.train[i]);
+  if (s_.overfit_one_batch) {
+    // Validates on what is trained on: a batch of sentences of middling length.
+    valid_ = {}, pairs_.valid = {};
+    for (const size_t i : sorted[sorted.size() / 2]) {
+      valid_.add(train_[i].source, train_[i].target);
+      pairs_.valid.add(pairs_.train[i]);
+    }
   }
+  pairs_.train = {};
 }
 
 std::string TranslationTask::data_fingerprint() const {
-  std::string bytes;
-  for (const auto* part : {&train_, &valid_})
-    for (const Example& e : *part)
-      for (const auto* side : {&e.source, &e.target})
-        bytes.append(reinterpret_cast<const char*>(side->data()), side->size() * sizeof(int32_t));
-  return fingerprint(bytes);
+  const auto bytes = [](const Examples& examples) {
+    const auto ids = examples.ids();
+    return std::string_view(reinterpret_cast<const char*>(ids.data()), ids.size_bytes());
+  };
+  return fingerprint(bytes(train_), bytes(valid_));
 }
 
 std::string TranslationTask::title() const {
@@ -101,9 +98,9 @@ std::string TranslationTask::summary() const {
                              valid_.size(), translator_.vocabulary.size(), title().c_str(), omp_get_max_threads());
   if (valid_.size() > translated_pairs)
     lines += format("each validation translates the first %zu of its pairs\n", translated_pairs);
-  const auto longer = std::count_if(train_.begin(), train_.end(), [&](const Example& e) {
-    return static_cast<int64_t>(std::max(e.source.size(), e.target.size())) > s_.batch_tokens;
-  });
+  int64_t longer = 0;
+  for (size_t i = 0; i < train_.size(); ++i)
+    longer += static_cast<int64_t>(std::max(train_[i].source.size(), train_[i].target.size())) > s_.batch_tokens;
   if (longer > 0) lines += format("%ld pairs are longer than --batch-tokens: each is an update of its own\n", longer);
   models::DecodeOptions decoding;
   decoding.max_length_factor = s_.max_length_factor;
@@ -135,7 +132,8 @@ void TranslationTask::begin_epoch(int64_t epoch) {
 Update TranslationTask::begin_update(int64_t update) {
   const int64_t epoch = (update - 1) / updates_per_epoch_ + 1;
   if (epoch != epoch_) begin_epoch(epoch);
-  const Batch& batch = batches_[static_cast<size_t>((update - 1) % updates_per_epoch_)];
+  const Examples& learned = s_.overfit_one_batch ? valid_ : train_;
+  const Batch batch = make_batch(learned, batches_[static_cast<size_t>((update - 1) % updates_per_epoch_)]);
   pieces_ = micro_batches(batch, piece_tokens);
   targets_ = static_cast<int64_t>(batch.target_out.size());
   return {static_cast<int64_t>(pieces_.size()), targets_, batch.tokens};
@@ -159,8 +157,9 @@ PieceLoss TranslationTask::piece_loss(int64_t piece) {
 // exactly as their references.
 std::vector<Figure> TranslationTask::figures() const {
   const Figure bleu{"bleu"}, chrf{"chrf"}, exact{"exact", 0, 1, "%"};
-  const bool one_answer = !s_.task.is_default() || std::none_of(pairs_.valid.begin(), pairs_.valid.end(),
-                                                                [](const Pair& pair) { return has_4gram(pair.target); });
+  bool one_answer = true;
+  for (size_t i = 0; i < pairs_.valid.size() && one_answer; ++i)
+    one_answer = !s_.task.is_default() || !has_4gram(pairs_.valid.targets().text(i));
   std::vector<Figure> figures = one_answer ? std::vector{exact, chrf} : std::vector{bleu, chrf};
   const Figure& other = one_answer ? bleu : exact;  // if somebody asks for it
   if (s_.loop().best_by == other.key.c_str()) figures.push_back(other);
@@ -178,8 +177,8 @@ Validation TranslationTask::validate() {
   validate_loss(v);
   std::vector<std::string> sources, references;
   for (size_t i = 0; i < std::min(translated_pairs, pairs_.valid.size()); ++i) {
-    sources.push_back(pairs_.valid[i].source);
-    references.push_back(pairs_.valid[i].target);
+    sources.push_back(pairs_.valid.sources().text(i));
+    references.push_back(pairs_.valid.targets().text(i));
   }
   const std::vector<std::string> found = translator_.translate(sources, {}, "validation");
   v.figures = figures();
@@ -202,7 +201,8 @@ void TranslationTask::validate_loss(Validation& v) const {
   LambdaMeter lambdas(attentions);
   double nll = 0;
   int64_t targets = 0;
-  for (const Batch& b : sorted_batches(valid_, piece_tokens)) {
+  for (const Selection& selection : sorted_batches(valid_, piece_tokens)) {
+    const Batch b = make_batch(valid_, selection);
     double part = 0;
     CrossEntropyOptions options;
     options.nll = &part;
@@ -218,14 +218,16 @@ void TranslationTask::validate_loss(Validation& v) const {
 void TranslationTask::draw(const std::string& folder) {
   if (lambda_names().empty()) return;
   // A sentence makes a good picture if it is neither short nor long.
-  const auto fit = [](const Example& e) {
-    const int64_t longer = static_cast<int64_t>(std::max(e.source.size(), e.target.size()));
-    return -std::abs(longer - 14);
+  const auto fit = [&](size_t i) {
+    return -std::abs(static_cast<int64_t>(std::max(valid_[i].source.size(), valid_[i].target.size())) - 14);
   };
-  const Example& example = *std::max_element(valid_.begin(), valid_.begin() + std::min<size_t>(50, valid_.size()),
-                                             [&](const Example& a, const Example& b) { return fit(a) < fit(b); });
+  size_t best = 0;
+  for (size_t i = 1; i < std::min<size_t>(50, valid_.size()); ++i)
+    if (fit(i) > fit(best)) best = i;
+  const auto& [source, target] = valid_[best];
   write_file(folder + "/attention.svg",
-             attention_chart(most_decided_cross_attention(translator_, example.source, example.target)));
+             attention_chart(most_decided_cross_attention(translator_, {source.begin(), source.end()},
+                                                          {target.begin(), target.end()})));
 }
 
 }  // namespace translate

@@ -39,14 +39,14 @@ class TranslationTask : public Task {
   void validate_loss(Validation& v) const;
 
   const Settings s_;
-  Splits pairs_;
+  Splits pairs_;  // the texts to train on are let go once they are token ids
   Translator translator_;
   LostText lost_;
-  std::vector<Example> train_, valid_;  // the pairs as token ids
+  Examples train_, valid_;  // the pairs as token ids
   int64_t updates_per_epoch_;
 
   int64_t epoch_ = 0;  // whose batches these are
-  std::vector<Batch> batches_;
+  std::vector<Selection> batches_;
   std::vector<Batch> pieces_;  // of the update that is being made
   int64_t targets_ = 0;        // of all of them
 };

@@ -29,17 +29,17 @@ struct Arguments {
   bool profile = false;
 };
 
-std::vector<translate::Example> read_examples(const Arguments& a) {
+translate::Examples read_examples(const Arguments& a) {
   auto sources = bench::read_ids(a.ids_src), targets = bench::read_ids(a.ids_tgt);
   if (sources.size() != targets.size())
     throw InputError(a.ids_src + " has " + std::to_string(sources.size()) + " sentences, " + a.ids_tgt + " " +
                      std::to_string(targets.size()));
-  std::vector<translate::Example> examples;
+  translate::Examples examples;
   for (size_t i = 0; i < sources.size(); ++i) {
     sources[i].push_back(bench::eos);
     targets[i].insert(targets[i].begin(), bench::bos);
     targets[i].push_back(bench::eos);
-    examples.push_back({std::move(sources[i]), std::move(targets[i])});
+    examples.add(sources[i], targets[i]);
   }
   return examples;
 }
@@ -160,12 +160,12 @@ double update(models::Transformer& model, optim::Optimizer& optimizer, const Bat
 
 void measure(const Arguments& a) {
   omp_set_num_threads(a.threads);
-  const std::vector<translate::Example> examples = read_examples(a);
+  const translate::Examples examples = read_examples(a);
   int64_t vocab = 8000;
-  for (const auto& example : examples)
-    for (const auto* side : {&example.source, &example.target})
-      vocab = std::max<int64_t>(vocab, *std::max_element(side->begin(), side->end()) + 1);
-  const std::vector<Batch> batches = translate::sorted_batches(examples, a.batch_tokens);
+  for (const int32_t id : examples.ids()) vocab = std::max<int64_t>(vocab, id + 1);
+  std::vector<Batch> batches;
+  for (const auto& selection : translate::sorted_batches(examples, a.batch_tokens))
+    batches.push_back(translate::make_batch(examples, selection));
 
   Random random(1);
   models::Transformer model(bench::preset(a.preset, a.attention, vocab), random);

@@ -10,16 +10,17 @@ const Memory memory{256 << 10, 500};
 
 namespace {
 
-void check_pairs(const std::vector<text::Pair>& pairs) {
+void check_pairs(const text::Pairs& pairs) {
   std::string tsv;
   for (size_t i = 0; i < pairs.size(); ++i) {
-    check(!text::is_blank(pairs[i].source) && !text::is_blank(pairs[i].target), "both sides have words");
-    check(pairs[i].line == i + 1, "every line is there");
+    const text::Pair pair = pairs[i];
+    check(!text::is_blank(pair.source) && !text::is_blank(pair.target), "both sides have words");
+    check(pair.line == i + 1, "every line is there");
     // A carriage return before the end, or a byte order mark, would belong to the file.
-    tsv += (i ? "" : "\uFEFF") + pairs[i].source + "\t" + pairs[i].target + "\r\n";
-    if (pairs[i].source.find('\t') != std::string::npos || pairs[i].target.find('\t') != std::string::npos) return;
+    tsv += (i ? "" : "\uFEFF") + pair.source + "\t" + pair.target + "\r\n";
+    if (pair.source.find('\t') != std::string::npos || pair.target.find('\t') != std::string::npos) return;
   }
-  const std::vector<text::Pair> again = text::read_tsv(file("again.tsv", tsv));
+  const text::Pairs again = text::read_tsv(file("again.tsv", tsv));
   check(again.size() == pairs.size(), "all pairs are read back");
   for (size_t i = 0; i < pairs.size(); ++i)
     check(again[i].source == pairs[i].source && again[i].target == pairs[i].target, "pairs are read back");
@@ -31,7 +32,7 @@ void fuzz(std::string_view input) {
   using text::InputError;
   const std::vector<std::string> sides = parts(input, 2);
   const std::string tsv = file("pairs.tsv", input), source = file("a.src", sides[0]), target = file("a.tgt", sides[1]);
-  std::vector<text::Pair> pairs;
+  text::Pairs pairs;
   const bool good_tsv = reads<InputError>(tsv, [&] { pairs = text::read_tsv(tsv); });
   if (good_tsv) check_pairs(pairs);
   const bool enough = pairs.size() >= 2;  // one to learn, one to validate

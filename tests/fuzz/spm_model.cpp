@@ -1,6 +1,7 @@
 // A vocabulary file from a stranger, and a text for it, after the last byte 0xFF.
 #include <algorithm>
 
+#include "examples/text/encoder.h"
 #include "examples/text/files.h"
 #include "examples/text/unicode.h"
 #include "examples/text/vocabulary.h"
@@ -21,6 +22,9 @@ void fuzz(std::string_view input) {
     const std::vector<int32_t> ids = vocabulary.encode(text);
     for (const int32_t id : ids) check(id >= 0 && id < vocabulary.size(), "ids are of the vocabulary");
     vocabulary.decode(ids);
+    text::Sentences sentences;
+    sentences.add(text);
+    check(text::Encoder(vocabulary, sentences).ids(0) == ids, "word by word, the ids are the same");
   });
 }
 

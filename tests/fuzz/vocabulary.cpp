@@ -5,6 +5,7 @@
 #include <cstring>
 #include <stdexcept>
 
+#include "examples/text/encoder.h"
 #include "examples/text/unicode.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -23,6 +24,10 @@ void fuzz(std::string_view input) {
     for (const int32_t id : ids) check(id >= 0 && id < vocabulary.size(), "ids are of the vocabulary");
     const bool known = std::find(ids.begin(), ids.end(), Vocabulary::unknown) == ids.end();
     check(!known || vocabulary.decode(ids) == text, "known text comes back");
+    text::Sentences sentences;
+    sentences.add(text);
+    check(sentences.text(0) == text, "sentences come back");
+    check(text::Encoder(vocabulary, sentences).ids(0) == ids, "word by word, the ids are the same");
   }
 
   std::vector<int32_t> ids(input.size() / sizeof(int32_t));
