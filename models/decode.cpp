@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <functional>
+#include <limits>
 #include <numeric>
 
 #include "core/kernels/packed_weights.h"
@@ -21,31 +23,44 @@ struct Word {
   double log_p;
 };
 
-// The `count` largest of the logits x (V), largest first, with log softmax(x); of equals, the one with the lower id.
-// While the search lasts, Word::log_p has the logit; the largest comes off at the end, and then the logarithm of the
-// softmax's denominator.
+// The `count` largest of the logits x (V), largest first, with log softmax(x); of equals, the one with the lower id. NaN
+// is none of them.
+//
+// The `count` largest maxima of blocks of x are `count` numbers of x, so the least of them is a bound: what is below it
+// is not wanted. Few blocks have more than that, and all others are passed over after one look.
 std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
-  constexpr int64_t block = 256;  // its maximum takes 16 steps; most blocks hold nothing of interest
+  constexpr int64_t block = 64;
+  std::vector<Scalar> tops, bounds;  // of each block the largest; the `count` largest of these, as far as there are
+  for (int64_t begin = 0; begin < V; begin += block) {
+    const Scalar top = kernels::row_max(x + begin, std::min(block, V - begin));
+    tops.push_back(top);
+    const bool room = static_cast<int>(bounds.size()) < count;
+    if (!room && !(top > bounds.back())) continue;
+    if (!room) bounds.pop_back();
+    bounds.insert(std::upper_bound(bounds.begin(), bounds.end(), top, std::greater<>()), top);
+  }
+  const bool bounded = static_cast<int>(bounds.size()) == count;
+  const Scalar bound = bounded ? bounds.back() : -std::numeric_limits<Scalar>::infinity();
+
   std::vector<Word> best;
   for (int64_t begin = 0; begin < V; begin += block) {
-    const int64_t end = std::min(V, begin + block);
-    const auto of_interest = [&](Scalar value) {
-      return static_cast<int>(best.size()) < count || static_cast<double>(value) > best.back().log_p;
-    };
-    if (!of_interest(kernels::row_max(x + begin, end - begin))) continue;
-    for (int64_t v = begin; v < end; ++v) {
-      if (!of_interest(x[v])) continue;
-      const Word word{static_cast<int32_t>(v), static_cast<double>(x[v])};
-      best.insert(std::upper_bound(best.begin(), best.end(), word,
-                                   [](const Word& a, const Word& b) { return a.log_p > b.log_p; }),
-                  word);
-      if (static_cast<int>(best.size()) > count) best.pop_back();
-    }
+    if (tops[begin / block] < bound) continue;
+    for (int64_t v = begin; v < std::min(V, begin + block); ++v)
+      if (x[v] >= bound) best.push_back({static_cast<int32_t>(v), static_cast<double>(x[v])});
   }
-  Storage exps(V);
-  const kernels::ExpRow row = kernels::exp_row(x, exps.data(), V);
-  const double log_sum = std::log1p(kernels::rest_of_sum(exps.data(), V, row.sum));
-  for (Word& word : best) word.log_p = (word.log_p - static_cast<double>(row.max)) - log_sum;
+  std::stable_sort(best.begin(), best.end(), [](const Word& a, const Word& b) { return a.log_p > b.log_p; });
+  if (static_cast<int>(best.size()) > count) best.resize(count);
+  if (best.empty()) return best;
+
+  // log sum_v exp(x_v) = x_top + log(1 + rest). The model is sure of the top word if the rest is tiny: summed by itself,
+  // it is not rounded away, and log1p is right to a few units in its last place, down to 1e-38.
+  const auto top = best[0].token;
+  const Scalar top_logit = x[top];
+  const double rest = kernels::sum_of(V, [=](int64_t v) {
+    const Scalar e = kernels::exp_nonpositive(x[v] - top_logit);
+    return static_cast<int32_t>(v) == top ? 0 : e;
+  });
+  for (Word& word : best) word.log_p = (word.log_p - static_cast<double>(top_logit)) - std::log1p(rest);
   return best;
 }
 
