@@ -23,44 +23,46 @@ struct Word {
   double log_p;
 };
 
-// The `count` largest of the logits x (V), largest first, with log softmax(x); of equals, the one with the lower id. NaN
-// is none of them.
-//
-// The `count` largest maxima of blocks of x are `count` numbers of x, so the least of them is a bound: what is below it
-// is not wanted. Few blocks have more than that, and all others are passed over after one look.
-std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
-  constexpr int64_t block = 64;
-  std::vector<Scalar> tops, bounds;  // of each block the largest; the `count` largest of these, as far as there are
+// A number that at least `count` of x (V) reach, if there are so many: the least of the `count` largest maxima of
+// blocks. `tops` gets the maximum of each block.
+Scalar bound_of_largest(const Scalar* x, int64_t V, int count, int64_t block, std::vector<Scalar>& tops) {
+  std::vector<Scalar> largest;  // of the maxima so far, in order
   for (int64_t begin = 0; begin < V; begin += block) {
     const Scalar top = kernels::row_max(x + begin, std::min(block, V - begin));
     tops.push_back(top);
-    const bool room = static_cast<int>(bounds.size()) < count;
-    if (!room && !(top > bounds.back())) continue;
-    if (!room) bounds.pop_back();
-    bounds.insert(std::upper_bound(bounds.begin(), bounds.end(), top, std::greater<>()), top);
+    const bool full = static_cast<int>(largest.size()) == count;
+    if (full && !(top > largest.back())) continue;
+    if (full) largest.pop_back();
+    largest.insert(std::upper_bound(largest.begin(), largest.end(), top, std::greater<>()), top);
   }
-  const bool bounded = static_cast<int>(bounds.size()) == count;
-  const Scalar bound = bounded ? bounds.back() : -std::numeric_limits<Scalar>::infinity();
+  return static_cast<int>(largest.size()) == count ? largest.back() : -std::numeric_limits<Scalar>::infinity();
+}
 
-  std::vector<Word> best;
+// The `count` largest of the logits x (V), largest first, with log softmax(x); of equals, the one with the lower id.
+// NaN is none of them. Only the few blocks whose maximum reaches the bound are looked at word by word.
+std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
+  const int64_t block = std::clamp<int64_t>(V / (2 * count), 1, 64);  // more blocks than words wanted
+  std::vector<Scalar> tops;
+  const Scalar bound = bound_of_largest(x, V, count, block, tops);
+  std::vector<Word> best;  // log_p has the logit; at the end, the logarithm of softmax's denominator comes off
   for (int64_t begin = 0; begin < V; begin += block) {
     if (tops[begin / block] < bound) continue;
     for (int64_t v = begin; v < std::min(V, begin + block); ++v)
       if (x[v] >= bound) best.push_back({static_cast<int32_t>(v), static_cast<double>(x[v])});
   }
+  if (best.empty()) return best;
   std::stable_sort(best.begin(), best.end(), [](const Word& a, const Word& b) { return a.log_p > b.log_p; });
   if (static_cast<int>(best.size()) > count) best.resize(count);
-  if (best.empty()) return best;
 
-  // log sum_v exp(x_v) = x_top + log(1 + rest). The model is sure of the top word if the rest is tiny: summed by itself,
-  // it is not rounded away, and log1p is right to a few units in its last place, down to 1e-38.
-  const auto top = best[0].token;
-  const Scalar top_logit = x[top];
-  const double rest = kernels::sum_of(V, [=](int64_t v) {
-    const Scalar e = kernels::exp_nonpositive(x[v] - top_logit);
-    return static_cast<int32_t>(v) == top ? 0 : e;
-  });
-  for (Word& word : best) word.log_p = (word.log_p - static_cast<double>(top_logit)) - std::log1p(rest);
+  // log sum_v exp(x_v) = x_top + log(1 + rest), the rest being of the others exp(x_v - x_top). If it is tiny, the model
+  // is sure of its word; beside the 1 it would round away, by itself it is right to a few units in its last place.
+  const int64_t top = best[0].token;
+  const auto sum = [x, top](int64_t begin, int64_t end) {
+    const auto term = [x = x + begin, x_top = x[top]](int64_t v) { return kernels::exp_nonpositive(x[v] - x_top); };
+    return kernels::sum_of(end - begin, term);
+  };
+  const double log_sum = std::log1p(sum(0, top) + sum(top + 1, V));
+  for (Word& word : best) word.log_p = (word.log_p - static_cast<double>(x[top])) - log_sum;
   return best;
 }
 
