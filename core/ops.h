@@ -194,6 +194,9 @@ struct AttentionLayout {
   Spans queries;  ///< one per sentence, in the rows of q
   Spans keys;     ///< one per sentence, in the rows of k and v
   bool causal;    ///< query i of T sees keys j <= i + S - T; otherwise all S
+  /// If not empty, a list of rows of k and v, and `keys` are spans of the list: the keys of a sentence may then lie
+  /// anywhere, and sentences may share some of them. For sentences of one query each, in a NoGrad scope.
+  std::vector<int32_t> key_rows = {};
 };
 
 /// Attention of each sentence to its keys, each head by itself (Vaswani et al. 2017):

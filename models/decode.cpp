@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <exception>
+#include <functional>
+#include <limits>
 #include <numeric>
 
 #include "core/kernels/packed_weights.h"
@@ -21,31 +23,46 @@ struct Word {
   double log_p;
 };
 
-// The `count` largest of the logits x (V), largest first, with log softmax(x); of equals, the one with the lower id.
-// While the search lasts, Word::log_p has the logit; the largest comes off at the end, and then the logarithm of the
-// softmax's denominator.
-std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
-  constexpr int64_t block = 256;  // its maximum takes 16 steps; most blocks hold nothing of interest
-  std::vector<Word> best;
+// A number that at least `count` of x (V) reach, if there are so many: the least of the `count` largest maxima of
+// blocks. `tops` gets the maximum of each block.
+Scalar bound_of_largest(const Scalar* x, int64_t V, int count, int64_t block, std::vector<Scalar>& tops) {
+  std::vector<Scalar> largest;  // of the maxima so far, in order
   for (int64_t begin = 0; begin < V; begin += block) {
-    const int64_t end = std::min(V, begin + block);
-    const auto of_interest = [&](Scalar value) {
-      return static_cast<int>(best.size()) < count || static_cast<double>(value) > best.back().log_p;
-    };
-    if (!of_interest(kernels::row_max(x + begin, end - begin))) continue;
-    for (int64_t v = begin; v < end; ++v) {
-      if (!of_interest(x[v])) continue;
-      const Word word{static_cast<int32_t>(v), static_cast<double>(x[v])};
-      best.insert(std::upper_bound(best.begin(), best.end(), word,
-                                   [](const Word& a, const Word& b) { return a.log_p > b.log_p; }),
-                  word);
-      if (static_cast<int>(best.size()) > count) best.pop_back();
-    }
+    const Scalar top = kernels::row_max(x + begin, std::min(block, V - begin));
+    tops.push_back(top);
+    const bool full = static_cast<int>(largest.size()) == count;
+    if (full && !(top > largest.back())) continue;
+    if (full) largest.pop_back();
+    largest.insert(std::upper_bound(largest.begin(), largest.end(), top, std::greater<>()), top);
   }
-  Storage exps(V);
-  const kernels::ExpRow row = kernels::exp_row(x, exps.data(), V);
-  const double log_sum = std::log1p(kernels::rest_of_sum(exps.data(), V, row.sum));
-  for (Word& word : best) word.log_p = (word.log_p - static_cast<double>(row.max)) - log_sum;
+  return static_cast<int>(largest.size()) == count ? largest.back() : -std::numeric_limits<Scalar>::infinity();
+}
+
+// The `count` largest of the logits x (V), largest first, with log softmax(x); of equals, the one with the lower id.
+// NaN is none of them. Only the few blocks whose maximum reaches the bound are looked at word by word.
+std::vector<Word> likeliest(const Scalar* x, int64_t V, int count) {
+  const int64_t block = std::clamp<int64_t>(V / (2 * count), 1, 64);  // more blocks than words wanted
+  std::vector<Scalar> tops;
+  const Scalar bound = bound_of_largest(x, V, count, block, tops);
+  std::vector<Word> best;  // log_p has the logit; at the end, the logarithm of softmax's denominator comes off
+  for (int64_t begin = 0; begin < V; begin += block) {
+    if (tops[begin / block] < bound) continue;
+    for (int64_t v = begin; v < std::min(V, begin + block); ++v)
+      if (x[v] >= bound) best.push_back({static_cast<int32_t>(v), static_cast<double>(x[v])});
+  }
+  if (best.empty()) return best;
+  std::stable_sort(best.begin(), best.end(), [](const Word& a, const Word& b) { return a.log_p > b.log_p; });
+  if (static_cast<int>(best.size()) > count) best.resize(count);
+
+  // log sum_v exp(x_v) = x_top + log(1 + rest), the rest being of the others exp(x_v - x_top). If it is tiny, the model
+  // is sure of its word; beside the 1 it would round away, by itself it is right to a few units in its last place.
+  const int64_t top = best[0].token;
+  const auto sum = [x, top](int64_t begin, int64_t end) {
+    const auto term = [x = x + begin, x_top = x[top]](int64_t v) { return kernels::exp_nonpositive(x[v] - x_top); };
+    return kernels::sum_of(end - begin, term);
+  };
+  const double log_sum = std::log1p(sum(0, top) + sum(top + 1, V));
+  for (Word& word : best) word.log_p = (word.log_p - static_cast<double>(x[top])) - log_sum;
   return best;
 }
 

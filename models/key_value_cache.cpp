@@ -1,55 +1,57 @@
 #include "models/key_value_cache.h"
 
 #include <algorithm>
-#include <numeric>
-#include <set>
 
 namespace difftensor::inline DT_PRECISION::models {
 
 KeyValueCache::KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width)
-    : k_({hypotheses, capacity, width}), v_({hypotheses, capacity, width}), capacity_(capacity), width_(width) {
-  blocks_.resize(hypotheses);
-  std::iota(blocks_.begin(), blocks_.end(), int64_t{0});
-}
+    : k_({hypotheses * capacity, width}),
+      v_({hypotheses * capacity, width}),
+      hypotheses_(hypotheses),
+      capacity_(capacity),
+      width_(width) {}
 
 nn::KeyValues KeyValueCache::append(const nn::KeyValues& next) {
   require(!grad_enabled(), "KeyValueCache", "decoding with a cache cannot be differentiated: open a NoGrad scope");
   require(length_ < capacity_, "KeyValueCache", "no room for more than ", capacity_, " tokens");
-  const Shape wanted{static_cast<int64_t>(blocks_.size()), width_};
+  const Shape wanted{hypotheses_, width_};
   require(next.k.shape() == wanted && next.v.shape() == wanted, "KeyValueCache", "keys ", next.k.shape(),
           " and values ", next.v.shape(), " of one token for each hypothesis: not ", wanted);
+  const auto copy_rows = [&](const Tensor& from, int64_t row, Tensor& to, int64_t to_row, int64_t count) {
+    std::copy_n(from.data() + row * width_, count * width_, to.data() + to_row * width_);
+  };
+  const int64_t blocks = k_.dim(0) / capacity_;
+  if (hypotheses_ > blocks)  // there are more of them than ever
+    for (Tensor* cache : {&k_, &v_}) {
+      Tensor larger({hypotheses_ * capacity_, width_});
+      for (int64_t b = 0; b < blocks; ++b) copy_rows(*cache, b * capacity_, larger, b * capacity_, length_);
+      *cache = larger;
+    }
+
+  std::vector<int32_t> rows;
+  rows.reserve(hypotheses_ * (length_ + 1));
   Spans spans;
-  for (size_t b = 0; b < blocks_.size(); ++b) {
-    const int64_t begin = blocks_[b] * capacity_, from = static_cast<int64_t>(b) * width_;
-    std::copy_n(next.k.data() + from, width_, k_.data() + (begin + length_) * width_);
-    std::copy_n(next.v.data() + from, width_, v_.data() + (begin + length_) * width_);
-    spans.push_back({begin, length_ + 1});
+  for (int64_t b = 0; b < hypotheses_; ++b) {
+    const int64_t row = b * capacity_ + length_;
+    copy_rows(next.k, b, k_, row, 1);
+    copy_rows(next.v, b, v_, row, 1);
+    spans.push_back({static_cast<int64_t>(rows.size()), length_ + 1});
+    rows.insert(rows.end(), rows_.begin() + b * length_, rows_.begin() + (b + 1) * length_);
+    rows.push_back(static_cast<int32_t>(row));
   }
+  rows_ = rows;
   ++length_;
-  return {reshape(k_, {-1, width_}), reshape(v_, {-1, width_}), spans};
+  return {k_, v_, spans, rows};
 }
 
 void KeyValueCache::select(const std::vector<int32_t>& parents) {
-  std::vector<int64_t> chosen;
+  std::vector<int32_t> rows;
   for (int32_t parent : parents) {
-    require(parent >= 0 && parent < static_cast<int32_t>(blocks_.size()), "KeyValueCache", "no hypothesis ", parent,
-            " among ", blocks_.size());
-    chosen.push_back(blocks_[parent]);
+    require(parent >= 0 && parent < hypotheses_, "KeyValueCache", "no hypothesis ", parent, " among ", hypotheses_);
+    rows.insert(rows.end(), rows_.begin() + parent * length_, rows_.begin() + (parent + 1) * length_);
   }
-  const int64_t count = static_cast<int64_t>(chosen.size());
-  if (std::set<int64_t>(chosen.begin(), chosen.end()).size() == chosen.size()) {  // none is doubled: nothing moves
-    blocks_ = chosen;
-    return;
-  }
-  for (Tensor* cache : {&k_, &v_}) {
-    Tensor copies({count, capacity_, width_});
-    for (int64_t b = 0; b < count; ++b)
-      std::copy_n(cache->data() + chosen[b] * capacity_ * width_, length_ * width_,
-                  copies.data() + b * capacity_ * width_);
-    *cache = copies;
-  }
-  blocks_.resize(count);
-  std::iota(blocks_.begin(), blocks_.end(), int64_t{0});
+  rows_ = rows;
+  hypotheses_ = static_cast<int64_t>(parents.size());
 }
 
 }  // namespace difftensor::inline DT_PRECISION::models

@@ -7,27 +7,32 @@ namespace difftensor::inline DT_PRECISION::models {
 /// One layer's self-attention keys and values of the tokens written so far, for several sentences that grow together, a
 /// token at a time. In beam search each hypothesis, a translation as far as it is written, counts as one.
 ///
-/// Each has a block of `capacity` rows of one tensor and fills them from the top, so that nothing is moved when a token
-/// is added: attention reads the filled rows of each block through their Spans.
+/// A key or value, once written, stays where it is and is never overwritten. Each hypothesis has a list of the rows
+/// that are its tokens'. When beam search doubles a hypothesis, only the list is copied: both go on from the same rows.
+///
+///      token 0   1   2   3
+///   A:       a   b   c   d        A's list: a b c d
+///                     \                                  `e`, of a copy of A after token 2, is in a row of its own
+///                       e         B's list: a b c e
 class KeyValueCache {
  public:
-  /// Empty, for keys and values of `width` features.
+  /// Empty, for up to `capacity` keys and values of `width` features in each hypothesis.
   KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width);
   // Moved but not copied: two handles to the same tensors would write into each other.
   KeyValueCache(KeyValueCache&&) = default;
 
   /// Adds one token's key and value to each hypothesis: row b of `next`, whose k and v are (hypotheses, width), to
   /// hypothesis b. Returns all that each has, as attention wants it. Throws outside a NoGrad scope, because it
-  /// overwrites what earlier results were computed from; if a block is full; and if the shapes are others.
+  /// overwrites what earlier results were computed from; if there is no room; and if the shapes are others.
   nn::KeyValues append(const nn::KeyValues& next);
-  /// Goes on with copies of the hypotheses `parents`, numbers from 0: beam search drops some and doubles others.
+  /// Goes on with the hypotheses `parents`, numbers from 0: beam search drops some and doubles others.
   void select(const std::vector<int32_t>& parents);
 
  private:
-  Tensor k_, v_;                 // (blocks, capacity, width)
-  std::vector<int64_t> blocks_;  // the block of each hypothesis; those of hypotheses that were dropped lie idle
-  int64_t capacity_, width_;
-  int64_t length_ = 0;  // rows filled in each block
+  Tensor k_, v_;               // (blocks x capacity, width): hypothesis b writes its token t to row b capacity + t
+  std::vector<int32_t> rows_;  // (hypotheses, length): where the keys and values of each lie
+  int64_t hypotheses_, capacity_, width_;
+  int64_t length_ = 0;  // tokens of each hypothesis
 };
 
 }  // namespace difftensor::inline DT_PRECISION::models

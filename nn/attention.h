@@ -26,6 +26,7 @@ inline Sequences packed_sequences(const std::vector<int64_t>& lengths) {
 struct KeyValues {
   Tensor k, v;  ///< (M, features of all heads) each
   Spans spans;  ///< of each sentence, in the rows of k and v
+  std::vector<int32_t> rows = {};  ///< if not empty, spans are of this list of rows: see AttentionLayout::key_rows
 };
 
 /// What one call of attend() computed its maps from, for those who want to look at them: core/ops.h's attention_map()
@@ -65,7 +66,7 @@ class Attention : public Module {
   Tensor attend(const Tensor& x, const Sequences& xs, const KeyValues& memory, bool causal) const {
     Tensor q = q_proj(x);
     if (config.rotary) q = rope(q, static_cast<int>(q.dim(1) / head_width), xs.positions);
-    AttentionLayout layout{config.heads, xs.spans, memory.spans, causal};
+    AttentionLayout layout{config.heads, xs.spans, memory.spans, causal, memory.rows};
     if (trace) *trace = {q, memory.k, {}, layout};
     return out_proj(mix(x, q, memory.k, memory.v, layout));
   }

@@ -156,6 +156,41 @@ TEST_CASE("token by token with a cache is the same as all at once") {
   });
 }
 
+TEST_CASE("hypotheses that share their beginning go on by themselves") {
+  every_model([](const models::TransformerConfig& config) {
+    Random random(5);
+    models::Transformer model(config, random);
+    NoGrad no_grad;
+    const std::vector<int32_t> from{5, 6, 7, 2};
+    const nn::Sequences source = nn::packed_sequences({4});
+    const Tensor memory = model.encode(from, source);
+    auto keys_values = model.memory_keys_values(memory, source);
+    std::vector<models::KeyValueCache> caches;
+    for (int layer = 0; layer < config.decoder_layers; ++layer) caches.emplace_back(1, 6, config.d_model);
+    // At each step some hypotheses are dropped, some doubled; their number grows, shrinks and grows again.
+    const std::vector<std::vector<int32_t>> parents{{0}, {0, 0, 0}, {2, 0, 2, 1}, {3, 3}, {1, 0, 0, 1, 0}, {4, 2, 1}};
+    std::vector<std::vector<int32_t>> written{{}};
+    for (int32_t step = 0; step < 6; ++step) {
+      const std::vector<int32_t>& chosen = parents[step];
+      for (auto& cache : caches) cache.select(chosen);
+      for (auto& memory_of_layer : keys_values) memory_of_layer.spans.assign(chosen.size(), {0, 4});
+      std::vector<std::vector<int32_t>> next;
+      std::vector<int32_t> words;
+      for (size_t b = 0; b < chosen.size(); ++b) {
+        next.push_back(written[chosen[b]]);
+        next.back().push_back(words.emplace_back(static_cast<int32_t>(3 + (5 * step + 2 * b) % 9)));
+      }
+      written = next;
+      const Tensor out = model.step(words, step, keys_values, caches);
+      for (size_t b = 0; b < chosen.size(); ++b) {
+        const Tensor once = model.decode(written[b], nn::packed_sequences({step + 1}), memory, source);
+        const auto row = static_cast<int64_t>(b);
+        CHECK(largest_difference(slice(out, 0, row, row + 1), slice(once, 0, step, step + 1)) < rounding);
+      }
+    }
+  });
+}
+
 TEST_CASE("what would give wrong numbers is refused: lengths that are not the ids', a recorded cache") {
   Random random(1);
   models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);

@@ -1,6 +1,7 @@
 #pragma once
 // SIMD registers as values: arithmetic on a Simd is arithmetic on all its lanes. g++ and clang++ both know such vectors.
 #include <cstring>
+#include <utility>
 
 #include "core/kernels/multiply_add.h"
 #ifdef __FMA__
@@ -45,6 +46,46 @@ inline Simd multiply_add(Simd x, Simd y, Simd z) {
   for (int64_t i = 0; i < lanes; ++i) sum[i] = multiply_add(x[i], y[i], z[i]);
   return sum;
 #endif
+}
+
+/// Element j of the shuffled pair (a, b): a[j] where bit `s` of j is 0, else b[j]; the lane s away instead if `other`.
+template <int64_t s, bool other, int... j>
+Simd alternate(Simd a, Simd b, std::integer_sequence<int, j...>) {
+  return __builtin_shufflevector(a, b, ((other ? j ^ int{s} : j) + (j & s ? int{lanes} : 0))...);
+}
+/// Adds neighbours s apart, in half as many registers: lane j is a[j] + a[j ^ s] where bit `s` of j is 0, else the same
+/// of b.
+template <int64_t s>
+Simd add_neighbours(Simd a, Simd b) {
+  constexpr auto all = std::make_integer_sequence<int, lanes>();
+  return alternate<s, false>(a, b, all) + alternate<s, true>(a, b, all);
+}
+/// Lane j: the sum of all lanes of row(first + j), for j < n. The lanes of so many registers are added in n - 1 steps,
+/// where each by itself would take log2(lanes).
+template <int64_t n = lanes, class Row>
+Simd sums_of_lanes(Row row, int64_t first = 0) {
+  if constexpr (n == 1)
+    return row(first);
+  else
+    return add_neighbours<n / 2>(sums_of_lanes<n / 2>(row, first), sums_of_lanes<n / 2>(row, first + n / 2));
+}
+
+/// The sum of all lanes, and the largest: of neighbours s apart, for s = 1, 2, 4, ... Left to itself, a compiler adds
+/// lane after lane, as the order of a sum is not its to choose; each addition then waits for the one before.
+template <int64_t s = 1>
+Scalar sum_of_lanes(Simd x) {
+  if constexpr (s == lanes)
+    return x[0];
+  else
+    return sum_of_lanes<2 * s>(add_neighbours<s>(x, x));
+}
+inline Simd larger(Simd x, Simd y) { return x > y ? x : y; }
+template <int64_t s = 1>
+Scalar max_of_lanes(Simd x) {
+  if constexpr (s == lanes)
+    return x[0];
+  else
+    return max_of_lanes<2 * s>(larger(x, alternate<s, true>(x, x, std::make_integer_sequence<int, lanes>())));
 }
 
 /// How many Scalars the registers hold that n of them take.

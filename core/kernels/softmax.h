@@ -4,13 +4,20 @@
 #include <limits>
 
 #include "core/kernels/math.h"
+#include "core/kernels/simd.h"
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
+/// The largest of x (n); -inf if there is none. NaN counts as nothing.
 inline Scalar row_max(const Scalar* x, int64_t n) {
-  Scalar top = -std::numeric_limits<Scalar>::infinity();
-#pragma omp simd reduction(max : top)
-  for (int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;
+  Simd tops[4];  // of every fourth register: a comparison need not wait for the one before
+  for (Simd& top : tops) top = broadcast(-std::numeric_limits<Scalar>::infinity());
+  int64_t i = 0;
+  for (; i + 4 * lanes <= n; i += 4 * lanes)
+    for (int64_t r = 0; r < 4; ++r) tops[r] = larger(load(x + i + r * lanes), tops[r]);
+  for (; i + lanes <= n; i += lanes) tops[0] = larger(load(x + i), tops[0]);
+  Scalar top = max_of_lanes(larger(larger(tops[0], tops[1]), larger(tops[2], tops[3])));
+  for (; i < n; ++i) top = x[i] > top ? x[i] : top;
   return top;
 }
 
@@ -30,6 +37,21 @@ inline double sum_of(int64_t n, Term term) {
   return total;
 }
 
+/// The sum of y (n), by the same runs.
+inline double row_sum(const Scalar* y, int64_t n) {
+  constexpr int64_t run = 512;
+  double total = 0;
+  for (int64_t i = 0; i < n;) {
+    const int64_t end = std::min(n, i + run);
+    Simd sums{};
+    for (; i + lanes <= end; i += lanes) sums += load(y + i);
+    Scalar sum = sum_of_lanes(sums);
+    for (; i < end; ++i) sum += y[i];
+    total += static_cast<double>(sum);
+  }
+  return total;
+}
+
 /// y = exp(scale (x - max x)) and returns {max x, sum y}. Subtracting the maximum keeps exp from overflowing and
 /// cancels in the quotient; it comes first, so that a large offset common to all x costs no digits of what is left.
 /// y may be x; scale > 0. A row of -inf gives y = 0, so that nothing to attend to means attending to nothing; one with
@@ -42,8 +64,9 @@ struct ExpRow {
 inline ExpRow exp_row(const Scalar* x, Scalar* y, int64_t n, Scalar scale = 1) {
   const Scalar top = row_max(x, n);
   const Scalar origin = top == -std::numeric_limits<Scalar>::infinity() ? 0 : top;
-  const double sum = sum_of(n, [=](int64_t i) { return y[i] = kernels::exp_nonpositive(scale * (x[i] - origin)); });
-  return {top, static_cast<Scalar>(sum)};
+#pragma omp simd
+  for (int64_t i = 0; i < n; ++i) y[i] = kernels::exp_nonpositive(scale * (x[i] - origin));
+  return {top, static_cast<Scalar>(row_sum(y, n))};
 }
 
 /// sum y - 1 for y of exp_row() and its sum: what the other terms add to the largest, which is 1. The model is sure of

@@ -13,6 +13,7 @@
 #include "core/kernels/packed_weights.h"
 #include "core/kernels/softmax.h"
 #include "core/ops/attention_shapes.h"
+#include "core/ops/single_query.h"
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
@@ -68,12 +69,6 @@ void scores(const AttentionShapes& shapes, const Strip& strip, const Scalar* q, 
   k_transposed.multiply(strip.rows, shapes.d, stride, q, shapes.q_width, false, Z, stride);
   for (int64_t i = 0; i < strip.rows; ++i)
     std::fill(Z + i * stride + strip.sees(i), Z + (i + 1) * stride, -std::numeric_limits<Scalar>::infinity());
-}
-
-// The same for a strip of one query, with keys as they lie.
-void single_scores(const AttentionShapes& shapes, const Strip& strip, const Scalar* q, const Scalar* k, Scalar* Z) {
-  for (int64_t j = 0; j < strip.width(); ++j) Z[j] = dot(q, k + j * shapes.k_width, shapes.d);
-  std::fill(Z + strip.width(), Z + strip.stride(), -std::numeric_limits<Scalar>::infinity());
 }
 
 // --- From scores to the map, and back ------------------------------------------------------------------------------
@@ -179,20 +174,20 @@ Tensor fused_attention(const AttentionShapes& shapes, const Tensor& q, const Ten
       [&, q = q.data(), k = k.data(), v = v.data(), y = out.data()](Span query, Span key, int64_t head) {
         Workspace& w = workspace();
         const Lambdas lambdas{lambda.defined() ? lambda.data() : nullptr, h, shapes.lambda_per_token};
-        const Scalar* V = v + shapes.v_at(key.begin, head);
-        // In decoding a sentence has one query: packing its keys and values would take longer than using them.
-        const bool single = query.length == 1;
+        const bool single = query.length == 1;  // core/ops/single_query.h
+        const int32_t* listed = shapes.layout.key_rows.empty() ? nullptr : shapes.layout.key_rows.data();
         if (!single) {
           for (int m = 0; m < shapes.key_heads(); ++m)
             w.k_transposed[m].pack(true, d, key.length, k + shapes.k_at(key.begin, head, m), k_width);
-          w.v.pack(false, key.length, e, V, v_width);
+          w.v.pack(false, key.length, e, v + shapes.v_at(key.begin, head), v_width);
         }
         shapes.for_each_strip(query, key, [&](const Strip& strip) {
           // Z = Q K^T, for each map
           for (int m = 0; m < shapes.maps; ++m) {
             const Scalar* Q = q + shapes.q_at(strip.query, head, m);
             if (single)
-              single_scores(shapes, strip, Q, k + shapes.k_at(key.begin, head, m), w.map(m, strip));
+              single_scores(Q, {k + shapes.k_at(0, head, m), k_width, key.begin, listed}, strip.width(), d,
+                            w.map(m, strip));
             else
               scores(shapes, strip, Q, w.k_transposed[shapes.key_head(m)], w.map(m, strip));
           }
@@ -203,7 +198,7 @@ Tensor fused_attention(const AttentionShapes& shapes, const Tensor& q, const Ten
           // out = A V
           Scalar* out = y + shapes.v_at(strip.query, head);
           if (single)
-            kernels::gemm(false, false, 1, e, strip.width(), A, strip.stride(), V, v_width, false, out, v_width);
+            single_output(A, {v + shapes.v_at(0, head), v_width, key.begin, listed}, strip.width(), e, out);
           else
             w.v.multiply(strip.rows, strip.width(), e, A, strip.stride(), false, out, v_width);
         });

@@ -76,7 +76,13 @@ struct AttentionShapes {
     require(layout.queries.size() == layout.keys.size(), op, layout.queries.size(), " query spans for ",
             layout.keys.size(), " key spans");
     require_within(layout.queries, N, "query");
-    require_within(layout.keys, M, "key");
+    const std::vector<int32_t>& list = layout.key_rows;
+    require_within(layout.keys, list.empty() ? M : static_cast<int64_t>(list.size()), "key");
+    require(std::all_of(list.begin(), list.end(), [this](int32_t row) { return row >= 0 && row < M; }), op,
+            "a list of keys leaves the ", M, " rows there are");
+    require(list.empty() || (!grad_enabled() && std::all_of(layout.queries.begin(), layout.queries.end(),
+                                                            [](const Span& span) { return span.length == 1; })),
+            op, "keys are listed for sentences of one query each, in a NoGrad scope");
     require(are_disjoint(layout.queries), op, "query spans overlap: a row of the result would have two values");
   }
 

@@ -32,6 +32,7 @@ Tensor merge_heads(const Tensor& x) { return reshape(permute(x, {1, 0, 2}), {x.d
 void check_spans(const char* op, const Tensor& q, const AttentionLayout& layout) {
   require(layout.queries.size() == layout.keys.size(), op, layout.queries.size(), " query spans for ",
           layout.keys.size(), " key spans");
+  require(layout.key_rows.empty(), op, "takes no list of keys");
   int64_t row = 0;
   for (const Span& span : layout.queries) {
     require(span.begin == row, op, "query spans must follow one another, without a gap");
