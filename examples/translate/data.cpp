@@ -1,6 +1,7 @@
 #include "examples/translate/data.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "core/kernels/parallel.h"
 #include "examples/text/encoder.h"
@@ -100,15 +101,20 @@ int64_t targets_out_of_reach(const Examples& examples, const difftensor::models:
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens) {
   const int64_t longer = static_cast<int64_t>(std::max(batch.source.size(), batch.target_in.size()));
   int64_t count = (longer + tokens - 1) / tokens;
-  if (count > update_parts) count = (count + update_parts - 1) / update_parts * update_parts;
+  count = count <= update_parts ? static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(count)))
+                                : (count + update_parts - 1) / update_parts * update_parts;
   std::vector<Batch> pieces;
   auto source = batch.source.begin();
   auto target_in = batch.target_in.begin(), target_out = batch.target_out.begin();
-  int64_t before = 0;  // tokens of the sentences before this one
+  // A target's token is about as much work as two of the source's: it goes through cross-attention and the output layer
+  // too.
+  const auto work = [](int64_t source_tokens, int64_t target_tokens) { return source_tokens + 2 * target_tokens; };
+  const int64_t all = work(static_cast<int64_t>(batch.source.size()), static_cast<int64_t>(batch.target_in.size()));
+  int64_t before = 0;  // the sentences before this one
   for (size_t i = 0; i < batch.source_lengths.size(); ++i) {
     const int64_t s = batch.source_lengths[i], t = batch.target_lengths[i];
     // The piece in which the sentence's middle lies.
-    const int64_t index = (2 * before + s + t) * count / (2 * batch.tokens);
+    const int64_t index = (2 * before + work(s, t)) * count / (2 * all);
     if (pieces.empty() || index >= static_cast<int64_t>(pieces.size())) pieces.emplace_back();
     Batch& piece = pieces.back();
     piece.source.insert(piece.source.end(), source, source + s);
@@ -119,7 +125,7 @@ std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens) {
     piece.tokens += s + t;
     piece.examples.push_back(batch.examples[i]);
     source += s, target_in += t, target_out += t;
-    before += s + t;
+    before += work(s, t);
   }
   return pieces;
 }

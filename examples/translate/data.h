@@ -27,9 +27,9 @@ Examples encode(const Pairs& pairs, const Vocabulary& vocabulary, int64_t max_le
 /// How many targets are longer than any translation of their source can be (DecodeOptions::max_length).
 int64_t targets_out_of_reach(const Examples& examples, const difftensor::models::DecodeOptions& options);
 
-/// A batch cut into pieces of about `tokens` on the longer side, whose gradients add up to the batch's. All are about
-/// as large, counting both sides, and if there are more than update_parts, that divides their number, so that the parts
-/// are equal: unless a sentence is longer than a piece.
+/// A batch cut into pieces of at most about `tokens` on the longer side, whose gradients add up to the batch's. All are
+/// about as much work, and their number is a power of two, or a multiple of update_parts, so that threads have equal
+/// shares: unless a sentence is longer than a piece.
 std::vector<Batch> micro_batches(const Batch& batch, int64_t tokens);
 
 }  // namespace translate
