@@ -252,8 +252,8 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
                 batches = (count + size - 1) / size;
   int64_t done = 0;
   std::exception_ptr error;
-#pragma omp parallel for schedule(dynamic, 1) if (batches > 1)
-  for (int64_t b = 0; b < batches; ++b) try {
+  const auto decode_one = [&](int64_t b) {
+    try {
       const NoGrad no_grad;
       const kernels::PackedWeights::Scope scope(weights);
       const int64_t begin = b * size, end = std::min(count, begin + size);
@@ -270,6 +270,13 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
 #pragma omp critical(difftensor_decode)
       error = std::current_exception();
     }
+  };
+  if (batches == 1) {  // not as a team of one, in which every op would call for a team of its own
+    decode_one(0);
+  } else {
+#pragma omp parallel for schedule(dynamic, 1)
+    for (int64_t b = 0; b < batches; ++b) decode_one(b);
+  }
   if (error) std::rethrow_exception(error);
   return results;
 }

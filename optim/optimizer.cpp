@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <set>
+#include <utility>
 
 #include "core/kernels/parallel.h"
 
@@ -30,9 +31,18 @@ void Optimizer::set_lr(double lr) {
 }
 
 void Optimizer::step() {
+  std::vector<size_t> slots;
+  std::vector<Tensor> gradients;
+  std::vector<int64_t> sizes;
   for (size_t i = 0; i < slots_.size(); ++i)
-    if (const Tensor gradient = slots_[i].parameter.grad(); gradient.defined())
-      update(slots_[i], gradient.data(), lr_ * slots_[i].lr_scale, ++steps_.data()[i]);
+    if (Tensor gradient = slots_[i].parameter.grad(); gradient.defined()) {
+      ++steps_.data()[i];
+      slots.push_back(i), sizes.push_back(gradient.numel()), gradients.push_back(std::move(gradient));
+    }
+  parallel_for(sizes, [&, steps = std::as_const(steps_).data()](size_t i, int64_t begin, int64_t end) {
+    Slot& slot = slots_[slots[i]];
+    update(slot, {begin, end}, std::as_const(gradients[i]).data(), lr_ * slot.lr_scale, steps[slots[i]]);
+  });
 }
 
 void Optimizer::zero_grad() const {
@@ -66,24 +76,22 @@ SGD::SGD(const std::vector<ParameterGroup>& groups, double lr, const SGDOptions&
 // g' = g + decay w
 // m = momentum m + g'
 // w -= lr m,  or Nesterov's, which looks one step ahead:  w -= lr (g' + momentum m)
-void SGD::update(Slot& slot, const Scalar* g, double learning_rate, double) const {
+void SGD::update(Slot& slot, Range elements, const Scalar* g, double learning_rate, double) const {
   const auto lr = static_cast<Scalar>(learning_rate), decay = static_cast<Scalar>(slot.weight_decay);
   const auto momentum = static_cast<Scalar>(options_.momentum);
   const bool nesterov = options_.nesterov;
   Scalar* w = slot.parameter.data();
   Scalar* m = slot.state.empty() ? nullptr : slot.state[0].data();
-  parallel_for(slot.parameter.numel(), [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) {
-      const Scalar gradient = g[i] + decay * w[i];
-      Scalar step = gradient;
-      if (m) {
-        m[i] = momentum * m[i] + gradient;
-        step = nesterov ? gradient + momentum * m[i] : m[i];
-      }
-      w[i] -= lr * step;
+  for (int64_t i = elements.begin; i < elements.end; ++i) {
+    const Scalar gradient = g[i] + decay * w[i];
+    Scalar step = gradient;
+    if (m) {
+      m[i] = momentum * m[i] + gradient;
+      step = nesterov ? gradient + momentum * m[i] : m[i];
     }
-  });
+    w[i] -= lr * step;
+  }
 }
 
 Adam::Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options, bool decoupled)
@@ -98,7 +106,7 @@ Adam::Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptio
 // m = beta1 m + (1 - beta1) g        the mean of recent gradients
 // v = beta2 v + (1 - beta2) g^2      and of their squares
 // w -= lr m' / (sqrt(v') + eps),  where m' = m / (1 - beta1^t) and v' = v / (1 - beta2^t) make up for the start at zero
-void Adam::update(Slot& slot, const Scalar* g, double lr, double t) const {
+void Adam::update(Slot& slot, Range elements, const Scalar* g, double lr, double t) const {
   // In double first: 1 - 0.999f has only four right digits.
   const auto beta1 = static_cast<Scalar>(options_.beta1), fresh1 = static_cast<Scalar>(1 - options_.beta1);
   const auto beta2 = static_cast<Scalar>(options_.beta2), fresh2 = static_cast<Scalar>(1 - options_.beta2);
@@ -108,15 +116,13 @@ void Adam::update(Slot& slot, const Scalar* g, double lr, double t) const {
   const auto decay = static_cast<Scalar>(decoupled_ ? 0 : slot.weight_decay);
   const auto keep = static_cast<Scalar>(decoupled_ ? 1 - lr * slot.weight_decay : 1);
   Scalar *w = slot.parameter.data(), *m = slot.state[0].data(), *v = slot.state[1].data();
-  parallel_for(slot.parameter.numel(), [=](int64_t begin, int64_t end) {
 #pragma omp simd
-    for (int64_t i = begin; i < end; ++i) {
-      const Scalar gradient = g[i] + decay * w[i];
-      m[i] = beta1 * m[i] + fresh1 * gradient;
-      v[i] = beta2 * v[i] + fresh2 * gradient * gradient;
-      w[i] = keep * w[i] - rate * m[i] / (std::sqrt(v[i]) * correct_v + eps);
-    }
-  });
+  for (int64_t i = elements.begin; i < elements.end; ++i) {
+    const Scalar gradient = g[i] + decay * w[i];
+    m[i] = beta1 * m[i] + fresh1 * gradient;
+    v[i] = beta2 * v[i] + fresh2 * gradient * gradient;
+    w[i] = keep * w[i] - rate * m[i] / (std::sqrt(v[i]) * correct_v + eps);
+  }
 }
 
 }  // namespace difftensor::inline DT_PRECISION::optim

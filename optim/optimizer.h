@@ -43,8 +43,12 @@ class Optimizer {
     std::vector<Tensor> state;  // one per state name, of the parameter's shape
   };
   Optimizer(const std::vector<ParameterGroup>& groups, double lr, const std::vector<std::string>& state_names);
-  /// Updates one parameter for the `step`th time, counted from 1.
-  virtual void update(Slot& slot, const Scalar* gradient, double lr, double step) const = 0;
+  /// Some elements of a parameter. All threads update, each its own.
+  struct Range {
+    int64_t begin, end;
+  };
+  /// Updates elements of one parameter for the `step`th time, counted from 1.
+  virtual void update(Slot& slot, Range elements, const Scalar* gradient, double lr, double step) const = 0;
 
  private:
   double lr_;
@@ -65,7 +69,7 @@ class SGD : public Optimizer {
   SGD(const std::vector<ParameterGroup>& groups, double lr, const SGDOptions& options = {});
 
  protected:
-  void update(Slot& slot, const Scalar* gradient, double lr, double step) const override;
+  void update(Slot& slot, Range elements, const Scalar* gradient, double lr, double step) const override;
 
  private:
   SGDOptions options_;
@@ -86,7 +90,7 @@ class Adam : public Optimizer {
 
  protected:
   Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options, bool decoupled);
-  void update(Slot& slot, const Scalar* gradient, double lr, double step) const override;
+  void update(Slot& slot, Range elements, const Scalar* gradient, double lr, double step) const override;
 
  private:
   AdamOptions options_;

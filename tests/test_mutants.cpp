@@ -283,3 +283,16 @@ TEST_CASE("a loop is cut into one piece, or four, or eight, none longer than the
     CHECK(longest <= 100 + 15);  // borders lie at multiples of 16
   }
 }
+
+TEST_CASE("a loop over several arrays visits every element once") {
+  const std::vector<int64_t> sizes{0, 5, 0, 100000, 1, 9000, 0};
+  for (int threads : {1, 3}) {
+    const Threads some(threads);
+    std::vector<std::vector<int>> visits;
+    for (const int64_t size : sizes) visits.emplace_back(size);
+    parallel_for(sizes, [&](size_t i, int64_t begin, int64_t end) {
+      for (int64_t k = begin; k < end; ++k) ++visits[i].at(k);
+    });
+    for (size_t i = 0; i < sizes.size(); ++i) CHECK(visits[i] == std::vector<int>(sizes[i], 1));
+  }
+}

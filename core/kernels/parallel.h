@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <exception>
+#include <vector>
 
 namespace difftensor {
 
@@ -42,6 +43,21 @@ void parallel_for(int64_t n, int64_t grain, F f) {
 template <class F>
 void parallel_for(int64_t n, F f) {
   parallel_for(n, 8192, f);
+}
+
+/// The same over the elements of several arrays of such sizes, as one loop that wakes the threads once:
+/// f(array, begin, end).
+template <class F>
+void parallel_for(const std::vector<int64_t>& sizes, F f) {
+  std::vector<int64_t> before{0};  // elements of the arrays before each
+  for (const int64_t size : sizes) before.push_back(before.back() + size);
+  parallel_for(before.back(), [&](int64_t begin, int64_t end) {
+    for (size_t i = std::upper_bound(before.begin(), before.end(), begin) - before.begin() - 1; begin < end; ++i) {
+      const int64_t stop = std::min(end, before[i + 1]);
+      if (begin < stop) f(i, begin - before[i], stop - before[i]);
+      begin = std::max(begin, stop);
+    }
+  });
 }
 
 /// The grain of a loop over rows of so many elements, with a little arithmetic for each: about 16,384 elements.
