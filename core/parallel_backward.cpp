@@ -156,9 +156,10 @@ class Pass {
 
   void add(const Slice& slice, const std::vector<Summand>& summands) const {
     const int64_t index = &slice - slices_.data(), count = static_cast<int64_t>(slices_.size());
-    for (const auto& [sum, values] : summands) {
-      const Scalar* summand = values.data();
-      const int64_t begin = values.size() * index / count, end = values.size() * (index + 1) / count;
+    for (const Summand& s : summands) {
+      const int64_t begin = s.values.size() * index / count, end = s.values.size() * (index + 1) / count;
+      const Scalar* summand = s.values.data();
+      Scalar* sum = s.sum;
 #pragma omp simd
       for (int64_t k = begin; k < end; ++k) sum[k] += summand[k];
     }

@@ -196,14 +196,15 @@ TEST_SUITE("numerics") {
 
   TEST_CASE("plain attention takes the empty sentences that the fused one takes") {
     Random random(2);
-    for (const auto& [from, to] : std::vector<std::pair<std::vector<int64_t>, std::vector<int64_t>>>{
+    for (const auto& lengths : std::vector<std::pair<std::vector<int64_t>, std::vector<int64_t>>>{
              {{2, 0, 3}, {4, 0, 1}}, {{2, 0}, {0, 3}}, {{0}, {0}}, {{0, 0}, {2, 1}}, {{}, {}}, {{3}, {0}}})
       for (const bool causal : {false, true})
         for (const int heads : {1, 2}) {
+          const auto &from = lengths.first, &to = lengths.second;
           const AttentionLayout layout{heads, packed_spans(from), packed_spans(to), causal};
-          const auto rows = [](const std::vector<int64_t>& lengths) {
+          const auto rows = [](const std::vector<int64_t>& of) {
             int64_t sum = 0;
-            for (const int64_t n : lengths) sum += n;
+            for (const int64_t n : of) sum += n;
             return sum;
           };
           const auto gradients = [&](bool plain, bool difference) {
