@@ -10,6 +10,10 @@ $bench/train_throughput --ids-src src --ids-tgt tgt.gz --steps 2 --warmup 1 --ba
   --json train.json >line 2>err || fail "train_throughput: $(cat err)"
 check "training: a line" "[ \$(wc -l <line) = 1 ] && grep -qE \
   'preset=tiny attention=diff .* loss=[0-9.]+ tokens/s=[0-9]+ peak_rss_mib=[0-9]+ gflops=[0-9.]+ peak_fraction=0\.[0-9]+$' line"
+$bench/train_throughput --ids-src src --ids-tgt tgt.gz --steps 2 --warmup 0 --batch-tokens 128 --threads 2 --profile >lines ||
+  fail "train_throughput --profile"
+check "training: a profile" "[ \$(grep -cE '^ +[0-9]+ threads, predicted: +[0-9.]+ ms, speed-up +[0-9.]+' lines) = 6 ] &&
+  grep -q '^ *2 threads.*measured' lines && grep -qE '^  adding gradients +[0-9.]+ ms +[0-9.]+%' lines"
 check "training: a record" "grep -q '\"multiply_adds_per_source_token\": 786432' train.json &&
   grep -q '\"multiply_adds_per_target_token\": 1810432' train.json"
 $bench/decode --model model.safetensors --ids-src src --sentences 7 --json decode.json >line 2>err ||
