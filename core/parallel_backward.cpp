@@ -65,7 +65,6 @@ class Pass {
 
   // What every thread does, until all is done.
   void work() {
-    double waited = 0, added = 0;
     std::unique_lock lock(mutex_);
     while (added_ < n_) {
       const double start = omp_get_wtime();
@@ -77,7 +76,7 @@ class Pass {
         lock.lock();
         slice->busy = false, slice->next = end;
         free_parts();
-        added += omp_get_wtime() - start;
+        adding_ += omp_get_wtime() - start;
       } else if (begun_ < n_ && begun_ - added_ < threads_) {
         const int64_t i = begun_++;
         lock.unlock();
@@ -89,12 +88,11 @@ class Pass {
         packing_ += parts_[i].packing;
       } else {
         changed_.wait(lock);
-        waited += omp_get_wtime() - start;
+        waiting_ += omp_get_wtime() - start;
         continue;
       }
       changed_.notify_all();
     }
-    adding_ += added, waiting_ += waited;
   }
 
   PassTimes finish() {

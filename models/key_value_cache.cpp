@@ -1,6 +1,7 @@
 #include "models/key_value_cache.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace difftensor::inline DT_PRECISION::models {
 
@@ -39,9 +40,9 @@ nn::KeyValues KeyValueCache::append(const nn::KeyValues& next) {
     rows.insert(rows.end(), rows_.begin() + b * length_, rows_.begin() + (b + 1) * length_);
     rows.push_back(static_cast<int32_t>(row));
   }
-  rows_ = rows;
+  rows_ = std::move(rows);
   ++length_;
-  return {k_, v_, spans, rows};
+  return {k_, v_, spans, rows_};
 }
 
 void KeyValueCache::select(const std::vector<int32_t>& parents) {
@@ -50,7 +51,7 @@ void KeyValueCache::select(const std::vector<int32_t>& parents) {
     require(parent >= 0 && parent < hypotheses_, "KeyValueCache", "no hypothesis ", parent, " among ", hypotheses_);
     rows.insert(rows.end(), rows_.begin() + parent * length_, rows_.begin() + (parent + 1) * length_);
   }
-  rows_ = rows;
+  rows_ = std::move(rows);
   hypotheses_ = static_cast<int64_t>(parents.size());
 }
 

@@ -31,17 +31,16 @@ void Optimizer::set_lr(double lr) {
 }
 
 void Optimizer::step() {
-  std::vector<size_t> slots;
   std::vector<Tensor> gradients;
-  std::vector<int64_t> sizes;
-  for (size_t i = 0; i < slots_.size(); ++i)
-    if (Tensor gradient = slots_[i].parameter.grad(); gradient.defined()) {
-      ++steps_.data()[i];
-      slots.push_back(i), sizes.push_back(gradient.numel()), gradients.push_back(std::move(gradient));
-    }
+  std::vector<int64_t> sizes;  // 0 where there is no gradient: then there is nothing to visit
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const Tensor gradient = slots_[i].parameter.grad();
+    if (gradient.defined()) ++steps_.data()[i];
+    sizes.push_back(gradient.defined() ? gradient.numel() : 0);
+    gradients.push_back(gradient);
+  }
   parallel_for(sizes, [&, steps = std::as_const(steps_).data()](size_t i, int64_t begin, int64_t end) {
-    Slot& slot = slots_[slots[i]];
-    update(slot, {begin, end}, std::as_const(gradients[i]).data(), lr_ * slot.lr_scale, steps[slots[i]]);
+    update(slots_[i], {begin, end}, std::as_const(gradients[i]).data(), lr_ * slots_[i].lr_scale, steps[i]);
   });
 }
 

@@ -12,13 +12,12 @@ using models::AttentionKind;
 using models::Style;
 
 namespace {
-// A model's score of a whole translation, computed without a cache.
-double log_probability(const models::Transformer& model, const std::vector<int32_t>& from, std::vector<int32_t> tokens,
-                       bool ended) {
+// log P of a whole translation with its end, computed without a cache.
+double log_probability(const models::Transformer& model, const std::vector<int32_t>& from,
+                       std::vector<int32_t> tokens) {
   std::vector<int32_t> in{1};
   in.insert(in.end(), tokens.begin(), tokens.end());
-  if (ended) tokens.push_back(2);
-  in.resize(tokens.size());
+  tokens.push_back(2);
   const Tensor log_p =
       log_softmax(model(from, {static_cast<int64_t>(from.size())}, in, {static_cast<int64_t>(in.size())}));
   double total = 0;
@@ -30,7 +29,7 @@ double log_probability(const models::Transformer& model, const std::vector<int32
 std::pair<double, std::vector<int32_t>> exhaustive(const models::Transformer& model, const std::vector<int32_t>& from,
                                                    std::vector<int32_t> so_far, size_t limit, double alpha) {
   std::pair<double, std::vector<int32_t>> best{
-      log_probability(model, from, so_far, true) / std::pow(static_cast<double>(so_far.size() + 1), alpha), so_far};
+      log_probability(model, from, so_far) / std::pow(static_cast<double>(so_far.size() + 1), alpha), so_far};
   if (so_far.size() + 1 == limit) return best;
   for (int32_t word = 0; word < model.config.vocab; ++word) {
     if (word == 2) continue;

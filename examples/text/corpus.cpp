@@ -18,6 +18,12 @@ std::string cannot(const char* what, const std::string& name) {
   return name + ": cannot " + what + ": " + std::strerror(errno);
 }
 
+std::ifstream open(const std::string& path) {
+  std::ifstream in(path, std::ios::binary);
+  if (!in) throw InputError(cannot("open", path));
+  return in;
+}
+
 void require_utf8(const std::string& line, const std::string& name, size_t index) {
   if (const size_t bad = find_invalid_utf8(line); bad != std::string::npos)
     throw InputError(at_line(name, index) + "byte " + std::to_string(bad + 1) + " is not valid UTF-8");
@@ -90,8 +96,7 @@ void Pairs::remove_if(const std::function<bool(size_t)>& removed) {
 }
 
 LineReader::LineReader(const std::string& path, ReadingProgress progress)
-    : path_(path), progress_(std::move(progress)), in_(path, std::ios::binary) {
-  if (!in_) throw InputError(cannot("open", path));
+    : path_(path), progress_(std::move(progress)), in_(open(path)) {
   std::error_code none;
   if (std::filesystem::is_regular_file(path, none))
     bytes_ = static_cast<int64_t>(std::filesystem::file_size(path, none));
@@ -126,8 +131,7 @@ std::vector<std::string> read_lines(std::istream& in, const std::string& name) {
 }
 
 std::vector<std::string> read_lines(const std::string& path) {
-  std::ifstream in(path, std::ios::binary);
-  if (!in) throw InputError(cannot("open", path));
+  std::ifstream in = open(path);
   return read_lines(in, path);
 }
 

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "core/parallel_backward.h"
 #include "examples/text/files.h"
 #include "examples/training/checkpoint.h"
 #include "examples/training/history.h"
@@ -24,19 +23,15 @@ struct Losses {
   double smoothed = 0, nll = 0;  // summed over target tokens
 };
 
-// Leaves the gradient of the mean loss per target of the whole update. Its pieces are shared out among the threads in
-// parts. Dropout depends on the numbers of update and piece, not on the past.
+// Leaves the gradient of the mean loss per target of the whole update. Dropout depends on the numbers of update and
+// piece, not on the past.
 Losses forward_backward(Task& task, const Update& update, int64_t number, uint64_t seed) {
   std::vector<Losses> losses(update.pieces);
-  const int64_t parts = std::min(update.pieces, update_parts);
-  parallel_backward(parts, [&](int64_t part) {
-    const int64_t begin = part * update.pieces / parts, end = (part + 1) * update.pieces / parts;
-    for (int64_t i = begin; i < end; ++i) {
-      manual_seed(seed, dropout_stream(number, i));
-      PieceLoss piece = task.piece_loss(i);
-      piece.loss.backward();
-      losses[i] = {static_cast<double>(piece.loss.item()) * static_cast<double>(update.targets), piece.nll};
-    }
+  backward_by_parts(update.pieces, [&](int64_t i) {
+    manual_seed(seed, dropout_stream(number, i));
+    PieceLoss piece = task.piece_loss(i);
+    piece.loss.backward();
+    losses[i] = {static_cast<double>(piece.loss.item()) * static_cast<double>(update.targets), piece.nll};
   });
   Losses sum;
   for (const Losses& piece : losses) sum.smoothed += piece.smoothed, sum.nll += piece.nll;

@@ -1,18 +1,30 @@
 #pragma once
 // What a program asks the training loop (loop.h) to train. The loop knows no task: it asks one for its updates, the loss
 // of their pieces and a validation, and does the rest once, for every program.
+#include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "core/parallel_backward.h"
 #include "examples/training/run_folder.h"
 #include "nn/module.h"
 
 namespace training {
 
-/// An update's pieces are shared out among threads in so many parts. Fixed, so that sums of gradients do not depend on
-/// the number of threads; few, because each part has gradients of its own to be added up.
+/// An update's pieces are shared out among threads in so many parts, if there are so many. Fixed, so that sums of
+/// gradients do not depend on the number of threads; few, because the gradients of each part are written, read and added.
 constexpr int64_t update_parts = 32;
+
+/// Calls f(i) for each piece of an update, those of a part one after the other: difftensor::parallel_backward, which
+/// says what f may do.
+inline difftensor::PassTimes backward_by_parts(int64_t pieces, const std::function<void(int64_t)>& f) {
+  const int64_t parts = std::min(pieces, update_parts);
+  return difftensor::parallel_backward(parts, [&](int64_t part) {
+    for (int64_t i = part * pieces / parts; i < (part + 1) * pieces / parts; ++i) f(i);
+  });
+}
 
 /// Streams of random numbers for what is drawn during a training. (Stream 0 draws a task's data, and the weights.)
 inline uint64_t shuffle_stream(int64_t epoch) { return uint64_t{1} << 32 | static_cast<uint64_t>(epoch); }

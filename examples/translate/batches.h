@@ -40,8 +40,8 @@ struct Batch {
   std::vector<int32_t> source;                 ///< ... EOS
   std::vector<int32_t> target_in, target_out;  ///< BOS ..., and what is to be predicted from it: ... EOS
   std::vector<int64_t> source_lengths, target_lengths;
-  int64_t tokens = 0;            ///< of both sides, with their EOS, BOS not
-  Selection examples;            ///< which ones these are
+  int64_t tokens = 0;  ///< of both sides, with their EOS, BOS not
+  Selection examples;  ///< which ones these are
 };
 
 /// These examples, laid end to end.

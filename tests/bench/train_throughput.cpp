@@ -96,8 +96,9 @@ struct Profile {
   }
 
   void print(int threads) const {
-    double alone = 0, passes = 0, optimizer = 0, parts = 0, packing = 0, adding = 0, waiting = 0;
+    double alone = 0, passes = 0, optimizer = 0, count_of_parts = 0, parts = 0, packing = 0, adding = 0, waiting = 0;
     for (const Times& t : updates) {
+      count_of_parts += static_cast<double>(t.pass.parts.size());
       alone += t.alone, passes += t.passes, optimizer += t.optimizer;
       packing += t.pass.packing, adding += t.pass.adding, waiting += t.pass.waiting;
       parts = std::accumulate(t.pass.parts.begin(), t.pass.parts.end(), parts);
@@ -106,8 +107,7 @@ struct Profile {
     const auto line = [&](const char* what, double seconds, double of) {
       std::printf("  %-46s %8.2f ms %6.1f%%\n", what, 1000 * seconds / count, 100 * seconds / of);
     };
-    std::printf("an update on %d threads, %.1f parts:\n",  threads,
-                static_cast<double>(updates[0].pass.parts.size()));
+    std::printf("an update on %d threads, %.1f parts:\n", threads, count_of_parts / count);
     line("in all", all, all);
     line("forward and backward passes", passes, all);
     line("clipping and optimizer", optimizer, all);
@@ -137,18 +137,14 @@ double update(models::Transformer& model, optim::Optimizer& optimizer, const Bat
   options.label_smoothing = Scalar(0.1);
   options.normalizer = static_cast<int64_t>(batch.target_out.size());
   const std::vector<Batch> pieces = translate::micro_batches(batch, micro_tokens);
-  const int64_t count = static_cast<int64_t>(pieces.size());
   std::vector<double> losses(pieces.size());
   model.zero_grad();
-  const int64_t parts = std::min(count, training::update_parts);
   const double prepared = bench::seconds();
-  const PassTimes pass = parallel_backward(parts, [&](int64_t part) {
-    for (int64_t i = part * count / parts; i < (part + 1) * count / parts; ++i) {
-      const Batch& b = pieces[i];
-      Tensor loss = model.loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
-      loss.backward();
-      losses[i] = loss.item();
-    }
+  const PassTimes pass = training::backward_by_parts(static_cast<int64_t>(pieces.size()), [&](int64_t i) {
+    const Batch& b = pieces[i];
+    Tensor loss = model.loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
+    loss.backward();
+    losses[i] = loss.item();
   });
   const double passed = bench::seconds();
   optim::clip_grad_norm(model.parameters(), 1);
