@@ -1,125 +1,8 @@
 #include "models/transformer.h"
 
 #include <algorithm>
-#include <cmath>
-
-#include "nn/diff_attention.h"
 
 namespace difftensor::inline DT_PRECISION::models {
-
-namespace {
-template <class Choice>
-using Names = std::vector<std::pair<Choice, std::string>>;
-
-const Names<AttentionKind>& attention_names() {
-  static const Names<AttentionKind> names{
-      {AttentionKind::softmax, "softmax"}, {AttentionKind::diff, "diff"}, {AttentionKind::diff_v2, "diff-v2"}};
-  return names;
-}
-const Names<Style>& style_names() {
-  static const Names<Style> names{{Style::llama, "llama"}, {Style::vaswani, "vaswani"}};
-  return names;
-}
-
-template <class Choice>
-std::string name_of(Choice wanted, const Names<Choice>& names) {
-  for (auto& [choice, name] : names)
-    if (choice == wanted) return name;
-  throw std::logic_error("to_string: a choice without a name");
-}
-template <class Choice>
-Choice choice_named(const std::string& wanted, const char* what, const Names<Choice>& names) {
-  std::string known;
-  for (auto& [choice, name] : names) {
-    if (name == wanted) return choice;
-    known += (known.empty() ? "" : ", ") + name;
-  }
-  throw std::invalid_argument(std::string(what) + ": \"" + wanted + "\" is none of " + known);
-}
-}  // namespace
-
-std::string to_string(AttentionKind kind) { return name_of(kind, attention_names()); }
-std::string to_string(Style style) { return name_of(style, style_names()); }
-AttentionKind attention_from_string(const std::string& name) {
-  return choice_named(name, "attention", attention_names());
-}
-Style style_from_string(const std::string& name) { return choice_named(name, "style", style_names()); }
-
-std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::AttentionConfig& config, Random& random) {
-  switch (kind) {
-    case AttentionKind::softmax:
-      return std::make_unique<nn::MultiheadAttention>(config, random);
-    case AttentionKind::diff:
-      return std::make_unique<nn::MultiheadDiffAttention>(config, random);
-    case AttentionKind::diff_v2:
-      return std::make_unique<nn::MultiheadDiffAttentionV2>(config, random);
-  }
-  throw std::logic_error("make_attention: unknown kind");
-}
-
-namespace {
-std::unique_ptr<nn::Norm> make_norm(const TransformerConfig& config) {
-  if (config.style == Style::llama) return std::make_unique<nn::RMSNorm>(config.d_model);
-  return std::make_unique<nn::LayerNorm>(config.d_model);
-}
-}  // namespace
-
-TransformerLayer::TransformerLayer(const TransformerConfig& c, int depth, StackRole role, Random& random)
-    : causal_(role.causal),
-      pre_norm_(c.style == Style::llama),
-      ffn_(c.d_model, c.ff, c.style == Style::llama ? nn::Activation::swiglu : nn::Activation::relu, random),
-      drop_(c.dropout) {
-  const bool rotary = c.style == Style::llama;
-  self_attn = make_attention(c.attention, {c.d_model, c.heads, rotary, depth}, random);
-  self_norm_ = make_norm(c);
-  add_module("self_attn", *self_attn);
-  add_module("self_attn_norm", *self_norm_);
-  if (role.cross_attention) {
-    cross_attn = make_attention(c.attention, {c.d_model, c.heads, false, depth}, random);
-    cross_norm_ = make_norm(c);
-    add_module("cross_attn", *cross_attn);
-    add_module("cross_attn_norm", *cross_norm_);
-  }
-  ffn_norm_ = make_norm(c);
-  add_module("ffn", ffn_);
-  add_module("ffn_norm", *ffn_norm_);
-  add_module("dropout", drop_);
-}
-
-Tensor TransformerLayer::operator()(const Tensor& input, const nn::Sequences& xs, const nn::KeyValues* memory,
-                                    KeyValueCache* cache) const {
-  require(!memory == !cross_attn, "TransformerLayer",
-          cross_attn ? "cross-attention needs the encoder's keys and values"
-                     : "there is no cross-attention for an encoder's keys and values");
-  Tensor x = residual(input, *self_norm_, [&](const Tensor& h) {
-    nn::KeyValues own = self_attn->keys_values(h, xs);
-    return self_attn->attend(h, xs, cache ? cache->append(own) : own, causal_);
-  });
-  if (cross_attn)
-    x = residual(x, *cross_norm_, [&](const Tensor& h) { return cross_attn->attend(h, xs, *memory, false); });
-  return residual(x, *ffn_norm_, [&](const Tensor& h) { return ffn_(h); });
-}
-
-TransformerStack::TransformerStack(const TransformerConfig& c, int layers, StackRole role, Random& random) {
-  require(layers > 0, "Transformer", "a stack of ", layers, " layers");
-  for (int depth = 0; depth < layers; ++depth) {
-    layers_.push_back(std::make_unique<TransformerLayer>(c, depth, role, random));
-    add_module("layers." + std::to_string(depth), *layers_.back());
-  }
-  if (c.style == Style::llama) {
-    norm_ = make_norm(c);
-    add_module("norm", *norm_);
-  }
-}
-
-Tensor TransformerStack::operator()(Tensor x, const nn::Sequences& xs, const std::vector<nn::KeyValues>& memory,
-                                    std::vector<KeyValueCache>* caches) const {
-  require((memory.empty() || memory.size() == layers_.size()) && (!caches || caches->size() == layers_.size()),
-          "Transformer", "memory or caches are not those of ", layers_.size(), " layers");
-  for (size_t i = 0; i < layers_.size(); ++i)
-    x = (*layers_[i])(x, xs, memory.empty() ? nullptr : &memory[i], caches ? &(*caches)[i] : nullptr);
-  return norm_ ? (*norm_)(x) : x;
-}
 
 Transformer::Transformer(const TransformerConfig& c, Random& random)
     : config(c),
@@ -127,10 +10,7 @@ Transformer::Transformer(const TransformerConfig& c, Random& random)
       encoder_(c, c.encoder_layers, encoder_role, random),
       decoder_(c, c.decoder_layers, decoder_role, random),
       drop_(c.dropout) {
-  require(c.vocab > 0 && c.ff > 0, "Transformer", "vocabulary ", c.vocab, " and feed-forward width ", c.ff,
-          " must be positive");
-  require(c.style == Style::llama || c.d_model % 2 == 0, "Transformer", "sinusoids need an even width, not ",
-          c.d_model);
+  require(c.vocab > 0, "Transformer", "vocabulary ", c.vocab, " must be positive");
   add_module("embedding", embedding_);
   add_module("encoder", encoder_);
   add_module("decoder", decoder_);
@@ -138,11 +18,7 @@ Transformer::Transformer(const TransformerConfig& c, Random& random)
 }
 
 Tensor Transformer::embed(const std::vector<int32_t>& ids, const nn::Sequences& sentences) const {
-  require(ids.size() == sentences.positions.size(), "Transformer", ids.size(), " ids for sentences of ",
-          sentences.positions.size(), " tokens in all");
-  Tensor x = embedding_(ids) * std::sqrt(static_cast<Scalar>(config.d_model));
-  if (config.style == Style::vaswani) x = x + sinusoids(sentences.positions, config.d_model);
-  return drop_(x);
+  return drop_(models::embed(ids, sentences, embedding_, config.style));
 }
 
 Tensor Transformer::encode(const std::vector<int32_t>& source, const nn::Sequences& sentences) const {

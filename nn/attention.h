@@ -4,7 +4,11 @@
 //
 // Batches are packed: sentences lie end to end in the rows of one matrix, N tokens in all, so x is (N, D). Of all
 // layers only attention needs to know where each sentence begins; Sequences says it.
+#include <memory>
+#include <optional>
+
 #include "nn/linear.h"
+#include "nn/norm.h"
 
 namespace difftensor::inline DT_PRECISION::nn {
 
@@ -24,8 +28,8 @@ inline Sequences packed_sequences(const std::vector<int64_t>& lengths) {
 
 /// Keys and values ready to be attended to. In decoding they are kept from step to step.
 struct KeyValues {
-  Tensor k, v;  ///< (M, features of all heads) each
-  Spans spans;  ///< of each sentence, in the rows of k and v
+  Tensor k, v;                     ///< (M, features of all heads) each
+  Spans spans;                     ///< of each sentence, in the rows of k and v
   std::vector<int32_t> rows = {};  ///< if not empty, spans are of this list of rows: see AttentionLayout::key_rows
 };
 
@@ -42,11 +46,16 @@ struct AttentionConfig {
   int heads;            ///< output heads h
   bool rotary = false;  ///< rotate queries and keys by their tokens' positions (RoPE)
   int depth = 0;        ///< of the layer in its stack, from 0; differential attention's lambda_init grows with it
+  std::optional<bool> head_norm = {};      ///< normalise each head's result; if unset, as published: diff alone does
+  std::optional<Scalar> lambda_init = {};  ///< diff only: this instead of what the depth gives
 };
 
 /// The frame of attention: project, mix (each kind in its own way), project back.
 ///   q = x W_q^T,  k = memory W_k^T,  v = memory W_v^T,  out = mix(q, k, v) W_o^T
 /// `memory` is what is attended to: x itself in self-attention, the encoder's output in cross-attention.
+/// Between mix and W_o there may be a head norm, RMSNorm over the D / h features of each head, one gain for all heads.
+/// Differential attention was published with it. That any kind can have it tells what it does from what the subtraction
+/// does.
 class Attention : public Module {
  public:
   /// x (N, D) asks memory (M, D): -> (N, D). Both are packed, as xs and ms say; sentence b of x asks sentence b of
@@ -68,34 +77,47 @@ class Attention : public Module {
     if (config.rotary) q = rope(q, static_cast<int>(q.dim(1) / head_width), xs.positions);
     AttentionLayout layout{config.heads, xs.spans, memory.spans, causal, memory.rows};
     if (trace) *trace = {q, memory.k, {}, layout};
-    return out_proj(mix(x, q, memory.k, memory.v, layout));
+    const Tensor heads = mix(x, q, memory.k, memory.v, layout);
+    // A gain of D / h features makes rms_norm take each head by itself.
+    return out_proj(subln ? rms_norm(heads, head_gain()) : heads);
   }
 
   const AttentionConfig config;
   const int64_t head_width;  ///< d, features of a query or key head
   Linear q_proj, k_proj, v_proj, out_proj;
+  std::unique_ptr<RMSNorm> subln;   ///< the head norm, null if there is none
   AttentionTrace* trace = nullptr;  ///< if set, attend() leaves there what its maps are made of
 
  protected:
   /// `maps`: key heads of an output head (2 in diff, otherwise 1). `query_width`: features of all queries of a token.
   /// `head_width`: of one query or key head. Throws unless D divides by heads x maps, and head_width by 2 if rotary. (A
-  /// subclass computes head_width before `heads` has been checked, so it takes care not to divide by 0.)
-  Attention(const AttentionConfig& c, int maps, int64_t query_width, int64_t head_width, Random& random)
+  /// subclass computes head_width before `heads` has been checked, so it takes care not to divide by 0.) `head_norm`:
+  /// is there one where the configuration leaves it open?
+  Attention(const AttentionConfig& c, int maps, int64_t query_width, int64_t head_width, Random& random,
+            bool head_norm = false)
       : config(c),
         head_width(head_width),
         q_proj(checked_width(c, maps, head_width), query_width, false, random),
         k_proj(c.width, c.width, false, random),
         v_proj(c.width, c.width, false, random),
-        out_proj(c.width, c.width, false, random) {
+        out_proj(c.width, c.width, false, random),
+        subln(c.head_norm.value_or(head_norm) ? std::make_unique<RMSNorm>(c.width / c.heads) : nullptr) {
     add_module("q_proj", q_proj);
     add_module("k_proj", k_proj);
     add_module("v_proj", v_proj);
     add_module("out_proj", out_proj);
+    if (subln) add_module("subln", *subln);
+  }
+  /// For kinds without: throws if there is a lambda_init.
+  void require_no_lambda_init() const {
+    require(!config.lambda_init, "Attention", "lambda_init is of diff attention only");
   }
   /// What the kinds differ in: from q (N, query_width), k and v (M, D), heads side by side in each row, to the heads'
   /// results (N, D). Also gets x (N, D), of which version 2 makes its lambda.
   virtual Tensor mix(const Tensor& x, const Tensor& q, const Tensor& k, const Tensor& v,
                      const AttentionLayout& layout) const = 0;
+  /// The head norm's gain (D / h), where there is a head norm.
+  virtual Tensor head_gain() const { return subln->weight; }
 
  private:
   static int64_t checked_width(const AttentionConfig& c, int maps, int64_t head_width) {
@@ -113,7 +135,9 @@ class Attention : public Module {
 class MultiheadAttention : public Attention {
  public:
   MultiheadAttention(const AttentionConfig& c, Random& random)
-      : Attention(c, 1, c.width, c.width / std::max(1, c.heads), random) {}
+      : Attention(c, 1, c.width, c.width / std::max(1, c.heads), random) {
+    require_no_lambda_init();
+  }
 
  protected:
   Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,

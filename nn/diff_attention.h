@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "nn/attention.h"
-#include "nn/norm.h"
 
 namespace difftensor::inline DT_PRECISION::nn {
 
@@ -17,18 +16,18 @@ namespace difftensor::inline DT_PRECISION::nn {
 ///   A1 = softmax(Q_2i K_2i^T / sqrt(d)),  A2 = softmax(Q_2i+1 K_2i+1^T / sqrt(d))
 ///   head_i = (1 - lambda_init) RMSNorm((A1 - lambda A2) V_i)
 /// The norm brings each head, whose size depends on how much cancelled, back to one scale; the fixed factor makes
-/// gradients flow as in a Transformer with softmax attention. Throws unless D divides by 2h (and d by 2, if rotary).
+/// gradients flow as in a Transformer with softmax attention. Without the norm there is no
+/// factor either. Throws unless D divides by 2h (and d by 2, if rotary).
 class MultiheadDiffAttention : public Attention {
  public:
   MultiheadDiffAttention(const AttentionConfig& c, Random& random)
-      : Attention(c, 2, c.width, c.width / std::max(1, c.heads) / 2, random),
-        lambda_init(Scalar(0.8 - 0.6 * std::exp(-0.3 * c.depth))),
+      : Attention(c, 2, c.width, c.width / std::max(1, c.heads) / 2, random, true),
+        lambda_init(c.lambda_init.value_or(Scalar(0.8 - 0.6 * std::exp(-0.3 * c.depth)))),
         lambda_q1(add_parameter("lambda_q1", randn({head_width}, random, Scalar(0.1)))),
         lambda_k1(add_parameter("lambda_k1", randn({head_width}, random, Scalar(0.1)))),
         lambda_q2(add_parameter("lambda_q2", randn({head_width}, random, Scalar(0.1)))),
-        lambda_k2(add_parameter("lambda_k2", randn({head_width}, random, Scalar(0.1)))),
-        subln(2 * head_width) {
-    add_module("subln", subln);
+        lambda_k2(add_parameter("lambda_k2", randn({head_width}, random, Scalar(0.1)))) {
+    require(std::isfinite(lambda_init), "Attention", "lambda_init must be finite");
   }
 
   /// How much of the second map is subtracted: a scalar.
@@ -36,17 +35,16 @@ class MultiheadDiffAttention : public Attention {
 
   const Scalar lambda_init;
   Tensor lambda_q1, lambda_k1, lambda_q2, lambda_k2;  ///< (d) each
-  RMSNorm subln;                                      ///< one gain (2d), the same for all heads
 
  protected:
   Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
              const AttentionLayout& layout) const override {
     Tensor l = lambda();
     if (trace) trace->lambda = l;
-    // A gain of 2d features makes rms_norm take each head by itself. (1 - lambda_init) goes into the gain: 2d products
-    // for N D of them.
-    return rms_norm(diff_attention(q, k, v, l, layout), subln.weight * (1 - lambda_init));
+    return diff_attention(q, k, v, l, layout);
   }
+  // 2d products here are N D of them saved.
+  Tensor head_gain() const override { return subln->weight * (1 - lambda_init); }
 };
 
 /// Version 2 (huggingface.co/blog/microsoft/diff-attn-v2): keys and values as in softmax attention with h heads of
@@ -59,6 +57,7 @@ class MultiheadDiffAttentionV2 : public Attention {
   MultiheadDiffAttentionV2(const AttentionConfig& c, Random& random)
       : Attention(c, 1, 2 * c.width, c.width / std::max(1, c.heads), random),
         lambda_proj(c.width, c.heads, false, random) {
+    require_no_lambda_init();
     add_module("lambda_proj", lambda_proj);
   }
 

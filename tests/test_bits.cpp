@@ -220,7 +220,10 @@ Batch sentences(uint64_t begin, uint64_t end) {
 constexpr models::AttentionKind kinds[] = {models::AttentionKind::softmax, models::AttentionKind::diff,
                                            models::AttentionKind::diff_v2};
 models::TransformerConfig small_config(models::AttentionKind kind) {
-  return {.vocab = 40, .d_model = 32, .heads = 2, .ff = 48, .encoder_layers = 2, .decoder_layers = 2, .attention = kind};
+  models::TransformerConfig c;
+  c.d_model = 32, c.heads = 2, c.ff = 48, c.attention = kind;
+  c.vocab = 40, c.encoder_layers = 2, c.decoder_layers = 2;
+  return c;
 }
 }  // namespace
 

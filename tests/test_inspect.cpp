@@ -65,7 +65,7 @@ TEST_CASE("the maps times the values are what an attention layer computes") {
       for (int i = 0; i < 2; ++i) mixed.push_back(matmul(heads[i].difference, slice(values, 1, 8 * i, 8 * i + 8)));
       Tensor out = concat(mixed, 1);
       if (auto* diff = dynamic_cast<nn::MultiheadDiffAttention*>(layer.get()))
-        out = diff->subln(out) * (1 - diff->lambda_init);
+        out = (*diff->subln)(out) * (1 - diff->lambda_init);
       CHECK(largest_difference(layer->out_proj(out), expected) < 1e-5);
     }
 }

@@ -51,7 +51,7 @@ TEST_CASE("a target sees no later target, a sentence no other sentence") {
 TEST_CASE("a stack that is causal without cross-attention never sees the future, all at once or token by token") {
   every_model([](const models::TransformerConfig& config) {
     Random random(5);
-    models::TransformerStack stack(config, 2, {.causal = true, .cross_attention = false}, random);
+    models::TransformerStack stack(config, 2, models::language_model_role, random);
     for (auto& [name, parameter] : stack.named_parameters()) CHECK(!contains(name, "cross"));
     NoGrad no_grad;
     const nn::Sequences sentences = nn::packed_sequences({5, 5});

@@ -1,0 +1,45 @@
+#include "models/language_model.h"
+
+#include <algorithm>
+
+namespace difftensor::inline DT_PRECISION::models {
+
+LanguageModel::LanguageModel(const LanguageModelConfig& c, Random& random)
+    : TransformerStack(c, c.layers, language_model_role, random),
+      config(c),
+      embedding_(c.vocab, c.d_model, random),
+      output_(c.tied_output ? nullptr : std::make_unique<nn::Embedding>(c.vocab, c.d_model, random)),
+      drop_(c.dropout) {
+  require(c.vocab > 0, "LanguageModel", "vocabulary ", c.vocab, " must be positive");
+  add_module("embedding", embedding_);
+  if (output_) add_module("output", *output_);
+  add_module("dropout", drop_);
+}
+
+Tensor LanguageModel::decode(const std::vector<int32_t>& ids, const nn::Sequences& texts) const {
+  return TransformerStack::operator()(drop_(embed(ids, texts, embedding_, config.style)), texts, {}, nullptr);
+}
+
+Tensor LanguageModel::operator()(const std::vector<int32_t>& ids, const std::vector<int64_t>& lengths) const {
+  return logits(decode(ids, nn::packed_sequences(lengths)));
+}
+
+Tensor LanguageModel::loss(const std::vector<int32_t>& ids, const std::vector<int64_t>& lengths,
+                           const std::vector<int32_t>& targets, const CrossEntropyOptions& options) const {
+  return linear_cross_entropy(decode(ids, nn::packed_sequences(lengths)), output_weight(), targets, options);
+}
+
+Tensor LanguageModel::step(const std::vector<int32_t>& tokens, int32_t position,
+                           std::vector<KeyValueCache>& caches) const {
+  nn::Sequences texts = nn::packed_sequences(std::vector<int64_t>(tokens.size(), 1));
+  std::fill(texts.positions.begin(), texts.positions.end(), position);
+  return TransformerStack::operator()(drop_(embed(tokens, texts, embedding_, config.style)), texts, {}, &caches);
+}
+
+std::vector<KeyValueCache> LanguageModel::make_caches(int64_t texts, int64_t capacity) const {
+  std::vector<KeyValueCache> caches;
+  for (int layer = 0; layer < config.layers; ++layer) caches.emplace_back(texts, capacity, config.d_model);
+  return caches;
+}
+
+}  // namespace difftensor::inline DT_PRECISION::models
