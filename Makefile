@@ -19,8 +19,9 @@ LDLIBS    = $(shell pkg-config --libs openblas)
 LIBRARY   := $(wildcard core/*.cpp core/ops/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
 TRAINING  := $(wildcard examples/text/*.cpp examples/training/*.cpp)
 TRANSLATE := $(wildcard examples/translate/*.cpp)
+NEEDLE    := $(wildcard examples/needle/*.cpp)
 # What the tests and benchmarks link: all of the examples but main().
-EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(TRANSLATE))
+EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(TRANSLATE) $(NEEDLE))
 SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
 EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp)
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
@@ -31,7 +32,7 @@ BENCHMARKS = $(addprefix $(BUILD)/bench/,train_throughput ops decode)
 f32 = $(patsubst %.cpp,$(BUILD)/f32/%.o,$(1))
 f64 = $(patsubst %.cpp,$(BUILD)/f64/%.o,$(1))
 
-all: $(BUILD)/libdifftensor.a $(BUILD)/translate $(TOUR)
+all: $(BUILD)/libdifftensor.a $(BUILD)/translate $(BUILD)/needle $(TOUR)
 
 help:
 	@echo "make            the library and the examples, in $(BUILD)/"
@@ -75,6 +76,8 @@ $(BUILD)/libdifftensor_f64.a: $(call f64,$(LIBRARY))
 	@echo "  archive $@" && rm -f $@ && ar rcs $@ $^
 
 $(BUILD)/translate: $(call f32,$(TRAINING) $(TRANSLATE)) $(BUILD)/libdifftensor.a
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
+$(BUILD)/needle: $(call f32,$(TRAINING) $(NEEDLE)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/tour/%: $(BUILD)/f32/examples/tour/%.o $(BUILD)/libdifftensor.a
 	@mkdir -p $(@D) && echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
