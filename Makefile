@@ -23,7 +23,7 @@ NEEDLE    := $(wildcard examples/needle/*.cpp)
 # What the tests and benchmarks link: all of the examples but main().
 EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(TRANSLATE) $(NEEDLE))
 SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
-EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp)
+EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp needle.cpp)
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 
 TOUR       = $(patsubst examples/tour/%.cpp,$(BUILD)/tour/%,$(wildcard examples/tour/*.cpp))
@@ -132,6 +132,7 @@ test: deps
 	tests/test_faults.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
+	tests/test_needle_cli.sh $(BUILD)
 	tests/test_browser.sh $(BUILD)
 	tests/test_bench.sh $(BUILD)
 	tests/test_pages.sh $(BUILD)
@@ -187,7 +188,7 @@ lint: deps
 	@$(MAKE) -s $(BUILD)/inspect.html.inc
 	cppcheck --std=c++20 --language=c++ --enable=warning,performance,portability --suppressions-list=tests/lint/cppcheck.txt \
 	  --quiet --error-exitcode=1 -I. $(filter-out examples/tour,$(FOLDERS))
-	@echo "clang-tidy, as tests/lint/clang-tidy.yml says" && printf '%s\n' $(LIBRARY) $(TRAINING) $(TRANSLATE) | xargs -P$(JOBS) -n1 sh -c \
+	@echo "clang-tidy, as tests/lint/clang-tidy.yml says" && printf '%s\n' $(LIBRARY) $(TRAINING) $(TRANSLATE) $(NEEDLE) | xargs -P$(JOBS) -n1 sh -c \
 	  'clang-tidy --quiet --config-file=tests/lint/clang-tidy.yml $$0 -- -std=c++20 -fopenmp -I. -I$(BUILD) \
 	  $(shell pkg-config --cflags openblas nlohmann_json) 2>/dev/null'
 
@@ -233,7 +234,7 @@ install: $(BUILD)/libdifftensor.a
 	  'Libs: -L$${prefix}/lib -ldifftensor -fopenmp' \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/difftensor.pc
 
-FOLDERS  = core core/ops core/kernels nn optim models examples/tour examples/text examples/training examples/translate
+FOLDERS  = core core/ops core/kernels nn optim models examples/tour examples/text examples/training examples/translate examples/needle
 # "a b" for every folder a with a file that includes one of folder b.
 ARROWS   = grep -HoE '^\#include "($(subst $(eval ) ,|,$(FOLDERS)))/[a-z_0-9]+\.h' $(addsuffix /*.h,$(FOLDERS)) \
            $(addsuffix /*.cpp,$(FOLDERS)) 2>/dev/null | sed -E 's|/[^/:]*:\#include "| |; s|/[^/]*$$||' | \

@@ -29,6 +29,7 @@ namespace {
 struct Arguments {
   std::string study = "first", runs, records;
   bool quick = false;
+  int64_t updates = 0, check_sequences = 0;
   int jobs = omp_get_num_procs();
 };
 
@@ -36,7 +37,10 @@ struct Arguments {
 class Runner {
  public:
   explicit Runner(const Arguments& a)
-      : a_(a), study_(study_named(a.study)), records_path_(a.records), records_(read_records(records_path_)) {
+      : a_(a),
+        study_(study_named(a.study, a.updates)),
+        records_path_(a.records),
+        records_(read_records(records_path_)) {
     text::require_writable(records_path_);
   }
 
@@ -93,6 +97,7 @@ class Runner {
                                               {"--seed", std::to_string(trial.seed)},
                                               {"--max-updates", std::to_string(trial.updates)}})
         words.push_back(flag), words.push_back(value);
+      if (a_.check_sequences) words.push_back("--check-sequences"), words.push_back(std::to_string(a_.check_sequences));
     }
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
@@ -144,11 +149,12 @@ class Runner {
     while (waitpid(-1, nullptr, 0) > 0 || errno == EINTR) continue;
     throw training::Interrupted{
         signal, format("with %zu of %zu trainings done, and those at work saved", done(), study_.size()),
-        "run --study " + study_.name + " --runs " + a_.runs + " --records " + records_path_};
+        "run --study " + study_.name + " --runs " + a_.runs + " --records " + records_path_ +
+            (a_.updates ? " --updates " + std::to_string(a_.updates) : "")};
   }
 
   const Arguments& a_;
-  const Study& study_;
+  const Study study_;
   const std::string records_path_;
   Records records_;
   std::map<pid_t, Trial> running_;
@@ -164,12 +170,15 @@ void add_run_command(CLI::App& app) {
   command->add_flag("--quick", a->quick, "the study quick: three arms side by side");
   command->add_option("--runs", a->runs, "where the run folders go [runs/needle]");
   command->add_option("--records", a->records, "the file of records: what it has is not run again [RUNS/STUDY.jsonl]");
+  command->add_option("--updates", a->updates, "updates of each training [the study's]")
+      ->check(training::whole_number(1));
+  command->add_option("--check-sequences", a->check_sequences, "as train has it")->check(training::whole_number(1));
   command->add_option("--jobs", a->jobs, "trainings at once, one thread each [all cores]")
       ->check(training::range(1, 1024));
   command->callback([a] {
     if (a->quick) a->study = "quick";
     if (a->runs.empty()) a->runs = "runs/needle";
-    if (a->records.empty()) a->records = a->runs + "/" + study_named(a->study).name + ".jsonl";
+    if (a->records.empty()) a->records = a->runs + "/" + study_named(a->study, 0).name + ".jsonl";
     fs::create_directories(a->runs);
     Runner(*a).run();
   });

@@ -145,7 +145,7 @@ nlohmann::json look_inside(const models::LanguageModel& model, const Questions& 
     const nn::AttentionTrace& trace = listener.trace;
     if (trace.lambda.defined()) lambdas.push_back(mean(trace.lambda).item());
     logits.push_back(outliers(attention_logits(trace, attention.head_width)));
-    hidden.push_back(outliers({x.values().begin(), x.values().end()}));
+    hidden.push_back(outliers(x.values()));
     nlohmann::json& of_layer = mass.emplace_back();
     for (const auto& [name, normalisation] :
          {std::pair{"signed", Normalisation::signed_sum}, std::pair{"absolute", Normalisation::absolute}}) {

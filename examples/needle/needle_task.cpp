@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 #include <fstream>
 
 #include "examples/needle/arms.h"
@@ -21,7 +22,6 @@ namespace {
 constexpr int64_t piece_tokens = 256;
 // Validations and tests have the same sequences in every arm and seed, and no training has them: its seeds are others.
 Random test_random(uint64_t number) { return Random(0x6E6565646C65, number); }
-constexpr int64_t test_sequences = 256;
 
 // As Linux tells it. Results have the same bits on CPUs of one kind.
 std::string cpu_name() {
@@ -77,6 +77,7 @@ double NeedleTask::guessing_loss() const { return std::log(static_cast<double>(t
 
 // Which setting an update has, and its sequences, depend on the seed and its number: all arms see the same.
 Update NeedleTask::begin_update(int64_t update) {
+  ++updates_made_;
   Random random(s_.loop().seed, shuffle_stream(update));
   const bool easy = static_cast<double>(random.uniform()) < task_.share_easy;
   const Retrieval& setting = easy ? task_.easy[random.below(task_.easy.size())] : task_.test;
@@ -130,6 +131,8 @@ void NeedleTask::draw(const std::string& folder) {
 }
 
 nlohmann::json NeedleTask::make_record(const std::string& folder) const {
+  // Before the tests below. Of a run that went on, since then.
+  const double cpu_per_update = static_cast<double>(std::clock()) / CLOCKS_PER_SEC / static_cast<double>(updates_made_);
   const Retrieval& r = task_.test;
   const TrainingHistory history = read_history(folder);
   nlohmann::json curve = nlohmann::json::array();  // of update, accuracy, loss
@@ -138,6 +141,7 @@ nlohmann::json NeedleTask::make_record(const std::string& folder) const {
         {std::lround(history.valid_loss[i].x), history.figures.at(0).points.at(i).y / 100, history.valid_loss[i].y});
 
   nlohmann::json tests;
+  const int64_t test_sequences = 4 * s_.check_sequences;
   const auto test = [&](const std::string& name, const Retrieval& setting, int64_t sequences) {
     const Score score = evaluate(*model_, setting, sequences, test_random(2));
     tests[name] = {{"accuracy", score.accuracy}, {"loss", score.loss}, {"depth", score.accuracy_by_depth}};
@@ -151,14 +155,10 @@ nlohmann::json NeedleTask::make_record(const std::string& folder) const {
     test("queries " + std::to_string(queries), r.resized(r.context, r.needles, queries), test_sequences);
   for (const int64_t times : {2, 4}) {
     const std::string name = "context x" + std::to_string(times);
-    test(name, r.resized(times * r.context, r.needles, r.queries), test_sequences / times);
+    test(name, r.resized(times * r.context, r.needles, r.queries), std::max<int64_t>(1, test_sequences / times));
     test(name + " as dense", r.resized(times * r.context, std::min(times * r.needles, r.keys()), r.queries),
-         test_sequences / times);
+         std::max<int64_t>(1, test_sequences / times));
   }
-
-  std::vector<double> speeds;
-  for (const Point& p : history.tokens_per_second) speeds.push_back(p.y);
-  std::sort(speeds.begin(), speeds.end());
 
   Random random = test_random(3);
   nlohmann::json record = look_inside(*model_, sample(r, 16, random));
@@ -170,7 +170,7 @@ nlohmann::json NeedleTask::make_record(const std::string& folder) const {
                  {"cpu", cpu_name()},
                  {"parameters", model_->parameter_count()},
                  {"updates", curve.back().at(0)},
-                 {"tokens_per_second", speeds.empty() ? 0 : speeds[speeds.size() / 2]},
+                 {"cpu_seconds_per_update", cpu_per_update},
                  {"curve", curve},
                  {"tests", tests}});
   return record;

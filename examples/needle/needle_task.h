@@ -24,6 +24,8 @@ class NeedleTask : public Task {
   std::vector<Figure> figures() const override { return {{"accuracy", 0, 2, "%"}}; }
   std::vector<std::string> lambda_names() const override;
   Validation validate() override;
+  /// The sequences of the update at work.
+  const Questions& update() const { return update_; }
   /// Leaves record.json, all that is told of this training: make_record().
   void draw(const std::string& folder) override;
 
@@ -32,9 +34,8 @@ class NeedleTask : public Task {
   const Settings& s_;
   const RetrievalTask& task_;
   std::unique_ptr<difftensor::models::LanguageModel> model_;
-  // Of the update at work: its sequences, and of each piece the number of the first.
   Questions update_;
-  int64_t pieces_ = 0;
+  int64_t pieces_ = 0, updates_made_ = 0;
 };
 
 }  // namespace needle

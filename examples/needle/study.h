@@ -54,8 +54,8 @@ struct Study {
 /// other comparisons of it are told, but not tested. It stands or falls with that one number, which is published either
 /// way.
 const std::vector<Study>& studies();
-/// Throws text::InputError naming those that there are.
-const Study& study_named(const std::string& name);
+/// One of them, with so many updates instead of its own if not 0. Throws text::InputError naming those that there are.
+Study study_named(const std::string& name, int64_t updates);
 constexpr double solved_accuracy = 0.98;
 
 /// The first update at which a curve is at this accuracy; 0 if it never is.

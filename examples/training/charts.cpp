@@ -82,8 +82,6 @@ struct Curve {
   bool dots = false;
 };
 
-enum class Ordinate { from_zero, free, loss };  // loss: logarithmic if the values span a factor of 30
-
 struct Frame {
   double x, y, width, height;
   double updates;  // the end of the abscissa
@@ -247,18 +245,19 @@ std::string training_chart(const std::string& title, const TrainingHistory& h) {
   return svg.finish();
 }
 
-std::string comparison_chart(const std::vector<Series>& runs) {
+std::string comparison_chart(const std::vector<Series>& runs, const std::string& title, Ordinate ordinate,
+                             const char* pattern) {
   constexpr double width = 800, height = 440;
   Svg svg(width, height);
   std::vector<Curve> curves;
   Frame frame{8, 16, width - 16, height - 34, 0, 0};
   for (size_t i = 0; i < runs.size(); ++i) {
     curves.push_back(
-        {with_last(runs[i].label, runs[i].points, "%#.3g"), runs[i].points, colours[i % colours.size()], true});
+        {with_last(runs[i].label, runs[i].points, pattern), runs[i].points, colours[i % colours.size()], true});
     frame.updates = std::max(frame.updates, last_update({runs[i].points}));
     frame.labels = std::max(frame.labels, text_width(curves.back().label, 11));
   }
-  draw_panel(svg, frame, "validation loss per target token", curves, Ordinate::loss);
+  draw_panel(svg, frame, title, curves, ordinate);
   svg.text(width / 2, height - 12, 12, muted, "update", centred);
   return svg.finish();
 }
