@@ -42,6 +42,7 @@ help:
 	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
 	@echo "make bench      the benchmarks, in $(BUILD)/bench; tests/bench/pytorch_peer.py compares them with PyTorch"
 	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make asan-clang the same by clang++, from the build of make fuzz"
 	@echo "make tsan       the tests of threads under ThreadSanitizer, built by clang++ with libomp, which it understands"
 	@echo "make browser    the page of translate inspect in a headless Chromium, and the charts"
 	@echo "make fuzz       hostile bytes for everything that is read, by clang's libFuzzer; FUZZ_SECONDS=60 for each"
@@ -107,7 +108,7 @@ $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
 
 # Waiting threads sleep rather than spin: the tests' many tiny loops would otherwise crawl on a busy machine.
-test asan tsan golden coverage: export OMP_WAIT_POLICY = passive
+test asan asan-clang tsan golden coverage: export OMP_WAIT_POLICY = passive
 
 # --- Running ------------------------------------------------------------------------------------------------------
 demo: deps
@@ -150,7 +151,7 @@ bench: deps
 
 asan: deps
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
-asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
+asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate $(BUILD)/needle
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
@@ -158,6 +159,7 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate
 	tests/test_settings_cli.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
+	tests/test_needle_cli.sh $(BUILD)
 
 # g++'s OpenMP waits where ThreadSanitizer does not see it; clang's tells it all, through the library archer.
 tsan: deps
@@ -175,9 +177,11 @@ browser: deps
 # fuzz.cpp is part of each fuzzer.
 CLANG   ?= clang++
 FUZZERS  = $(filter-out fuzz,$(basename $(notdir $(wildcard tests/fuzz/*.cpp))))
-fuzz: deps
-	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make fuzz needs clang's libFuzzer: please install clang" >&2; exit 1; }
-	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" fuzz-run
+fuzz: GOAL = fuzz-run
+asan-clang: GOAL = asan-run
+fuzz asan-clang: deps
+	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make $@ needs clang and its libFuzzer: please install clang" >&2; exit 1; }
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" $(GOAL)
 fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
 	JOBS=$(JOBS) tests/fuzz/run.sh $(BUILD)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a

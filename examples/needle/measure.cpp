@@ -17,7 +17,7 @@ Score evaluate(const models::LanguageModel& model, const Retrieval& setting, int
   for (int64_t done = 0; done < count; done += at_once) {
     const Questions q = sample(setting, std::min(at_once, count - done), random);
     const Tensor decoded = model.decode(q.ids, nn::packed_sequences(q.lengths));
-    const Tensor log_p = log_softmax(model.logits(embedding(decoded, q.where)));
+    const Tensor log_p = log_softmax(model.logits(gather_rows(decoded, q.where)));
     const int64_t V = log_p.dim(1);
     const auto values = log_p.values();
     for (size_t i = 0; i < q.where.size(); ++i) {

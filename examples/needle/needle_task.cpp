@@ -96,7 +96,7 @@ PieceLoss NeedleTask::piece_loss(int64_t piece) {
   options.normalizer = static_cast<int64_t>(update_.answers.size());
   options.nll = &result.nll;
   // The answers alone are learned: filler cannot be predicted.
-  const Tensor asked = embedding(model_->decode(q.ids, nn::packed_sequences(q.lengths)), q.where);
+  const Tensor asked = gather_rows(model_->decode(q.ids, nn::packed_sequences(q.lengths)), q.where);
   result.loss = linear_cross_entropy(asked, model_->output_weight(), q.answers, options);
   return result;
 }
