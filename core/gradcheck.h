@@ -12,6 +12,7 @@ namespace difftensor::inline DT_PRECISION {
 struct GradcheckOptions {
   double eps = sizeof(Scalar) == 8 ? 1e-6 : 1e-2;
   double tolerance = sizeof(Scalar) == 8 ? 1e-6 : 1e-2;
+  bool allow_unused = false;  ///< an input or parameter that has no influence on f is no error
 };
 
 struct GradcheckResult {
@@ -26,7 +27,11 @@ struct GradcheckResult {
 /// f must be smooth near x, and give the same result for the same inputs: seed any randomness inside it.
 ///
 ///   GradcheckResult result = gradcheck([](auto& x) { return matmul(x[0], x[1]); }, {a, b});
+///
+/// f gets copies of the inputs. `parameters` are what it uses besides: they are checked as they are, moved and moved
+/// back, and left without a gradient. For a layer, nn::gradcheck names them all. An input or parameter without influence
+/// fails the check, unless allow_unused: most often f used something else in its place.
 GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& inputs,
-                          const GradcheckOptions& options = {});
+                          const GradcheckOptions& options = {}, const std::vector<Tensor>& parameters = {});
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -10,6 +10,7 @@
 //   N  tokens of all sentences together   e  width of a value head
 //   M  the same, on the key side          V  vocabulary, or classes
 // In matrix products alone, M, K and N are sizes as in BLAS: (M, K) (K, N) -> (M, N).
+#include <concepts>
 #include <cstdint>
 #include <span>
 #include <vector>
@@ -91,6 +92,16 @@ Tensor sum(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
 /// The largest element, NaN if there is a NaN. Its gradient is shared equally by all elements that attain it.
 Tensor max(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
+// One axis alone: sum(x, 0). Templates, so that {} stays an empty list, which means all axes, and not the axis 0.
+auto sum(const Tensor& x, std::same_as<int> auto axis, bool keepdim = false) {
+  return sum(x, std::vector<int>{axis}, keepdim);
+}
+auto mean(const Tensor& x, std::same_as<int> auto axis, bool keepdim = false) {
+  return mean(x, std::vector<int>{axis}, keepdim);
+}
+auto max(const Tensor& x, std::same_as<int> auto axis, bool keepdim = false) {
+  return max(x, std::vector<int>{axis}, keepdim);
+}
 
 // --- core/ops/matmul.cpp ---------------------------------------------------------------------------------------------
 

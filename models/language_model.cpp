@@ -7,13 +7,10 @@ namespace difftensor::inline DT_PRECISION::models {
 LanguageModel::LanguageModel(const LanguageModelConfig& c, Random& random)
     : TransformerStack(c, c.layers, language_model_role, random),
       config(c),
-      embedding_(c.vocab, c.d_model, random),
-      output_(c.tied_output ? nullptr : std::make_unique<nn::Embedding>(c.vocab, c.d_model, random)),
-      drop_(c.dropout) {
+      embedding_(add_module<nn::Embedding>("embedding", c.vocab, c.d_model, random)),
+      output_(c.tied_output ? nullptr : &add_module<nn::Embedding>("output", c.vocab, c.d_model, random)),
+      drop_(add_module<nn::Dropout>("dropout", c.dropout)) {
   require(c.vocab > 0, "LanguageModel", "vocabulary ", c.vocab, " must be positive");
-  add_module("embedding", embedding_);
-  if (output_) add_module("output", *output_);
-  add_module("dropout", drop_);
 }
 
 Tensor LanguageModel::decode(const std::vector<int32_t>& ids, const nn::Sequences& texts) const {

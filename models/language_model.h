@@ -47,9 +47,9 @@ class LanguageModel : public TransformerStack {
   const LanguageModelConfig config;
 
  private:
-  nn::Embedding embedding_;
-  std::unique_ptr<nn::Embedding> output_;  // not tied only: of an embedding's shape and initial values
-  nn::Dropout drop_;
+  nn::Embedding& embedding_;
+  nn::Embedding* const output_;  // not tied only: of an embedding's shape and initial values
+  nn::Dropout& drop_;
 };
 
 }  // namespace difftensor::inline DT_PRECISION::models

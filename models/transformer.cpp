@@ -6,15 +6,11 @@ namespace difftensor::inline DT_PRECISION::models {
 
 Transformer::Transformer(const TransformerConfig& c, Random& random)
     : config(c),
-      embedding_(c.vocab, c.d_model, random),
-      encoder_(c, c.encoder_layers, encoder_role, random),
-      decoder_(c, c.decoder_layers, decoder_role, random),
-      drop_(c.dropout) {
+      embedding_(add_module<nn::Embedding>("embedding", c.vocab, c.d_model, random)),
+      encoder_(add_module<TransformerStack>("encoder", c, c.encoder_layers, encoder_role, random)),
+      decoder_(add_module<TransformerStack>("decoder", c, c.decoder_layers, decoder_role, random)),
+      drop_(add_module<nn::Dropout>("dropout", c.dropout)) {
   require(c.vocab > 0, "Transformer", "vocabulary ", c.vocab, " must be positive");
-  add_module("embedding", embedding_);
-  add_module("encoder", encoder_);
-  add_module("decoder", decoder_);
-  add_module("dropout", drop_);
 }
 
 Tensor Transformer::embed(const std::vector<int32_t>& ids, const nn::Sequences& sentences) const {
@@ -27,7 +23,7 @@ Tensor Transformer::encode(const std::vector<int32_t>& source, const nn::Sequenc
 
 std::vector<nn::KeyValues> Transformer::memory_keys_values(const Tensor& memory, const nn::Sequences& sentences) const {
   std::vector<nn::KeyValues> all;
-  for (auto& layer : decoder_.layers()) all.push_back(layer->cross_attn->keys_values(memory, sentences));
+  for (const auto* layer : decoder_.layers()) all.push_back(layer->cross_attn->keys_values(memory, sentences));
   return all;
 }
 

@@ -56,9 +56,9 @@ class Transformer : public nn::Module {
 
  private:
   Tensor embed(const std::vector<int32_t>& ids, const nn::Sequences& sentences) const;
-  nn::Embedding embedding_;
-  TransformerStack encoder_, decoder_;
-  nn::Dropout drop_;
+  nn::Embedding& embedding_;
+  TransformerStack &encoder_, &decoder_;
+  nn::Dropout& drop_;
 };
 
 }  // namespace difftensor::inline DT_PRECISION::models

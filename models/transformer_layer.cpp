@@ -63,55 +63,48 @@ std::unique_ptr<nn::Norm> make_norm(const LayerConfig& config) {
 }
 }  // namespace
 
-TransformerLayer::TransformerLayer(const LayerConfig& c, int depth, StackRole role, Random& random)
-    : causal_(role.causal),
-      pre_norm_(c.style == Style::llama),
-      ffn_(c.d_model, c.ff, c.style == Style::llama ? nn::Activation::swiglu : nn::Activation::relu, random),
-      drop_(c.dropout) {
-  const bool rotary = c.style == Style::llama;
-  self_attn = make_attention(c.attention, {c.d_model, c.heads, rotary, depth, c.head_norm, c.lambda_init}, random);
-  self_norm_ = make_norm(c);
-  add_module("self_attn", *self_attn);
-  add_module("self_attn_norm", *self_norm_);
-  if (role.cross_attention) {
-    cross_attn = make_attention(c.attention, {c.d_model, c.heads, false, depth, c.head_norm, c.lambda_init}, random);
-    cross_norm_ = make_norm(c);
-    add_module("cross_attn", *cross_attn);
-    add_module("cross_attn_norm", *cross_norm_);
-  }
-  ffn_norm_ = make_norm(c);
-  add_module("ffn", ffn_);
-  add_module("ffn_norm", *ffn_norm_);
-  add_module("dropout", drop_);
+nn::Attention& TransformerLayer::make_attention(const char* name, bool cross, const LayerConfig& c, int depth,
+                                                Random& random) {
+  const bool rotary = c.style == Style::llama && !cross;
+  const nn::AttentionConfig config{c.d_model, c.heads, rotary, depth, c.head_norm, c.lambda_init};
+  return add_module(name, c.attention_factory ? c.attention_factory(config, cross, random)
+                                              : models::make_attention(c.attention, config, random));
 }
+
+TransformerLayer::TransformerLayer(const LayerConfig& c, int depth, StackRole role, Random& random)
+    : self_attn(make_attention("self_attn", false, c, depth, random)),
+      cross_attn(role.cross_attention ? &make_attention("cross_attn", true, c, depth, random) : nullptr),
+      causal_(role.causal),
+      pre_norm_(c.style == Style::llama),
+      self_norm_(add_module("self_attn_norm", make_norm(c))),
+      cross_norm_(cross_attn ? &add_module("cross_attn_norm", make_norm(c)) : nullptr),
+      ffn_(add_module<nn::FeedForward>("ffn", c.d_model, c.ff,
+                                       pre_norm_ ? nn::Activation::swiglu : nn::Activation::relu, random)),
+      ffn_norm_(add_module("ffn_norm", make_norm(c))),
+      drop_(add_module<nn::Dropout>("dropout", c.dropout)) {}
 
 Tensor TransformerLayer::operator()(const Tensor& input, const nn::Sequences& xs, const nn::KeyValues* memory,
                                     KeyValueCache* cache) const {
   require(!memory == !cross_attn, "TransformerLayer",
           cross_attn ? "cross-attention needs the encoder's keys and values"
                      : "there is no cross-attention for an encoder's keys and values");
-  Tensor x = residual(input, *self_norm_, [&](const Tensor& h) {
-    nn::KeyValues own = self_attn->keys_values(h, xs);
-    return self_attn->attend(h, xs, cache ? cache->append(own) : own, causal_);
+  Tensor x = residual(input, self_norm_, [&](const Tensor& h) {
+    nn::KeyValues own = self_attn.keys_values(h, xs);
+    return self_attn.attend(h, xs, cache ? cache->append(own) : own, causal_);
   });
   if (cross_attn)
     x = residual(x, *cross_norm_, [&](const Tensor& h) { return cross_attn->attend(h, xs, *memory, false); });
-  return residual(x, *ffn_norm_, [&](const Tensor& h) { return ffn_(h); });
+  return residual(x, ffn_norm_, [&](const Tensor& h) { return ffn_(h); });
 }
 
-TransformerStack::TransformerStack(const LayerConfig& c, int layers, StackRole role, Random& random) {
+TransformerStack::TransformerStack(const LayerConfig& c, int layers, StackRole role, Random& random)
+    : layers_(add_module<nn::ModuleList<TransformerLayer>>("layers")),
+      norm_(c.style == Style::llama ? &add_module("norm", make_norm(c)) : nullptr) {
   require(layers > 0, "Transformer", "a stack of ", layers, " layers");
   require(c.ff > 0, "Transformer", "feed-forward width ", c.ff, " must be positive");
   require(c.style == Style::llama || c.d_model % 2 == 0, "Transformer", "sinusoids need an even width, not ",
           c.d_model);
-  for (int depth = 0; depth < layers; ++depth) {
-    layers_.push_back(std::make_unique<TransformerLayer>(c, depth, role, random));
-    add_module("layers." + std::to_string(depth), *layers_.back());
-  }
-  if (c.style == Style::llama) {
-    norm_ = make_norm(c);
-    add_module("norm", *norm_);
-  }
+  for (int depth = 0; depth < layers; ++depth) layers_.add(c, depth, role, random);
 }
 
 Tensor TransformerStack::operator()(Tensor x, const nn::Sequences& xs, const std::vector<nn::KeyValues>& memory,
@@ -119,12 +112,12 @@ Tensor TransformerStack::operator()(Tensor x, const nn::Sequences& xs, const std
   require((memory.empty() || memory.size() == layers_.size()) && (!caches || caches->size() == layers_.size()),
           "Transformer", "memory or caches are not those of ", layers_.size(), " layers");
   for (size_t i = 0; i < layers_.size(); ++i)
-    x = (*layers_[i])(x, xs, memory.empty() ? nullptr : &memory[i], caches ? &(*caches)[i] : nullptr);
+    x = layers_[i](x, xs, memory.empty() ? nullptr : &memory[i], caches ? &(*caches)[i] : nullptr);
   return norm_ ? (*norm_)(x) : x;
 }
 
 Tensor embed(const std::vector<int32_t>& ids, const nn::Sequences& xs, const nn::Embedding& embedding, Style style) {
-  require(ids.size() == xs.positions.size(), "embed", ids.size(), " ids for sentences of ", xs.positions.size(),
+  require(ids.size() == xs.positions.size(), "Transformer", ids.size(), " ids for sentences of ", xs.positions.size(),
           " tokens in all");
   const int64_t D = embedding.weight.dim(1);
   Tensor x = embedding(ids) * std::sqrt(static_cast<Scalar>(D));

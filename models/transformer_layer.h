@@ -3,6 +3,7 @@
 //
 // Packed, throughout: the sentences of a batch lie end to end in the rows of one matrix, without padding. N tokens in
 // all make (N, D); nn::Sequences says where each sentence begins, and only attention needs to know.
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -24,14 +25,19 @@ enum class AttentionKind { softmax, diff, diff_v2 };
 /// vaswani: LayerNorm after each sublayer, ReLU with biases, sinusoids added to the embedding.
 enum class Style { llama, vaswani };
 
+/// Makes an attention of one's own for a layer; `cross` says whether it is its cross-attention.
+using AttentionFactory =
+    std::function<std::unique_ptr<nn::Attention>(const nn::AttentionConfig& config, bool cross, Random& random)>;
+
 /// What the layers of a model are. Settings that cannot be are refused by its constructor.
 struct LayerConfig {
   int64_t d_model = 128;  ///< D, features of a token between sublayers
   int heads = 2;          ///< output heads: diff has two maps in each, half as wide as a softmax head would be
   int64_t ff = 256;       ///< F, features inside a feed-forward network
   AttentionKind attention = AttentionKind::diff;
-  std::optional<bool> head_norm;      ///< see nn::AttentionConfig
-  std::optional<Scalar> lambda_init;  ///< see nn::AttentionConfig; diff only
+  AttentionFactory attention_factory;  ///< if set, it makes each attention, in place of that kind
+  std::optional<bool> head_norm;       ///< see nn::AttentionConfig
+  std::optional<Scalar> lambda_init;   ///< see nn::AttentionConfig; diff only
   Style style = Style::llama;
   Scalar dropout = 0;  ///< of embeddings and of each sublayer's output, in training mode
 };
@@ -66,7 +72,8 @@ class TransformerLayer : public nn::Module {
   /// values of the tokens before; then x is one new token of each sentence, and the cache takes it in.
   Tensor operator()(const Tensor& x, const nn::Sequences& xs, const nn::KeyValues* memory, KeyValueCache* cache) const;
 
-  std::unique_ptr<nn::Attention> self_attn, cross_attn;  ///< cross_attn is null if the role has none
+  nn::Attention& self_attn;
+  nn::Attention* const cross_attn;  ///< null if the role has none
 
  private:
   // llama: x + dropout(f(norm(x)));  vaswani: norm(x + dropout(f(x)))
@@ -74,10 +81,13 @@ class TransformerLayer : public nn::Module {
   Tensor residual(const Tensor& x, const nn::Norm& norm, F f) const {
     return pre_norm_ ? x + drop_(f(norm(x))) : norm(x + drop_(f(x)));
   }
+  nn::Attention& make_attention(const char* name, bool cross, const LayerConfig& config, int depth, Random& random);
   const bool causal_, pre_norm_;
-  std::unique_ptr<nn::Norm> self_norm_, cross_norm_, ffn_norm_;
-  nn::FeedForward ffn_;
-  nn::Dropout drop_;
+  nn::Norm& self_norm_;
+  nn::Norm* const cross_norm_;
+  nn::FeedForward& ffn_;
+  nn::Norm& ffn_norm_;
+  nn::Dropout& drop_;
 };
 
 /// Layers one after the other; depth counts from 0 in each stack.
@@ -90,11 +100,11 @@ class TransformerStack : public nn::Module {
   Tensor operator()(Tensor x, const nn::Sequences& xs, const std::vector<nn::KeyValues>& memory,
                     std::vector<KeyValueCache>* caches) const;
   /// From the first to the last.
-  const std::vector<std::unique_ptr<TransformerLayer>>& layers() const { return layers_; }
+  const nn::ModuleList<TransformerLayer>& layers() const { return layers_; }
 
  private:
-  std::vector<std::unique_ptr<TransformerLayer>> layers_;
-  std::unique_ptr<nn::Norm> norm_;  // llama: the last residual sum is normalised too
+  nn::ModuleList<TransformerLayer>& layers_;
+  nn::Norm* const norm_;  // llama: the last residual sum is normalised too
 };
 
 /// What enters a stack: embeddings of the ids, times sqrt(D); in the style vaswani, plus the sinusoids of their

@@ -4,7 +4,6 @@
 //
 // Batches are packed: sentences lie end to end in the rows of one matrix, N tokens in all, so x is (N, D). Of all
 // layers only attention needs to know where each sentence begins; Sequences says it.
-#include <memory>
 #include <optional>
 
 #include "nn/linear.h"
@@ -84,8 +83,8 @@ class Attention : public Module {
 
   const AttentionConfig config;
   const int64_t head_width;  ///< d, features of a query or key head
-  Linear q_proj, k_proj, v_proj, out_proj;
-  std::unique_ptr<RMSNorm> subln;   ///< the head norm, null if there is none
+  Linear &q_proj, &k_proj, &v_proj, &out_proj;
+  RMSNorm* const subln;             ///< the head norm, null if there is none
   AttentionTrace* trace = nullptr;  ///< if set, attend() leaves there what its maps are made of
 
  protected:
@@ -97,17 +96,11 @@ class Attention : public Module {
             bool head_norm = false)
       : config(c),
         head_width(head_width),
-        q_proj(checked_width(c, maps, head_width), query_width, false, random),
-        k_proj(c.width, c.width, false, random),
-        v_proj(c.width, c.width, false, random),
-        out_proj(c.width, c.width, false, random),
-        subln(c.head_norm.value_or(head_norm) ? std::make_unique<RMSNorm>(c.width / c.heads) : nullptr) {
-    add_module("q_proj", q_proj);
-    add_module("k_proj", k_proj);
-    add_module("v_proj", v_proj);
-    add_module("out_proj", out_proj);
-    if (subln) add_module("subln", *subln);
-  }
+        q_proj(add_module<Linear>("q_proj", checked_width(c, maps, head_width), query_width, false, random)),
+        k_proj(add_module<Linear>("k_proj", c.width, c.width, false, random)),
+        v_proj(add_module<Linear>("v_proj", c.width, c.width, false, random)),
+        out_proj(add_module<Linear>("out_proj", c.width, c.width, false, random)),
+        subln(c.head_norm.value_or(head_norm) ? &add_module<RMSNorm>("subln", c.width / c.heads) : nullptr) {}
   /// For kinds without: throws if there is a lambda_init.
   void require_no_lambda_init() const {
     require(!config.lambda_init, "Attention", "lambda_init is of diff attention only");

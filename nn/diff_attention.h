@@ -34,7 +34,7 @@ class MultiheadDiffAttention : public Attention {
   Tensor lambda() const { return exp(sum(lambda_q1 * lambda_k1)) - exp(sum(lambda_q2 * lambda_k2)) + lambda_init; }
 
   const Scalar lambda_init;
-  Tensor lambda_q1, lambda_k1, lambda_q2, lambda_k2;  ///< (d) each
+  const Tensor lambda_q1, lambda_k1, lambda_q2, lambda_k2;  ///< (d) each
 
  protected:
   Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -56,12 +56,11 @@ class MultiheadDiffAttentionV2 : public Attention {
  public:
   MultiheadDiffAttentionV2(const AttentionConfig& c, Random& random)
       : Attention(c, 1, 2 * c.width, c.width / std::max(1, c.heads), random),
-        lambda_proj(c.width, c.heads, false, random) {
+        lambda_proj(add_module<Linear>("lambda_proj", c.width, c.heads, false, random)) {
     require_no_lambda_init();
-    add_module("lambda_proj", lambda_proj);
   }
 
-  Linear lambda_proj;
+  Linear& lambda_proj;
 
  protected:
   Tensor mix(const Tensor& x, const Tensor& q, const Tensor& k, const Tensor& v,

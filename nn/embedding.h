@@ -14,7 +14,7 @@ class Embedding : public Module {
   }
   Tensor operator()(const std::vector<int32_t>& ids) const { return embedding(weight, ids); }
 
-  Tensor weight;
+  const Tensor weight;
 };
 
 }  // namespace difftensor::inline DT_PRECISION::nn

@@ -1,6 +1,4 @@
 #pragma once
-#include <memory>
-
 #include "nn/linear.h"
 
 namespace difftensor::inline DT_PRECISION::nn {
@@ -15,13 +13,10 @@ class FeedForward : public Module {
  public:
   FeedForward(int64_t width, int64_t inner, Activation activation, Random& random)
       : activation(activation),
-        gate_proj(activation == Activation::swiglu ? std::make_unique<Linear>(width, inner, false, random) : nullptr),
-        up_proj(width, inner, activation != Activation::swiglu, random),
-        down_proj(inner, width, activation != Activation::swiglu, random) {
-    if (gate_proj) add_module("gate_proj", *gate_proj);
-    add_module("up_proj", up_proj);
-    add_module("down_proj", down_proj);
-  }
+        gate_proj(activation == Activation::swiglu ? &add_module<Linear>("gate_proj", width, inner, false, random)
+                                                   : nullptr),
+        up_proj(add_module<Linear>("up_proj", width, inner, activation != Activation::swiglu, random)),
+        down_proj(add_module<Linear>("down_proj", inner, width, activation != Activation::swiglu, random)) {}
 
   Tensor operator()(const Tensor& x) const {
     switch (activation) {
@@ -36,8 +31,8 @@ class FeedForward : public Module {
   }
 
   const Activation activation;
-  const std::unique_ptr<Linear> gate_proj;  ///< swiglu only
-  Linear up_proj, down_proj;
+  Linear* const gate_proj;  ///< swiglu only
+  Linear &up_proj, &down_proj;
 };
 
 }  // namespace difftensor::inline DT_PRECISION::nn

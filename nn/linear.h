@@ -8,12 +8,11 @@ namespace difftensor::inline DT_PRECISION::nn {
 class Linear : public Module {
  public:
   Linear(int64_t in, int64_t out, bool with_bias, Random& random)
-      : weight(add_parameter("weight", xavier_uniform({out, in}, random))) {
-    if (with_bias) bias = add_parameter("bias", zeros({out}));
-  }
+      : weight(add_parameter("weight", xavier_uniform({out, in}, random))),
+        bias(with_bias ? add_parameter("bias", zeros({out})) : Tensor()) {}
   Tensor operator()(const Tensor& x) const { return linear(x, weight, bias); }
 
-  Tensor weight, bias;  ///< bias is undefined if there is none
+  const Tensor weight, bias;  ///< bias is undefined if there is none
 };
 
 }  // namespace difftensor::inline DT_PRECISION::nn

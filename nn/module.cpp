@@ -3,19 +3,33 @@
 #include <algorithm>
 #include <set>
 #include <sstream>
+#include <stdexcept>
+#include <utility>
+
+#include "core/autograd.h"
 
 namespace difftensor::inline DT_PRECISION::nn {
 
-void Module::collect(const std::string& prefix, NamedParameters& into) const {
-  for (auto& [name, tensor] : parameters_) into.emplace_back(prefix + name, tensor);
-  for (auto& [name, part] : parts_) part->collect(prefix + name + ".", into);
-}
-
-NamedParameters Module::named_parameters() const {
-  NamedParameters all;
-  collect("", all);
+std::vector<std::pair<std::string, Module*>> Module::named_modules() {
+  std::vector<std::pair<std::string, Module*>> all{{"", this}};
+  for (auto& [name, part] : parts_)
+    for (auto& [path, module] : part->named_modules())
+      all.emplace_back(path.empty() ? name : name + "." + path, module);
   return all;
 }
+
+NamedTensors Module::collect(NamedTensors Module::*which) const {
+  NamedTensors all;
+  std::set<const Scalar*> seen;  // tied tensors share their values
+  for (auto& [path, module] : const_cast<Module*>(this)->named_modules())
+    for (auto& [name, tensor] : module->*which)
+      if (seen.insert(std::as_const(tensor).data()).second || tensor.numel() == 0)
+        all.emplace_back(path.empty() ? name : path + "." + name, tensor);
+  return all;
+}
+
+NamedTensors Module::named_parameters() const { return collect(&Module::parameters_); }
+NamedTensors Module::named_buffers() const { return collect(&Module::buffers_); }
 
 std::vector<Tensor> Module::parameters() const {
   std::vector<Tensor> all;
@@ -33,6 +47,13 @@ void Module::zero_grad() const {
   for (auto& tensor : parameters()) tensor.zero_grad();
 }
 
+void Module::requires_grad(bool on) {
+  for (auto& [path, tensor] : named_parameters()) {
+    tensor.requires_grad(on);
+    if (on) tensor.node()->name = path;
+  }
+}
+
 void Module::train(bool on) {
   training_ = on;
   for (auto& [name, part] : parts_) part->train(on);
@@ -40,7 +61,7 @@ void Module::train(bool on) {
 
 std::map<std::string, Tensor> Module::state_dict() const {
   std::map<std::string, Tensor> state;
-  for (auto& [name, tensor] : named_parameters()) state.emplace(name, tensor.clone());
+  for (auto& [name, tensor] : saved()) state.emplace(name, tensor.clone());
   return state;
 }
 
@@ -55,9 +76,15 @@ std::string listed(const char* what, const std::vector<std::string>& names) {
 }
 }  // namespace
 
-void Module::load_state_dict(const std::map<std::string, Tensor>& state) {
+NamedTensors Module::saved() const {
+  NamedTensors all = named_parameters(), buffers = named_buffers();
+  all.insert(all.end(), buffers.begin(), buffers.end());
+  return all;
+}
+
+void Module::load_state_dict(const std::map<std::string, Tensor>& state, bool strict) {
   std::vector<std::string> missing, misshapen, unexpected;
-  auto own = named_parameters();
+  NamedTensors own = saved();
   std::set<std::string> known;
   for (auto& [name, tensor] : own) {
     known.insert(name);
@@ -72,34 +99,61 @@ void Module::load_state_dict(const std::map<std::string, Tensor>& state) {
   }
   for (auto& [name, tensor] : state)
     if (!known.contains(name)) unexpected.push_back(name);
+  if (!strict) missing.clear(), unexpected.clear();
   const std::string report =
       listed("missing", missing) + listed("unexpected", unexpected) + listed("misshapen", misshapen);
   require(report.empty(), "load_state_dict", "the parameters are not this module's", report);
   for (auto& [name, tensor] : own) {
-    const Tensor& from = state.at(name);
-    std::copy_n(from.data(), from.numel(), tensor.data());
+    const auto from = state.find(name);
+    if (from != state.end()) std::copy_n(std::as_const(from->second).data(), tensor.numel(), tensor.data());
+  }
+}
+
+void Module::check_registered(const Tensor& loss) const {
+  std::set<const Node*> seen;
+  for (const Tensor& parameter : parameters()) seen.insert(parameter.node().get());
+  std::vector<const Node*> waiting{loss.node().get()};
+  while (!waiting.empty()) {
+    const Node* node = waiting.back();
+    waiting.pop_back();
+    if (!node || !seen.insert(node).second) continue;
+    if (node->leaf) {
+      std::ostringstream text;
+      text << "the loss depends on " << (node->name.empty() ? "a parameter" : node->name) << " of shape " << node->shape
+           << " that is no parameter of this module: make layers by add_module, and tensors by add_parameter";
+      throw std::logic_error(text.str());
+    }
+    for (auto& input : node->inputs) waiting.push_back(input.get());
   }
 }
 
 void Module::require_new(const std::string& name) const {
-  const auto same = [&](auto& entry) { return entry.first == name; };
-  require(
-      std::none_of(parameters_.begin(), parameters_.end(), same) && std::none_of(parts_.begin(), parts_.end(), same),
-      "Module", "there are two parts named ", name);
+  const auto is_new = [&](auto& entries) {
+    return std::none_of(entries.begin(), entries.end(), [&](auto& entry) { return entry.first == name; });
+  };
+  require(is_new(parameters_) && is_new(buffers_) && is_new(parts_), "Module", "there are two parts named ", name);
 }
 
 Tensor Module::add_parameter(const std::string& name, Tensor values) {
   require_new(name);
-  values.requires_grad();
+  if (!values.is_parameter()) values.requires_grad();  // a tied one is already
   values.node()->name = name;
   parameters_.emplace_back(name, values);
   return values;
 }
 
-void Module::add_module(const std::string& name, Module& part) {
+Tensor Module::add_buffer(const std::string& name, Tensor values) {
   require_new(name);
-  parts_.emplace_back(name, &part);
-  for (auto& [path, parameter] : part.named_parameters()) parameter.node()->name = name + "." + path;
+  require(!values.needs_grad(), "add_buffer", name, " requires a gradient: a buffer is not trained");
+  buffers_.emplace_back(name, values);
+  return values;
+}
+
+void Module::adopt(const std::string& name, std::unique_ptr<Module> part) {
+  require_new(name);
+  for (auto& [path, parameter] : part->named_parameters())
+    if (parameter.is_parameter()) parameter.node()->name = name + "." + path;
+  parts_.emplace_back(name, std::move(part));
 }
 
 }  // namespace difftensor::inline DT_PRECISION::nn

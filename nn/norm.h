@@ -16,7 +16,7 @@ class RMSNorm : public Norm {
   explicit RMSNorm(int64_t width) : weight(add_parameter("weight", ones({width}))) {}
   Tensor operator()(const Tensor& x) const override { return rms_norm(x, weight); }
 
-  Tensor weight;
+  const Tensor weight;
 };
 
 /// (x - mean) / sqrt(var + 1e-5) * weight + bias over the last axis, of `width` features (Ba et al. 2016). weight
@@ -27,7 +27,7 @@ class LayerNorm : public Norm {
       : weight(add_parameter("weight", ones({width}))), bias(add_parameter("bias", zeros({width}))) {}
   Tensor operator()(const Tensor& x) const override { return layer_norm(x, weight, bias); }
 
-  Tensor weight, bias;
+  const Tensor weight, bias;
 };
 
 }  // namespace difftensor::inline DT_PRECISION::nn

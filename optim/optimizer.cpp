@@ -8,21 +8,25 @@
 
 namespace difftensor::inline DT_PRECISION::optim {
 
-Optimizer::Optimizer(const std::vector<ParameterGroup>& groups, double lr,
-                     const std::vector<std::string>& state_names) {
+Optimizer::Optimizer(const ParameterGroups& groups, double lr, const std::vector<std::string>& state_names)
+    : state_names_(state_names) {
   set_lr(lr);
   std::set<const Scalar*> seen;
-  for (auto& group : groups)
+  for (auto& group : groups.groups)
     for (auto& parameter : group.parameters) {
       require(seen.insert(parameter.data()).second, "Optimizer", "a parameter of shape ", parameter.shape(),
               " is there twice and would be updated twice");
       require(group.weight_decay >= 0 && group.lr_scale >= 0, "Optimizer", "weight decay ", group.weight_decay,
               " and learning rate scale ", group.lr_scale, " must not be negative");
-      Slot& slot = slots_.emplace_back(Slot{parameter, group.weight_decay, group.lr_scale, {}});
-      for (auto& name : state_names)
-        state_[name + "." + std::to_string(slots_.size() - 1)] = slot.state.emplace_back(zeros(parameter.shape()));
+      slots_.push_back({parameter, group.weight_decay, group.lr_scale, {}});
+      if (parameter.is_parameter()) make_state(slots_.size() - 1);
     }
   state_["steps"] = steps_ = zeros({static_cast<int64_t>(slots_.size())});
+}
+
+void Optimizer::make_state(size_t i) {
+  for (auto& name : state_names_)
+    state_[name + "." + std::to_string(i)] = slots_[i].state.emplace_back(zeros(slots_[i].parameter.shape()));
 }
 
 void Optimizer::set_lr(double lr) {
@@ -35,7 +39,10 @@ void Optimizer::step() {
   std::vector<int64_t> sizes;  // 0 where there is no gradient: then there is nothing to visit
   for (size_t i = 0; i < slots_.size(); ++i) {
     const Tensor gradient = slots_[i].parameter.grad();
-    if (gradient.defined()) ++steps_.data()[i];
+    if (gradient.defined()) {
+      if (slots_[i].state.empty()) make_state(i);
+      ++steps_.data()[i];
+    }
     sizes.push_back(gradient.defined() ? gradient.numel() : 0);
     gradients.push_back(gradient);
   }
@@ -55,6 +62,9 @@ std::map<std::string, Tensor> Optimizer::state_dict() const {
 }
 
 void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state) {
+  for (size_t i = 0; i < slots_.size(); ++i)  // frozen here, but not where the state comes from
+    if (slots_[i].state.empty() && !state_names_.empty() && state.contains(state_names_[0] + "." + std::to_string(i)))
+      make_state(i);
   for (auto& [name, tensor] : state_) {
     auto found = state.find(name);
     require(found != state.end(), "load_state_dict", "the state has no ", name);
@@ -65,7 +75,7 @@ void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state) {
   for (auto& [name, tensor] : state) std::copy_n(tensor.data(), tensor.numel(), state_.at(name).data());
 }
 
-SGD::SGD(const std::vector<ParameterGroup>& groups, double lr, const SGDOptions& options)
+SGD::SGD(const ParameterGroups& groups, double lr, const SGDOptions& options)
     : Optimizer(groups, lr, options.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum"}),
       options_(options) {
   require(options.momentum >= 0, "SGD", "momentum ", options.momentum, " is negative or not a number");
@@ -93,7 +103,7 @@ void SGD::update(Slot& slot, Range elements, const Scalar* g, double learning_ra
   }
 }
 
-Adam::Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options, bool decoupled)
+Adam::Adam(const ParameterGroups& groups, double lr, const AdamOptions& options, bool decoupled)
     : Optimizer(groups, lr, {"m", "v"}), options_(options), decoupled_(decoupled) {
   for (double beta : {options.beta1, options.beta2})
     require(beta >= 0 && beta < 1, "Adam", "beta ", beta, " is not in [0, 1)");

@@ -1,7 +1,9 @@
 #pragma once
 // Optimizers, from simple to complex: SGD, Adam, AdamW. The formulas are those of torch.optim.
+#include <initializer_list>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/tensor.h"
@@ -15,13 +17,22 @@ struct ParameterGroup {
   double lr_scale = 1;  ///< the group's learning rate, relative to the optimizer's
 };
 
+/// All that an optimizer trains: one group, as net.parameters() is, or several.
+struct ParameterGroups {
+  ParameterGroups(std::vector<Tensor> parameters) : groups{{std::move(parameters)}} {}
+  ParameterGroups(std::vector<ParameterGroup> groups) : groups(std::move(groups)) {}
+  ParameterGroups(std::initializer_list<ParameterGroup> groups) : groups(groups) {}
+  std::vector<ParameterGroup> groups;
+};
+
 /// What all optimizers share: the parameters, the state kept for each, and the learning rate. A kind of optimizer says
 /// what state a parameter has, and how one parameter is updated.
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
 
-  /// Updates every parameter that has a gradient. One that has none stays as it is, and so does its state.
+  /// Updates every parameter that has a gradient. One that has none stays as it is, and so does its state. (A frozen one
+  /// has no state until it learns.)
   void step();
   /// Forgets all gradients.
   void zero_grad() const;
@@ -40,9 +51,9 @@ class Optimizer {
   struct Slot {
     Tensor parameter;
     double weight_decay, lr_scale;
-    std::vector<Tensor> state;  // one per state name, of the parameter's shape
+    std::vector<Tensor> state;  // one per state name, of the parameter's shape; none yet if it was frozen
   };
-  Optimizer(const std::vector<ParameterGroup>& groups, double lr, const std::vector<std::string>& state_names);
+  Optimizer(const ParameterGroups& groups, double lr, const std::vector<std::string>& state_names);
   /// Some elements of a parameter. All threads update, each its own.
   struct Range {
     int64_t begin, end;
@@ -51,7 +62,9 @@ class Optimizer {
   virtual void update(Slot& slot, Range elements, const Scalar* gradient, double lr, double step) const = 0;
 
  private:
+  void make_state(size_t slot);
   double lr_;
+  const std::vector<std::string> state_names_;
   std::vector<Slot> slots_;
   Tensor steps_;                         // how often each parameter was updated; exact up to 2^24 in float
   std::map<std::string, Tensor> state_;  // steps_ and the slots' state, by name
@@ -66,7 +79,7 @@ struct SGDOptions {
 /// Stochastic gradient descent, with momentum (Polyak 1964) or Nesterov's (Sutskever et al. 2013).
 class SGD : public Optimizer {
  public:
-  SGD(const std::vector<ParameterGroup>& groups, double lr, const SGDOptions& options = {});
+  SGD(const ParameterGroups& groups, double lr, const SGDOptions& options = {});
 
  protected:
   void update(Slot& slot, Range elements, const Scalar* gradient, double lr, double step) const override;
@@ -85,11 +98,10 @@ struct AdamOptions {
 /// below 1e-19 counts as 0 in v, and one above 1e20 makes v infinite, which stops its element: clip first.
 class Adam : public Optimizer {
  public:
-  Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options = {})
-      : Adam(groups, lr, options, false) {}
+  Adam(const ParameterGroups& groups, double lr, const AdamOptions& options = {}) : Adam(groups, lr, options, false) {}
 
  protected:
-  Adam(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options, bool decoupled);
+  Adam(const ParameterGroups& groups, double lr, const AdamOptions& options, bool decoupled);
   void update(Slot& slot, Range elements, const Scalar* gradient, double lr, double step) const override;
 
  private:
@@ -101,8 +113,7 @@ class Adam : public Optimizer {
 /// times weight_decay, however large their gradients are.
 class AdamW : public Adam {
  public:
-  AdamW(const std::vector<ParameterGroup>& groups, double lr, const AdamOptions& options = {})
-      : Adam(groups, lr, options, true) {}
+  AdamW(const ParameterGroups& groups, double lr, const AdamOptions& options = {}) : Adam(groups, lr, options, true) {}
 };
 
 }  // namespace difftensor::inline DT_PRECISION::optim

@@ -118,7 +118,9 @@ Op binary(const std::string& name, Binary run, double (*f)(double, double)) {
 }
 
 Op reduction(const std::string& name, const std::vector<int>& axes, bool keepdim) {
-  const Reduction run = name == "sum" ? sum : name == "mean" ? mean : max;
+  const Reduction run = name == "sum"    ? static_cast<Reduction>(sum)
+                        : name == "mean" ? static_cast<Reduction>(mean)
+                                         : static_cast<Reduction>(max);
   const auto reference = [=](const Arrays& in) {
     const Shape& shape = in[0].shape;
     std::vector<bool> reduced(shape.rank(), axes.empty());

@@ -151,11 +151,10 @@ TEST_CASE("each op refuses for the values that its backward reads, and for no ot
 TEST_CASE("every way to write a parameter is seen, under its name, also through a handle that shares its values") {
   Random random(1);
   struct Net : nn::Module {
-    nn::Linear first, second;
-    explicit Net(Random& random) : first(2, 2, false, random), second(2, 2, false, random) {
-      add_module("first", first);
-      add_module("second", second);
-    }
+    explicit Net(Random& random)
+        : first(add_module<nn::Linear>("first", 2, 2, false, random)),
+          second(add_module<nn::Linear>("second", 2, 2, false, random)) {}
+    nn::Linear &first, &second;
   } net(random);
   const Tensor x = ones({3, 2});
   const auto state = net.state_dict();

@@ -95,9 +95,9 @@ TEST_CASE("attention_maps has every layer and head, and leaves no trace") {
       }
     }
     CHECK(largest_difference(maps.logits, model(source, {4}, target_in, {3})) == 0);
-    for (auto& layer : model.decoder().layers())
-      CHECK((layer->self_attn->trace == nullptr && layer->cross_attn->trace == nullptr));
-    for (auto& layer : model.encoder().layers()) CHECK(layer->self_attn->trace == nullptr);
+    for (auto* layer : model.decoder().layers())
+      CHECK((layer->self_attn.trace == nullptr && layer->cross_attn->trace == nullptr));
+    for (auto* layer : model.encoder().layers()) CHECK(layer->self_attn.trace == nullptr);
   }
 }
 

@@ -190,7 +190,7 @@ TEST_CASE("attention mass is that of the maps that attention computes from Q and
   for (const std::string arm : {"softmax", "softmax-wide-norm", "diff", "diff-v2"}) {
     CAPTURE(arm);
     const auto model = make_model(arm, retrieval_task("needle1").test.vocab(), 9);
-    nn::Attention& attention = *model->layers()[1]->self_attn;
+    nn::Attention& attention = model->layers()[1].self_attn;
     training::AttentionListener listener(attention);
     NoGrad no_grad;
     model->decode(q.ids, nn::packed_sequences(q.lengths));
@@ -243,7 +243,7 @@ TEST_CASE("outliers are ranks of magnitudes, and there are as many logits as a c
     return sample(retrieval_task("needle1").easy[0], 2, random);
   }();
   const auto model = make_model("diff", 129, 1);
-  training::AttentionListener listener(*model->layers()[0]->self_attn);
+  training::AttentionListener listener(model->layers()[0].self_attn);
   NoGrad no_grad;
   model->decode(q.ids, nn::packed_sequences(q.lengths));
   const auto T = static_cast<size_t>(q.lengths[0]);

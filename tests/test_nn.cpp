@@ -9,6 +9,8 @@
 #include "nn/embedding.h"
 #include "nn/feed_forward.h"
 #include "nn/losses.h"
+#include "optim/clip.h"
+#include "optim/optimizer.h"
 #include "tests/testing.h"
 
 using namespace difftensor;
@@ -16,13 +18,27 @@ using doctest::Approx;
 
 namespace {
 struct Net : nn::Module {
-  nn::Linear first, second;
-  nn::Dropout drop{Scalar(0.5)};
-  explicit Net(Random& random) : first(3, 4, true, random), second(4, 2, false, random) {
-    add_module("first", first);
-    add_module("second", second);
-    add_module("drop", drop);
+  explicit Net(Random& random)
+      : first(add_module<nn::Linear>("first", 3, 4, true, random)),
+        second(add_module<nn::Linear>("second", 4, 2, false, random)),
+        drop(add_module<nn::Dropout>("drop", Scalar(0.5))) {}
+  nn::Linear &first, &second;
+  nn::Dropout& drop;
+};
+
+// A batch norm's running mean, of x (N, D).
+struct RunningMean : nn::Module {
+  explicit RunningMean(int64_t width) : mean(add_buffer("mean", zeros({width}))), seen(add_buffer("seen", zeros({}))) {}
+  Tensor operator()(const Tensor& x) const {
+    if (training()) {
+      Tensor into = mean, count = seen;
+      const Tensor now = difftensor::mean(x.detach(), 0);
+      for (int64_t i = 0; i < into.numel(); ++i) into.data()[i] += Scalar(0.1) * (now.values()[i] - mean.values()[i]);
+      count.data()[0] += 1;
+    }
+    return x - mean;
   }
+  const Tensor mean, seen;
 };
 }  // namespace
 
@@ -70,16 +86,155 @@ TEST_CASE("a module saved, loaded and saved is the same; and strict about what i
 
 TEST_CASE("a name may be given once in a module") {
   struct Twice : nn::Module {
-    nn::Dropout part{0};
     Twice(const char* parameter, const char* other, const char* module) {
       add_parameter(parameter, zeros({1}));
-      add_parameter(other, zeros({1}));
-      add_module(module, part);
+      add_buffer(other, zeros({1}));
+      add_module<nn::Dropout>(module, Scalar(0));
     }
   };
   CHECK(error_of([] { Twice("a", "b", "c"); }) == "no error");
   CHECK(error_of([] { Twice("a", "a", "c"); }) == "Module: there are two parts named a");
   CHECK(error_of([] { Twice("a", "b", "b"); }) == "Module: there are two parts named b");
+}
+
+TEST_CASE("a tied weight counts, is clipped and is saved once, under its first name") {
+  struct Tied : nn::Module {
+    explicit Tied(Random& random)
+        : embedding(add_module<nn::Embedding>("embedding", 5, 3, random)),
+          output(add_parameter("output", embedding.weight)) {}
+    Tensor operator()(const std::vector<int32_t>& ids) const { return linear(embedding(ids), output); }
+    nn::Embedding& embedding;
+    const Tensor output;
+  };
+  Random random(1);
+  Tied model(random);
+  CHECK(model.parameters().size() == 1);
+  CHECK(model.named_parameters()[0].first == "output");
+  CHECK(model.state_dict().size() == 1);
+  sum(model({1, 2})).backward();
+  const double norm = std::sqrt(static_cast<double>(sum(pow(model.output.grad(), 2)).item()));
+  CHECK(optim::clip_grad_norm(model.parameters(), 1) == Approx(norm));
+  optim::AdamW(model.parameters(), 0.1).step();
+  CHECK(model.embedding.weight.values() == model.output.values());
+}
+
+TEST_CASE("a layer that was made without add_module is named by the check of the first loss") {
+  struct Forgetful : nn::Module {
+    explicit Forgetful(Random& random)
+        : known(add_module<nn::Linear>("known", 3, 3, false, random)), forgotten(3, 2, true, random) {}
+    Tensor operator()(const Tensor& x) const { return sum(forgotten(known(x))); }
+    nn::Linear& known;
+    nn::Linear forgotten;
+  };
+  Random random(1);
+  Forgetful net(random);
+  const Tensor x = ones({1, 3});
+  CHECK(contains(error_of([&] { net.check_registered(net(x)); }), "the loss depends on "));
+  CHECK(contains(error_of([&] { net.check_registered(net(x)); }), "that is no parameter of this module"));
+  CHECK(error_of([&] { net.check_registered(sum(net.known(x))); }) == "no error");
+}
+
+TEST_CASE("buffers are saved and loaded, and not trained") {
+  RunningMean a(2), b(2);
+  a(tensor({1, 2, 3, 4}, {2, 2}));
+  CHECK(a.parameters().empty());
+  CHECK(a.named_buffers().size() == 2);
+  CHECK(a.mean.values()[1] == Approx(0.3));
+  b.load_state_dict(a.state_dict());
+  CHECK(b.mean.values() == a.mean.values());
+  CHECK(b.seen.item() == 1);
+  a.eval();
+  a(tensor({1, 2, 3, 4}, {2, 2}));
+  CHECK(a.seen.item() == 1);
+  struct Wrong : nn::Module {
+    Wrong() { add_buffer("trained", ones({1}).requires_grad()); }
+  };
+  CHECK(contains(error_of([] { Wrong(); }), "add_buffer: trained requires a gradient"));
+}
+
+TEST_CASE("a state that does not fit can be loaded in part") {
+  Random random(1), other(2);
+  Net net(random), copy(other);
+  auto state = net.state_dict();
+  state.erase("first.bias");
+  state["third.weight"] = zeros({1});
+  const auto before = copy.second.weight.values();
+  copy.load_state_dict(state, /*strict=*/false);
+  CHECK(copy.first.weight.values() == net.first.weight.values());
+  state["second.weight"] = zeros({2, 5});
+  CHECK(contains(error_of([&] { copy.load_state_dict(state, false); }), "misshapen: second.weight (2, 5) for (2, 4)"));
+}
+
+TEST_CASE("what is frozen gets no gradient and does not move; what learns again does, under its name") {
+  Random random(1);
+  Net net(random);
+  net.eval();
+  net.first.requires_grad(false);
+  const auto before = net.first.weight.values();
+  optim::AdamW optimizer(net.parameters(), 0.1);
+  const auto step = [&] {
+    sum(net.second(net.first(ones({1, 3})))).backward();
+    optimizer.step();
+    optimizer.zero_grad();
+  };
+  step();
+  CHECK(net.first.weight.values() == before);
+  CHECK(!net.first.weight.is_parameter());
+  net.requires_grad(true);
+  CHECK(net.first.weight.node()->name == "first.weight");
+  step();
+  CHECK(net.first.weight.values() != before);
+}
+
+TEST_CASE("a layer's gradcheck moves its own parameters, and names what is wrong or unused") {
+  // y = W x with a weight gradient 1,000 times too large: W's part of it is the factor that backward sees.
+  struct Wrong : nn::Module {
+    explicit Wrong(Scalar factor) : factor(factor), weight(add_parameter("weight", ones({2, 3}))) {}
+    Tensor operator()(const Tensor& x) const { return linear(x, weight * factor - (weight * (factor - 1)).detach()); }
+    const Scalar factor;
+    const Tensor weight;
+  };
+  Random random(1);
+  const std::vector<Tensor> x{randn({4, 3}, random)};
+  Wrong right(1), wrong(1000);
+  const auto check = [&](const Wrong& layer) {
+    return gradcheck(
+        layer, [&](auto& in) { return layer(in[0]); }, x);
+  };
+  CHECK_MESSAGE(check(right).ok, check(right).message);
+  CHECK(!check(wrong).ok);
+  CHECK(contains(check(wrong).message, "gradient of weight (2, 3) at"));
+  CHECK(!right.weight.grad().defined());
+  // f that uses the module's handles where it should use its input is refused.
+  const auto ignores = [&](auto&) { return right(x[0]); };
+  CHECK(gradcheck(right, ignores, x).message == "input 0 (4, 3) has no influence on the result (allow_unused)");
+  CHECK(gradcheck(right, ignores, x, {.allow_unused = true}).ok);
+}
+
+TEST_CASE("modules by path, lists and sequences of them") {
+  Random random(1);
+  nn::Sequential net;
+  net.add<nn::Linear>(3, 4, true, random);
+  net.add([](const Tensor& x) { return relu(x); });
+  nn::Linear& last = net.add<nn::Linear>(4, 2, false, random);
+  std::vector<std::string> names;
+  for (auto& [name, tensor] : net.named_parameters()) names.push_back(name);
+  CHECK(names == std::vector<std::string>{"0.weight", "0.bias", "2.weight"});
+  const Tensor x = randn({5, 3}, random);
+  const auto modules = net.named_modules();
+  REQUIRE(modules.size() == 3);
+  CHECK(modules[0] == std::pair<std::string, nn::Module*>("", &net));
+  CHECK(modules[2] == std::pair<std::string, nn::Module*>("2", &last));
+  CHECK(net(x).values() == last(relu(static_cast<nn::Linear&>(*modules[1].second)(x))).values());
+
+  nn::ModuleList<nn::Linear> list;
+  for (int i = 0; i < 3; ++i) list.add(2, 2, false, random);
+  CHECK(list.size() == 3);
+  CHECK(list.named_parameters()[2].first == "2.weight");
+  int64_t count = 0;
+  for (const auto* layer : list) count += layer->weight.numel();
+  CHECK(count == list.parameter_count());
+  CHECK_THROWS(list[3]);
 }
 
 TEST_CASE("initial values: scale and seed") {
@@ -132,7 +287,7 @@ TEST_CASE("lambda begins at lambda_init, which grows with depth") {
   Random random(1);
   nn::MultiheadDiffAttention layer({16, 2, false, 3}, random);
   CHECK(layer.lambda_init == Approx(0.8 - 0.6 * std::exp(-0.9)));
-  for (Tensor* t : {&layer.lambda_q1, &layer.lambda_q2}) std::fill_n(t->data(), t->numel(), Scalar{0});
+  for (Tensor t : {layer.lambda_q1, layer.lambda_q2}) std::fill_n(t.data(), t.numel(), Scalar{0});
   CHECK(layer.lambda().item() == Approx(layer.lambda_init));
 }
 

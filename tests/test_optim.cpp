@@ -48,6 +48,20 @@ void check_close(const Tensor& ours, const Tensor& expected, double limit = tole
 }
 }  // namespace
 
+TEST_CASE("what is frozen has no state until it learns, also when the state is loaded") {
+  Tensor a = ones({3}).requires_grad(), b = ones({2});
+  const std::vector<Tensor> both{a, b};
+  AdamW optimizer(both, 0.1), copy(both, 0.1);
+  CHECK(optimizer.state_dict().size() == 3);  // m, v and the steps of a
+  b.requires_grad();
+  sum(b * b).backward();
+  optimizer.step();
+  CHECK(optimizer.state_dict().size() == 5);
+  CHECK(b.values()[0] == doctest::Approx(0.9));
+  copy.load_state_dict(optimizer.state_dict());
+  CHECK(copy.state_dict().at("v.1").values() == optimizer.state_dict().at("v.1").values());
+}
+
 TEST_CASE("ten updates as PyTorch makes them") {
   struct Case {
     const char* name;

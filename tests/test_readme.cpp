@@ -4,6 +4,7 @@
 #include <sstream>
 
 #include "core/gradcheck.h"
+#include "models/decode.h"
 #include "nn/attention.h"
 #include "nn/linear.h"
 #include "tests/testing.h"
@@ -27,7 +28,7 @@ class LoraLinear : public nn::Module {
   Tensor operator()(const Tensor& x) const { return linear(x, weight) + linear(linear(x, a), b) * scale; }
 
   const Tensor weight;  // no parameter: no gradient, not saved
-  Tensor a, b;
+  const Tensor a, b;
   const Scalar scale;
 };
 // [end]
@@ -41,7 +42,7 @@ class SharpAttention : public nn::Attention {
       : Attention(c, 1, c.width, c.width / std::max(1, c.heads), random),
         sharpness(add_parameter("sharpness", ones({c.heads, 1}))) {}
 
-  Tensor sharpness;  // (h, 1)
+  const Tensor sharpness;  // (h, 1)
 
  protected:
   Tensor mix(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -52,6 +53,18 @@ class SharpAttention : public nn::Attention {
     return attention(sharpened, k, v, layout);
   }
 };
+// [end]
+
+// [an attention in a model]
+/// The configuration of a Transformer whose self-attentions are sharp ones.
+models::TransformerConfig sharp_transformer() {
+  models::TransformerConfig config;
+  config.attention_factory = [](const nn::AttentionConfig& c, bool cross, Random& random) {
+    if (cross) return models::make_attention(models::AttentionKind::softmax, c, random);
+    return std::unique_ptr<nn::Attention>(std::make_unique<SharpAttention>(c, random));
+  };
+  return config;
+}
 // [end]
 
 // [an op]
@@ -99,13 +112,24 @@ TEST_CASE("nn/README's attention is softmax attention at first, and learns how s
   const Tensor x = randn({5, 8}, random);
   CHECK(largest_difference(sharp(x, sentences, x, sentences, true), softmax(x, sentences, x, sentences, true)) == 0);
   CHECK(sharp.parameter_count() == softmax.parameter_count() + 2);
-  const GradcheckResult result = gradcheck(
-      [&](auto& in) {
-        sharp.sharpness = in[0];
-        return sharp(x, sentences, x, sentences, true);
-      },
-      {randn({2, 1}, random)});
+  const GradcheckResult result =
+      gradcheck(sharp, [&](auto& in) { return sharp(in[0], sentences, in[0], sentences, true); }, {x});
   CHECK_MESSAGE(result.ok, result.message);
+}
+
+TEST_CASE("nn/README's attention trains, is saved and decodes in a Transformer") {
+  Random random(3);
+  models::Transformer model(sharp_transformer(), random);
+  const auto state = model.state_dict();
+  CHECK(state.contains("decoder.layers.3.self_attn.sharpness"));
+  CHECK(!state.contains("decoder.layers.3.cross_attn.sharpness"));
+  model.loss({5, 6, 2}, {3}, {1, 7}, {2}, {7, 2}).backward();
+  for (const auto& [name, parameter] : model.named_parameters()) {
+    CAPTURE(name);
+    CHECK(parameter.grad().defined());
+  }
+  model.eval();
+  CHECK(models::decode(model, {{5, 6, 2}}).size() == 1);
 }
 
 TEST_CASE("core/README's op has the gradient it claims") {
@@ -116,8 +140,10 @@ TEST_CASE("core/README's op has the gradient it claims") {
 
 TEST_CASE("the pages show them word for word") {
   const std::string source = file("tests/test_readme.cpp");
-  const std::pair<const char*, const char*> shown[] = {
-      {"a layer", "nn/README.md"}, {"an attention", "nn/README.md"}, {"an op", "core/README.md"}};
+  const std::pair<const char*, const char*> shown[] = {{"a layer", "nn/README.md"},
+                                                       {"an attention", "nn/README.md"},
+                                                       {"an attention in a model", "nn/README.md"},
+                                                       {"an op", "core/README.md"}};
   for (const auto& [part, page] : shown) {
     const std::string name = part;
     CAPTURE(name);

@@ -20,6 +20,14 @@ std::string text(const T& value) {
 }
 }  // namespace
 
+TEST_CASE("one axis can be named without braces, and no axis is all of them") {
+  const Tensor x = tensor({1, 2, 3, 4, 5, 7}, {2, 3});
+  CHECK(sum(x, 0).values() == sum(x, {0}).values());
+  CHECK(mean(x, -1, true).shape() == Shape{2, 1});
+  CHECK(max(x, 1).values() == std::vector<Scalar>{3, 7});
+  CHECK(sum(x, {}, true).values() == std::vector<Scalar>{22});
+}
+
 TEST_CASE("shapes and elements") {
   Tensor t = tensor({1, 2, 3, 4, 5, 6}, {2, 3});
   CHECK(t.rank() == 2);

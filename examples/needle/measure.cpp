@@ -138,8 +138,8 @@ nlohmann::json look_inside(const models::LanguageModel& model, const Questions& 
   const nn::Sequences texts = nn::packed_sequences(questions.lengths);
   nlohmann::json lambdas = nlohmann::json::array(), logits = lambdas, hidden = lambdas, mass = lambdas;
   Tensor x = model.embed(questions.ids, texts);
-  for (const auto& layer : model.layers()) {
-    nn::Attention& attention = *layer->self_attn;
+  for (const auto* layer : model.layers()) {
+    nn::Attention& attention = layer->self_attn;
     training::AttentionListener listener(attention);
     x = (*layer)(x, texts, nullptr, nullptr);
     const nn::AttentionTrace& trace = listener.trace;

@@ -116,7 +116,7 @@ Validation NeedleTask::validate() {
   v.figures[0].value = 100 * score.accuracy;
   if (lambda_names().empty()) return v;
   std::vector<nn::Attention*> attentions;
-  for (const auto& layer : model_->layers()) attentions.push_back(layer->self_attn.get());
+  for (const auto* layer : model_->layers()) attentions.push_back(&layer->self_attn);
   LambdaMeter lambdas(attentions);
   evaluate(*model_, task_.test, 1, test_random(1));
   lambdas.add();

@@ -14,12 +14,11 @@ using namespace difftensor;
 
 // Two layers and a tanh between them. A module registers its parts; parameters, saving and training come for nothing.
 struct MLP : nn::Module {
-  nn::Linear hidden, output;
-  explicit MLP(Random& random) : hidden(2, 16, true, random), output(16, 1, true, random) {
-    add_module("hidden", hidden);
-    add_module("output", output);
-  }
+  explicit MLP(Random& random)
+      : hidden(add_module<nn::Linear>("hidden", 2, 16, true, random)),
+        output(add_module<nn::Linear>("output", 16, 1, true, random)) {}
   Tensor operator()(const Tensor& x) const { return output(tanh(hidden(x))); }
+  nn::Linear &hidden, &output;
 };
 
 int main(int, char** argv) {
@@ -51,7 +50,7 @@ int main(int, char** argv) {
     moon.data()[i] = lower;
   }
   MLP net(random);
-  optim::AdamW optimizer({{net.parameters()}}, 0.05);
+  optim::AdamW optimizer(net.parameters(), 0.05);
   for (int step = 0; step <= 200; ++step) {
     Tensor logits = net(points);
     Tensor error = nn::binary_cross_entropy_with_logits(logits, moon);

@@ -8,15 +8,11 @@
 using namespace difftensor;
 
 struct Finder : nn::Module {
-  nn::Embedding embedding;
-  nn::MultiheadDiffAttention attention;
-  nn::Linear output;
   explicit Finder(Random& random)
-      : embedding(20, 32, random), attention({.width = 32, .heads = 2}, random), output(32, 10, true, random) {
-    add_module("embedding", embedding);
-    add_module("attention", attention);
-    add_module("output", output);
-  }
+      : embedding(add_module<nn::Embedding>("embedding", 20, 32, random)),
+        attention(
+            add_module<nn::MultiheadDiffAttention>("attention", nn::AttentionConfig{.width = 32, .heads = 2}, random)),
+        output(add_module<nn::Linear>("output", 32, 10, true, random)) {}
   // Sentences lie end to end in `ids`. Each one's last token answers: (sentences, 10), a score for each digit.
   Tensor operator()(const std::vector<int32_t>& ids, const nn::Sequences& sentences) const {
     const Tensor x = embedding(ids);
@@ -25,12 +21,16 @@ struct Finder : nn::Module {
     for (const Span& s : sentences.spans) last.push_back(static_cast<int32_t>(s.begin + s.length - 1));
     return output(gather_rows(found, last));
   }
+
+  nn::Embedding& embedding;
+  nn::MultiheadDiffAttention& attention;
+  nn::Linear& output;
 };
 
 int main() {
   Random random(1);
   Finder model(random);
-  optim::AdamW optimizer({{model.parameters()}}, 0.01);
+  optim::AdamW optimizer(model.parameters(), 0.01);
   for (int update = 1; update <= 200; ++update) {
     std::vector<int32_t> ids, answers;
     std::vector<int64_t> lengths;

@@ -30,6 +30,7 @@ Losses forward_backward(Task& task, const Update& update, int64_t number, uint64
   backward_by_parts(update.pieces, [&](int64_t i) {
     manual_seed(seed, dropout_stream(number, i));
     PieceLoss piece = task.piece_loss(i);
+    if (number == 1 && i == 0) task.model().check_registered(piece.loss);
     piece.loss.backward();
     losses[i] = {static_cast<double>(piece.loss.item()) * static_cast<double>(update.targets), piece.nll};
   });

@@ -54,9 +54,9 @@ AttentionMaps attention_maps(const models::Transformer& model, const std::vector
                              const std::vector<int32_t>& target_in) {
   NoGrad no_grad;
   std::deque<AttentionListener> encoder, decoder, cross;
-  for (auto& layer : model.encoder().layers()) encoder.emplace_back(*layer->self_attn);
-  for (auto& layer : model.decoder().layers()) {
-    decoder.emplace_back(*layer->self_attn);
+  for (auto* layer : model.encoder().layers()) encoder.emplace_back(layer->self_attn);
+  for (auto* layer : model.decoder().layers()) {
+    decoder.emplace_back(layer->self_attn);
     cross.emplace_back(*layer->cross_attn);
   }
   const Tensor logits =

@@ -31,8 +31,8 @@ std::vector<std::pair<std::string, nn::Attention*>> differential_attentions(cons
   const auto look_into = [&](const std::string& stack, const models::TransformerStack& layers) {
     for (size_t i = 0; i < layers.layers().size(); ++i) {
       const std::string layer = stack + ".layers." + std::to_string(i);
-      found.emplace_back(layer + ".self_attn", layers.layers()[i]->self_attn.get());
-      if (auto& cross = layers.layers()[i]->cross_attn) found.emplace_back(layer + ".cross_attn", cross.get());
+      found.emplace_back(layer + ".self_attn", &layers.layers()[i].self_attn);
+      if (auto* cross = layers.layers()[i].cross_attn) found.emplace_back(layer + ".cross_attn", cross);
     }
   };
   look_into("encoder", model.encoder());
