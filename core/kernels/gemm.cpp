@@ -42,8 +42,9 @@ namespace {
 
 constexpr int64_t height = 32 * tile_rows;  // of a strip of A
 
-// A strip of A^T is copied, tile by tile, if it serves several panels: as it lies, each number of a column of A is in
-// another line of the cache. (The odd distance between tiles keeps them out of each other's cache sets.)
+// A strip of A^T is copied, tile by tile, if it serves several panels and its rows lie far apart: each number of a
+// column of A is then in another page of memory, not only in another line of the second-level cache, which keeps up.
+// (The odd distance between tiles keeps them out of each other's cache sets.)
 constexpr int64_t tile_distance = tile_rows * (k_block + 2);
 void copy_transposed(const Scalar* A, int64_t lda, int64_t rows, int64_t steps, Scalar* copy) {
   constexpr int64_t whole = whole_registers(tile_rows);  // what is more than a tile's rows, the next step overwrites
@@ -74,8 +75,9 @@ void copy_panels(const Scalar* B, int64_t ldb, int64_t steps, int64_t columns, S
 // C = op(A) op(B) + (add ? C : 0)
 void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, int64_t lda,
                 const Scalar* B, int64_t ldb, bool add, Scalar* C, int64_t ldc) {
-  const bool copy_a = transpose_a && N > panel && M >= 64 && K >= 64;
-  const bool copy_b = copy_a && !transpose_b && N <= 1024;  // a weight's gradient: all strips read the same panels
+  const bool weight_gradient = transpose_a && N > panel && M >= 64 && K >= 64;  // dy^T x, as a layer has it
+  const bool copy_a = weight_gradient && lda > 256;
+  const bool copy_b = weight_gradient && !transpose_b && N <= 1024;  // all strips read the same panels
   thread_local Storage strip_copy, panels_copy;
   if (copy_a && !strip_copy) strip_copy = Storage(height / tile_rows * tile_distance);
   if (copy_b && panels_copy.size() < (N + panel) * k_block) panels_copy = Storage((N + panel) * k_block);
