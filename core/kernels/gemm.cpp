@@ -2,7 +2,8 @@
 //
 // OpenBLAS copies both operands into an order of its own before it multiplies. For large matrices that is nothing; but
 // for this one it is a fifth of the time, and in an attention head over a sentence of 14 words most of it. Here A is
-// read where it lies, and only one panel of B at a time is copied.
+// read where it lies, and only one panel of B at a time is copied. (A weight's gradient dy^T x, long and narrow, copies
+// all panels of x at once.)
 //
 //                                 B (K, N)
 //                                +-----+-----+--
