@@ -55,7 +55,8 @@ LeafGradients run_part(const std::function<void()>& part, bool record, bool chec
 //       |        |        |        |
 //       v        v        v        v
 //     slice 0: ((0 + 1) + 2) + 3               each slice of all gradients by one thread at a time: all threads may add
-//     slice 1: ((0 + 1) + 2) + 3               at once, and every element is added in the order of the parts
+//     slice 1: ((0 + 1) + 2) + 3               at once, and every element is added in the order of the parts. Gradients
+//                                              are dealt to the slices in long stretches, which memory delivers fastest
 //
 // No part begins before the one `threads` ahead of it has been added. So there are never more gradients than threads.
 class Pass {
@@ -105,6 +106,7 @@ class Pass {
   struct Summand {
     Scalar* sum;  // a leaf's gradient
     Storage values;
+    int64_t first_stretch;
   };
   struct Part {
     bool ready = false;  // to be added as soon as those before it are
@@ -140,11 +142,14 @@ class Pass {
     for (; opened_ < n_ && parts_[opened_].ready; ++opened_) {
       Part& part = parts_[opened_];
       try {
-        for (auto& [leaf, gradient] : part.gradients)
+        for (auto& [leaf, gradient] : part.gradients) {
+          const auto [first_stretch, is_new] = first_stretches_.try_emplace(leaf, stretches_);
+          if (is_new) stretches_ += (gradient.size() + stretch - 1) / stretch;
           if (leaf->grad)
-            part.summands.push_back({leaf->gradient_buffer().data, std::move(gradient)});
+            part.summands.push_back({leaf->gradient_buffer().data, std::move(gradient), first_stretch->second});
           else
             leaf->grad = std::move(gradient);
+        }
       } catch (...) {
         part.error = std::current_exception();
       }
@@ -152,14 +157,18 @@ class Pass {
     }
   }
 
+  // Stretch i is the slice's if i mod (number of slices) is its index.
   void add(const Slice& slice, const std::vector<Summand>& summands) const {
     const int64_t index = &slice - slices_.data(), count = static_cast<int64_t>(slices_.size());
     for (const Summand& s : summands) {
-      const int64_t begin = s.values.size() * index / count, end = s.values.size() * (index + 1) / count;
-      const Scalar* summand = s.values.data();
-      Scalar* sum = s.sum;
+      const int64_t skipped = (index + count - s.first_stretch % count) % count;
+      for (int64_t begin = skipped * stretch; begin < s.values.size(); begin += count * stretch) {
+        const int64_t end = std::min(begin + stretch, s.values.size());
+        const Scalar* summand = s.values.data();
+        Scalar* sum = s.sum;
 #pragma omp simd
-      for (int64_t k = begin; k < end; ++k) sum[k] += summand[k];
+        for (int64_t k = begin; k < end; ++k) sum[k] += summand[k];
+      }
     }
   }
 
@@ -179,6 +188,9 @@ class Pass {
   std::condition_variable changed_;
   std::vector<Part> parts_;
   std::array<Slice, 32> slices_;
+  static constexpr int64_t stretch = 32768;             // numbers
+  std::unordered_map<Node*, int64_t> first_stretches_;  // of each leaf; its others follow
+  int64_t stretches_ = 0;
   int64_t begun_ = 0, opened_ = 0, added_ = 0;  // so many parts
   std::vector<double> seconds_;
   double packing_ = 0, adding_ = 0, waiting_ = 0;

@@ -1,5 +1,6 @@
 // What runs on several threads at once, small enough for ThreadSanitizer: `make tsan` builds this file with it. In the
 // ordinary builds the same tests compare bits.
+#include <algorithm>
 #include <array>
 #include <functional>
 #include <limits>
@@ -60,6 +61,22 @@ TEST_CASE("two trainings in one process, at once, have the bits of one alone") {
     second.join();
     CHECK(both[0] == alone);
     CHECK(both[1] == alone);
+  }
+}
+
+TEST_CASE("every element of every leaf gets the gradient of every part, whatever its size") {
+  for (const int64_t size : {1, 32768, 100'000, 1'200'000}) {
+    CAPTURE(size);
+    std::array<Tensor, 3> leaves{zeros({size}), zeros({7}), zeros({size})};
+    for (Tensor& leaf : leaves) leaf.requires_grad();
+    parallel_backward(5, [&](int64_t i) {
+      for (int leaf : {0, 1, 2})
+        if (leaf != 1 || i != 2) sum(leaves[leaf] * static_cast<Scalar>(i + 1)).backward();
+    });
+    for (int leaf : {0, 1, 2}) {
+      const std::vector<Scalar> gradient = leaves[leaf].grad().values();
+      CHECK(std::count(gradient.begin(), gradient.end(), leaf == 1 ? 12 : 15) == leaves[leaf].numel());
+    }
   }
 }
 

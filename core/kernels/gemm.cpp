@@ -2,7 +2,8 @@
 //
 // OpenBLAS copies both operands into an order of its own before it multiplies. For large matrices that is nothing; but
 // for this one it is a fifth of the time, and in an attention head over a sentence of 14 words most of it. Here A is
-// read where it lies, and only one panel of B at a time is copied.
+// read where it lies, and only one panel of B at a time is copied. (A weight's gradient dy^T x, long and narrow, copies
+// all panels of x at once.)
 //
 //                                 B (K, N)
 //                                +-----+-----+--
@@ -42,32 +43,52 @@ namespace {
 
 constexpr int64_t height = 32 * tile_rows;  // of a strip of A
 
-// A strip of A^T is copied, tile by tile, if it serves several panels: as it lies, each number of a column of A is in
-// another line of the cache. (The odd distance between tiles keeps them out of each other's cache sets.)
+// A strip of A^T is copied, tile by tile, if it serves several panels and its rows lie far apart: each number of a
+// column of A is then in another page of memory, not only in another line of the second-level cache, which keeps up.
+// (The odd distance between tiles keeps them out of each other's cache sets.)
 constexpr int64_t tile_distance = tile_rows * (k_block + 2);
 void copy_transposed(const Scalar* A, int64_t lda, int64_t rows, int64_t steps, Scalar* copy) {
+  constexpr int64_t whole = whole_registers(tile_rows);  // what is more than a tile's rows, the next step overwrites
   for (int64_t k = 0; k < steps; ++k) {
     const Scalar* row = A + k * lda;
     Scalar* to = copy + k * tile_rows;
     for (int64_t r = 0; r < rows; r += tile_rows, to += tile_distance)
-      if (rows - r >= tile_rows)
-        std::memcpy(to, row + r, tile_rows * sizeof(Scalar));
+      if (rows - r >= whole)
+        for (int64_t w = 0; w < whole; w += lanes) store(load(row + r + w), to + w);
       else
-        std::copy(row + r, row + rows, to);
+        std::copy(row + r, std::min(row + r + tile_rows, row + rows), to);
   }
+}
+
+// All panels of B, (steps, columns), one after the other. B is read row by row, as it lies in memory, so that the
+// processor's guess at what comes next is right.
+void copy_panels(const Scalar* B, int64_t ldb, int64_t steps, int64_t columns, Scalar* copy) {
+  for (int64_t k = 0; k < steps; ++k)
+    for (int64_t j = 0; j < columns; j += panel) {
+      Scalar* to = copy + j * steps + k * panel;
+      if (columns - j >= panel)
+        for (int64_t w = 0; w < panel; w += lanes) store(load(B + k * ldb + j + w), to + w);
+      else
+        std::fill(std::copy(B + k * ldb + j, B + k * ldb + columns, to), to + panel, Scalar{0});
+    }
 }
 
 // C = op(A) op(B) + (add ? C : 0)
 void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, int64_t lda,
                 const Scalar* B, int64_t ldb, bool add, Scalar* C, int64_t ldc) {
-  const bool copy_a = transpose_a && N > panel && M >= 64 && K >= 64;
-  thread_local Storage strip_copy;
+  const bool weight_gradient = transpose_a && N > panel && M >= 64 && K >= 64;  // dy^T x, as a layer has it
+  const bool copy_a = weight_gradient && lda > 256;
+  const bool copy_b = weight_gradient && !transpose_b && N <= 1024;  // all strips read the same panels
+  thread_local Storage strip_copy, panels_copy;
   if (copy_a && !strip_copy) strip_copy = Storage(height / tile_rows * tile_distance);
+  if (copy_b && panels_copy.size() < (N + panel) * k_block) panels_copy = Storage((N + panel) * k_block);
   alignas(simd_bytes) thread_local Simd panel_copy[2 * k_block];
 
-  for (int64_t k = 0; k < K; k += k_block)
+  for (int64_t k = 0; k < K; k += k_block) {
+    const int64_t steps = std::min(k_block, K - k);
+    if (copy_b) copy_panels(B + k * ldb, ldb, steps, N, panels_copy.data());
     for (int64_t i = 0; i < M; i += height) {
-      const int64_t steps = std::min(k_block, K - k), rows = std::min(height, M - i);
+      const int64_t rows = std::min(height, M - i);
       const Scalar* strip = A + (transpose_a ? k * lda + i : i * lda + k);
       TilesOfA tiles{strip, transpose_a ? tile_rows : tile_rows * lda, transpose_a ? 1 : lda, transpose_a ? lda : 1,
                      false};
@@ -80,7 +101,9 @@ void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_
         const bool wide = columns > lanes;  // else one register is enough
         const Scalar* b = B + (transpose_b ? j * ldb + k : k * ldb + j);
         int64_t b_width = ldb;
-        if (transpose_b || columns % lanes || rows > 4 * tile_rows) {  // else too few rows to pay for a copy
+        if (copy_b) {
+          b = panels_copy.data() + j * steps, b_width = panel;
+        } else if (transpose_b || columns % lanes || rows > 4 * tile_rows) {  // else too few rows to pay for a copy
           (wide ? copy_panel<2> : copy_panel<1>)(transpose_b, b, ldb, steps, columns, panel_copy);
           b = reinterpret_cast<const Scalar*>(panel_copy), b_width = wide ? panel : lanes;
         }
@@ -89,6 +112,7 @@ void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_
                                                        C + i * ldc + j, ldc);
       }
     }
+  }
 }
 
 }  // namespace

@@ -12,8 +12,12 @@ namespace difftensor::inline DT_PRECISION::kernels {
 int64_t PackedMatrix::panels() const { return (columns_ + panel - 1) / panel; }
 
 void PackedMatrix::reserve(int64_t K, int64_t N) {
-  rows_ = K, columns_ = N;
+  rows_ = K, columns_ = N, in_place_ = nullptr;
   if (copy_.size() < panels() * panel * K) copy_ = Storage(panels() * panel * K);
+}
+
+void PackedMatrix::refer(int64_t K, int64_t N, const Scalar* B, int64_t ldb) {
+  rows_ = K, columns_ = N, in_place_ = B, ld_ = ldb;
 }
 
 void PackedMatrix::pack_panel(int64_t index, bool transpose, const Scalar* B, int64_t ldb) {
@@ -31,8 +35,9 @@ void PackedMatrix::pack(bool transpose, int64_t K, int64_t N, const Scalar* B, i
 
 void PackedMatrix::multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, int64_t lda, bool add, Scalar* C,
                             int64_t ldc) const {
-  require(K <= rows_ && N <= whole_registers(columns_), "PackedMatrix", "more than was packed");
+  require(K <= rows_ && N <= (in_place_ ? columns_ : whole_registers(columns_)), "PackedMatrix", "more than it has");
   for (int64_t i = 0; K == 0 && !add && i < M; ++i) std::fill_n(C + i * ldc, N, Scalar{0});
+  if (in_place_ && K > 0) return gemm(false, false, M, N, K, A, lda, in_place_, ld_, add, C, ldc);
   parallel_for((N + panel - 1) / panel, 1, [=, this](int64_t begin, int64_t end) {
     for (int64_t k = 0; k < K; k += k_block)
       for (int64_t j = begin * panel; j < std::min(N, end * panel); j += panel) {

@@ -15,17 +15,21 @@ class PackedMatrix {
  public:
   /// Takes op(B), (K, N), in parallel over panels.
   void pack(bool transpose, int64_t K, int64_t N, const Scalar* B, int64_t ldb);
-  /// The same in steps, for threads that share the work: room first, then each panel, in any order.
+  /// Takes B, (K, N), without a copy, for a single product of few rows: it must stay where it lies until then.
+  void refer(int64_t K, int64_t N, const Scalar* B, int64_t ldb);
+  /// The same as pack() in steps, for threads that share the work: room first, then each panel, in any order.
   void reserve(int64_t K, int64_t N);
   void pack_panel(int64_t index, bool transpose, const Scalar* B, int64_t ldb);
   int64_t panels() const;
   /// C (M, N) = A op(B) or C + A op(B), with the first K rows and N columns of op(B) only, in parallel over columns.
-  /// There are zeros to the right of it, up to a whole SIMD register. Throws if K or N go beyond.
+  /// There are zeros to the right of a copy, up to a whole SIMD register. Throws if K or N go beyond.
   void multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, int64_t lda, bool add, Scalar* C, int64_t ldc) const;
 
  private:
   Storage copy_;  // panels one after the other, rows_ x panel each
   int64_t rows_ = 0, columns_ = 0;
+  const Scalar* in_place_ = nullptr;  // B itself, if there is no copy of it
+  int64_t ld_ = 0;                    // and the distance between two of its rows
 };
 
 /// Packed copies of weights, for a time in which nothing writes to them and several products use each: the

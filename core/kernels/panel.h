@@ -15,6 +15,8 @@ namespace difftensor::inline DT_PRECISION::kernels {
 constexpr int64_t tile_rows = simd_bytes == 64 ? 8 : 6, panel = 2 * lanes;
 /// So many steps of K at a time: a panel of B, k_block x panel numbers, is then 32 KiB with AVX-512, else 16.
 constexpr int64_t k_block = 256;
+/// Numbers in a line of the cache: what one fetch brings.
+constexpr int64_t line = 64 / sizeof(Scalar);
 
 // C (R, W lanes) = A B or C + A B, with A(i, k) at A[i row + k column] and B a panel, W registers wide. The R x W
 // results stay in registers: each step of k loads W registers of B and multiplies them by R numbers of A. Every element
@@ -119,8 +121,8 @@ void multiply_panel(int64_t M, int64_t columns, int64_t K, TilesOfA A, const Sca
     // What the next tile needs of C, and of A if it is new, is fetched while this one is computed: the processor's own
     // guesses fail on eight short rows at once.
     for (int64_t r = 0; r < rows; ++r) {
-      for (int64_t w = 0; w < W; ++w) __builtin_prefetch(C + (i + tile_rows + r) * ldc + w * lanes, 1, 2);
-      for (int64_t k = 0; A.fetch && k < K; k += lanes) __builtin_prefetch(A.data + A.tile + r * A.row + k);
+      for (int64_t j = 0; j < width; j += line) __builtin_prefetch(C + (i + tile_rows + r) * ldc + j, 1, 2);
+      for (int64_t k = 0; A.fetch && k < K; k += line) __builtin_prefetch(A.data + A.tile + r * A.row + k);
     }
     if (columns == width) {
       multiply_rows<W>(rows, K, A.data, A.row, A.column, B, ldb, add, C + i * ldc, ldc);

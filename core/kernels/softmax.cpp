@@ -1,6 +1,6 @@
 #include "core/kernels/softmax.h"
 
-#ifdef __AVX512F__
+#ifdef __AVX__
 #include <immintrin.h>
 #endif
 
@@ -21,13 +21,15 @@ void softmax_row_streaming(const Scalar* x, Scalar* y, int64_t n, Scalar scale, 
     const Simd p = load(row + i) * norm;
 #if defined(__AVX512F__) && !defined(DT_DOUBLE)
     _mm512_stream_ps(y + i, reinterpret_cast<__m512>(p));
+#elif defined(__AVX__) && !defined(DT_DOUBLE)
+    _mm256_stream_ps(y + i, reinterpret_cast<__m256>(p));
 #else
     *reinterpret_cast<Simd*>(y + i) = p;
 #endif
   }
 }
 void streaming_done() {
-#ifdef __AVX512F__
+#ifdef __AVX__
   _mm_sfence();
 #endif
 }

@@ -45,6 +45,12 @@ Workspace& workspace() {
   return w;
 }
 
+// A head's keys or values X (S, width), for products A X. One short strip of queries reads them where they lie; several
+// share a copy.
+void take_rows(PackedMatrix& rows, int64_t queries, int64_t S, int64_t width, const Scalar* X, int64_t ld) {
+  queries <= 32 ? rows.refer(S, width, X, ld) : rows.pack(false, S, width, X, ld);
+}
+
 // lambda of each token and head, or one number for all of them.
 struct Lambdas {
   const Scalar* values;
@@ -179,7 +185,7 @@ Tensor fused_attention(const AttentionShapes& shapes, const Tensor& q, const Ten
         if (!single) {
           for (int m = 0; m < shapes.key_heads(); ++m)
             w.k_transposed[m].pack(true, d, key.length, k + shapes.k_at(key.begin, head, m), k_width);
-          w.v.pack(false, key.length, e, v + shapes.v_at(key.begin, head), v_width);
+          take_rows(w.v, query.length, key.length, e, v + shapes.v_at(key.begin, head), v_width);
         }
         shapes.for_each_strip(query, key, [&](const Strip& strip) {
           // Z = Q K^T, for each map
@@ -233,7 +239,7 @@ Tensor fused_attention(const AttentionShapes& shapes, const Tensor& q, const Ten
       for (int m = 0; m < shapes.key_heads(); ++m) {
         const int64_t k_at = shapes.k_at(key.begin, head, m);
         w.k_transposed[m].pack(true, d, key.length, k.data() + k_at, k_width);
-        w.k[m].pack(false, key.length, d, k.data() + k_at, k_width);
+        take_rows(w.k[m], query.length, key.length, d, k.data() + k_at, k_width);
         if (dk.is_new) zero_head(dk.data + k_at, key.length, d, k_width);
       }
       w.v_transposed.pack(true, e, key.length, v.data() + v_at, v_width);

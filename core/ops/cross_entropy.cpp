@@ -1,5 +1,6 @@
 // Cross entropy: the loss of predicting a class, from logits or straight from what the output layer reads.
 #include <cmath>
+#include <limits>
 
 #include "core/kernels/gemm.h"
 #include "core/kernels/packed_weights.h"
@@ -48,17 +49,29 @@ struct SmoothedTargets {
   Row row(int64_t r, const Scalar* x, Scalar* y) const {
     const bool counts = ids[r] != ignore;
     const double target = counts ? x[ids[r]] : 0;
-    const double s = smoothing;
-    double mean = 0;  // of max - x; not used without smoothing, so that logits of -inf are allowed
-    if (s != 0)
-      mean = kernels::sum_of(V, [x, top = kernels::row_max(x, V)](int64_t v) { return top - x[v]; }) /
-             static_cast<double>(V);
-    const kernels::ExpRow e = kernels::exp_row(x, y, V);
-    const double rest = kernels::rest_of_sum(y, V, e.sum);
-    if (!counts) return {e.sum, rest, {}};
-    const double log_sum = std::log1p(rest), below = static_cast<double>(e.max) - target;
-    const double smoothed = s == 0 ? below : (1 - s) * below + s * mean;
-    return {e.sum, rest, {log_sum + smoothed, log_sum + below}};
+    constexpr Scalar infinity = std::numeric_limits<Scalar>::infinity();
+    const Scalar top = kernels::row_max(x, V), origin = top == -infinity ? 0 : top;
+    // Both sums in the loop that computes exp, which they do not slow down: by runs, as in kernels::sum_of().
+    constexpr int64_t run = 512;
+    double total = 0, below_all = 0;  // of y; of max - x, not used without smoothing: logits may be -inf
+    for (int64_t begin = 0; begin < V; begin += run) {
+      const int64_t end = std::min(V, begin + run);
+      Scalar y_sum = 0, below_sum = 0;
+#pragma omp simd reduction(+ : y_sum, below_sum)
+      for (int64_t v = begin; v < end; ++v) {
+        const Scalar below = origin - x[v];
+        y[v] = kernels::exp_nonpositive(-below);
+        y_sum += y[v];
+        below_sum += below;
+      }
+      total += static_cast<double>(y_sum), below_all += static_cast<double>(below_sum);
+    }
+    const auto sum = static_cast<Scalar>(total);
+    const double rest = kernels::rest_of_sum(y, V, sum);
+    if (!counts) return {sum, rest, {}};
+    const double s = smoothing, log_sum = std::log1p(rest), below = static_cast<double>(top) - target;
+    const double smoothed = s == 0 ? below : (1 - s) * below + s * (below_all / static_cast<double>(V));
+    return {sum, rest, {log_sum + smoothed, log_sum + below}};
   }
   // Turns y, exp(x - max) of row r, into the row's gradient times scale: y_v / sum - q_v, with the target's as
   // p - q = s (1 - 1 / V) - (1 - p), and 1 - p = ((1 - y) + rest) / sum.
