@@ -65,8 +65,8 @@ void draw_pictures(const Study& study, const std::vector<ArmRecords>& arms, cons
   };
   text::write_file(folder + "/" + study.name + "-attention.svg",
                    dot_chart("Second layer, mean of heads: where the rows that must answer look", names,
-                             {panel("answer, signed", -0.5, 1.5, mass("signed", 0)),
-                              panel("noise, signed", -0.5, 1.5, mass("signed", 1)),
+                             {panel("answer, signed", -1, 2, mass("signed", 0)),
+                              panel("noise, signed", -1, 2, mass("signed", 1)),
                               panel("answer, absolute", 0, 1, mass("absolute", 0)),
                               panel("noise, absolute", 0, 1, mass("absolute", 1)), panel("λ", -1, 1, lambda)}));
 }
