@@ -28,4 +28,7 @@ std::string training_chart(const std::string& title, const TrainingHistory& hist
 /// The validation losses of several runs, each labelled with its name.
 std::string comparison_chart(const std::vector<Series>& runs);
 
+/// The loss of several models, each labelled with its name, over the position in the context, from 1 on, in octaves.
+std::string position_chart(const std::vector<Series>& models);
+
 }  // namespace training
