@@ -28,7 +28,7 @@ EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp in
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 
 TOUR       = $(patsubst examples/tour/%.cpp,$(BUILD)/tour/%,$(wildcard examples/tour/*.cpp))
-BENCHMARKS = $(addprefix $(BUILD)/bench/,train_throughput ops decode)
+BENCHMARKS = $(addprefix $(BUILD)/bench/,train_throughput train_language_model ops decode)
 
 f32 = $(patsubst %.cpp,$(BUILD)/f32/%.o,$(1))
 f64 = $(patsubst %.cpp,$(BUILD)/f64/%.o,$(1))

@@ -13,13 +13,14 @@ void Settings::change(const nlohmann::json& values, const std::string& source) {
 }
 
 void Settings::resolve() {
-  if (train.is_default()) {
+  const bool own_sources = train.is_default();
+  if (own_sources) {
     if (!std::filesystem::exists("core/tensor.h"))
       throw InputError("--train is missing, and difftensor's own sources, to learn from without it, are not here");
     train = {"core", "nn", "optim", "models", "examples", "tests"};
     if (suffixes.is_default()) suffixes = {".h", ".cpp"};
   }
-  if (loop_settings.max_epochs == 0 && loop_settings.max_updates == 0) loop_settings.max_epochs = 10;
+  if (loop_settings.max_epochs == 0 && loop_settings.max_updates == 0) loop_settings.max_epochs = own_sources ? 6 : 10;
   TrainSettings::resolve();
   loop_settings.check();
   if (attention != "diff" && !lambda_init.is_default())

@@ -44,11 +44,11 @@ struct Settings : TrainSettings {
                      at_least(1)};
   Setting<int64_t> ff{model_group, "ff", 256, "feed-forward width", at_least<int64_t>(1)};
   Setting<bool> untied{model_group, "untied", false, "the output layer has a weight of its own, not the embedding's"};
-  Setting<double> dropout{model_group, "dropout", 0.1, "of embeddings and of each sublayer's output", fraction()};
+  Setting<double> dropout{model_group, "dropout", 0, "of embeddings and of each sublayer's output", fraction()};
 
   // --- Training. An epoch has every token once, in contexts that are cut elsewhere in each epoch ---
   Group training{*this, "Training"};
-  Setting<int64_t> batch_tokens{training, "batch_tokens", 4096, "tokens of an update", at_least<int64_t>(1)};
+  Setting<int64_t> batch_tokens{training, "batch_tokens", 2048, "tokens of an update", at_least<int64_t>(1)};
   LoopSettings loop_settings{*this};
 
   const LoopSettings& loop() const override { return loop_settings; }
