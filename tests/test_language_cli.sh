@@ -87,6 +87,13 @@ check "another text, a longer context" "grep -qE '^  32-63 ' scores && [ -s dogs
 $language_model compare straight run >out 2>err
 check "compare" "grep -q '^straight  *diff ' out && grep -q 'accuracy' out"
 
+# --- A look inside -----------------------------------------------------------------------------------------------
+$language_model inspect --run straight --text 'line 7: the <cat>' --layer 1 --head 1 --svg cat.svg >out 2>err || fail "inspect: $(cat err)"
+check "the maps of a text" "grep -qx 'attention drawn in cat.svg' out && grep -q 'self-attention, layer 1, head 1' cat.svg"
+refuses "there are 1 layers of 1 heads" $language_model inspect --run straight --text a --layer 2
+run --run plain --train cats.txt $small --vocab-size 0 --max-updates 1 --attention softmax
+refuses "plain: has softmax attention" $language_model inspect --run plain --text a
+
 # --- Bad input: exit code 2, one line that names what and where, nothing written ---------------------------------
 train="$language_model train --run new $small --max-updates 1"
 refuses "missing.txt: no such file or folder" $train --train missing.txt

@@ -6,5 +6,6 @@ namespace language_model {
 
 void add_sample_command(CLI::App& app);    // command_sample.cpp
 void add_evaluate_command(CLI::App& app);  // command_evaluate.cpp
+void add_inspect_command(CLI::App& app);   // command_inspect.cpp
 
 }  // namespace language_model

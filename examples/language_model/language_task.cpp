@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "examples/training/attention_maps.h"
+#include "examples/language_model/attention_picture.h"
 #include "models/sample.h"
 
 namespace language_model {
@@ -123,14 +123,7 @@ void LanguageTask::draw(const std::string& folder) {
   const auto longest = std::max_element(valid_.texts.begin(), valid_.texts.end(),
                                         [](const auto& a, const auto& b) { return a.size() < b.size(); });
   const std::vector<int32_t> ids(longest->begin(), longest->begin() + std::min<int64_t>(24, longest->size()));
-  const NoGrad no_grad;
-  std::deque<AttentionListener> layers;
-  for (const auto& [name, attention] : attentions_of(*trained_.model)) layers.emplace_back(*attention);
-  (*trained_.model)(ids, {static_cast<int64_t>(ids.size())});
-  AttentionFigure figure = most_decided_head(head_maps(layers), "self-attention, layer ");
-  for (const int32_t id : ids) figure.keys.push_back(trained_.tokenizer.piece(id));
-  figure.queries = figure.keys;
-  write_file(folder + "/attention.svg", attention_chart(figure));
+  write_file(folder + "/attention.svg", attention_chart(attention_picture(trained_, ids)));
 }
 
 }  // namespace language_model

@@ -5,6 +5,7 @@
 //   language_model sample --run runs/self --prompt "Tensor "
 //   language_model evaluate runs/self                             perplexity, bits per byte, loss by position
 //   language_model compare runs/a runs/b                          a table and a picture
+//   language_model inspect --run runs/self --text "int x = 1;"    what a head looks at
 #include "examples/language_model/commands.h"
 #include "examples/language_model/settings.h"
 #include "examples/training/program.h"
@@ -17,5 +18,6 @@ int main(int argc, char** argv) {
         language_model::add_sample_command(app);
         language_model::add_evaluate_command(app);
         training::add_compare_command(app);
+        language_model::add_inspect_command(app);
       });
 }

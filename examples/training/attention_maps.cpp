@@ -36,21 +36,26 @@ std::vector<std::vector<HeadMaps>> head_maps(const std::deque<AttentionListener>
   return maps;
 }
 
-AttentionFigure most_decided_head(const std::vector<std::vector<HeadMaps>>& layers, const std::string& where) {
+AttentionFigure figure_of(const std::vector<std::vector<HeadMaps>>& layers, size_t layer, size_t head,
+                          const std::string& where) {
+  const HeadMaps& m = layers.at(layer - 1).at(head - 1);
   AttentionFigure figure;
-  double most_decided = -1;
-  for (size_t layer = 0; layer < layers.size(); ++layer)
-    for (size_t head = 0; head < layers[layer].size(); ++head) {
-      const HeadMaps& m = layers[layer][head];
-      const double decided = mean(max(m.difference, {1})).item();
-      if (decided <= most_decided) continue;
-      most_decided = decided;
-      figure.lambda = mean(m.lambda).item();
-      figure.title = where + std::to_string(layer + 1) + ", head " + std::to_string(head + 1) +
-                     (m.lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
-      figure.a1 = m.a1.values(), figure.a2 = m.a2.values(), figure.difference = m.difference.values();
-    }
+  figure.title = where + std::to_string(layer) + ", head " + std::to_string(head) +
+                 (m.lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
+  figure.a1 = m.a1.values(), figure.a2 = m.a2.values(), figure.difference = m.difference.values();
+  figure.lambda = mean(m.lambda).item();
   return figure;
+}
+
+AttentionFigure most_decided_head(const std::vector<std::vector<HeadMaps>>& layers, const std::string& where) {
+  size_t best_layer = 1, best_head = 1;
+  double most_decided = -1;
+  for (size_t layer = 1; layer <= layers.size(); ++layer)
+    for (size_t head = 1; head <= layers[layer - 1].size(); ++head) {
+      const double decided = mean(max(layers[layer - 1][head - 1].difference, {1})).item();
+      if (decided > most_decided) most_decided = decided, best_layer = layer, best_head = head;
+    }
+  return figure_of(layers, best_layer, best_head, where);
 }
 
 }  // namespace training

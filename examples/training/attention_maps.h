@@ -23,9 +23,12 @@ std::vector<HeadMaps> head_maps(const difftensor::nn::AttentionTrace& trace);
 /// Those of several layers: [layer][head].
 std::vector<std::vector<HeadMaps>> head_maps(const std::deque<AttentionListener>& layers);
 
-/// The maps of the layer and head of differential attention that look most decidedly: where the largest entry of a row
-/// of A1 - lambda A2 is largest on average. Their title is `where`, the layer's number and the head's; the tokens are
-/// for the caller to add.
+/// The maps of differential attention in one head, numbered from 1, to be drawn. The title is `where` and the two
+/// numbers; the tokens are for the caller to add.
+AttentionFigure figure_of(const std::vector<std::vector<HeadMaps>>& layers, size_t layer, size_t head,
+                          const std::string& where);
+/// Those of the layer and head that look most decidedly: where the largest entry of a row of A1 - lambda A2 is largest
+/// on average.
 AttentionFigure most_decided_head(const std::vector<std::vector<HeadMaps>>& layers, const std::string& where);
 
 }  // namespace training
