@@ -19,12 +19,12 @@ LDLIBS    = $(shell pkg-config --libs openblas)
 LIBRARY   := $(wildcard core/*.cpp core/ops/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
 TRAINING  := $(wildcard examples/text/*.cpp examples/training/*.cpp)
 # Programs, each in a folder of examples/ that has its name.
-PROGRAMS  := translate language_model
+PROGRAMS  := translate language_model needle
 PARTS     := $(wildcard $(PROGRAMS:%=examples/%/*.cpp))
 # What the tests and benchmarks link: all of the examples but main().
 EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(PARTS))
 SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
-EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp language_task.cpp)
+EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp language_task.cpp needle.cpp)
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 
 TOUR       = $(patsubst examples/tour/%.cpp,$(BUILD)/tour/%,$(wildcard examples/tour/*.cpp))
@@ -43,6 +43,7 @@ help:
 	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
 	@echo "make bench      the benchmarks, in $(BUILD)/bench; tests/bench/pytorch_peer.py compares them with PyTorch"
 	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make asan-clang the same by clang++, from the build of make fuzz"
 	@echo "make tsan       the tests of threads under ThreadSanitizer, built by clang++ with libomp, which it understands"
 	@echo "make browser    the page of translate inspect in a headless Chromium, and the charts"
 	@echo "make fuzz       hostile bytes for everything that is read, by clang's libFuzzer; FUZZ_SECONDS=60 for each"
@@ -107,7 +108,7 @@ $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
 
 # Waiting threads sleep rather than spin: the tests' many tiny loops would otherwise crawl on a busy machine.
-test asan tsan golden coverage: export OMP_WAIT_POLICY = passive
+test asan asan-clang tsan golden coverage: export OMP_WAIT_POLICY = passive
 
 # --- Running ------------------------------------------------------------------------------------------------------
 demo: deps
@@ -133,6 +134,7 @@ test: deps
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
 	tests/test_language_cli.sh $(BUILD)
+	tests/test_needle_cli.sh $(BUILD)
 	tests/test_browser.sh $(BUILD)
 	tests/test_bench.sh $(BUILD)
 	tests/test_pages.sh $(BUILD)
@@ -159,6 +161,7 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(PROGRAMS:%=$(BUILD)/%)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
 	tests/test_language_cli.sh $(BUILD)
+	tests/test_needle_cli.sh $(BUILD)
 
 # g++'s OpenMP waits where ThreadSanitizer does not see it; clang's tells it all, through the library archer.
 tsan: deps
@@ -176,9 +179,11 @@ browser: deps
 # fuzz.cpp is part of each fuzzer.
 CLANG   ?= clang++
 FUZZERS  = $(filter-out fuzz,$(basename $(notdir $(wildcard tests/fuzz/*.cpp))))
-fuzz: deps
-	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make fuzz needs clang's libFuzzer: please install clang" >&2; exit 1; }
-	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" fuzz-run
+fuzz: GOAL = fuzz-run
+asan-clang: GOAL = asan-run
+fuzz asan-clang: deps
+	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make $@ needs clang and its libFuzzer: please install clang" >&2; exit 1; }
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" $(GOAL)
 fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
 	JOBS=$(JOBS) tests/fuzz/run.sh $(BUILD)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
@@ -236,7 +241,7 @@ install: $(BUILD)/libdifftensor.a
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/difftensor.pc
 
 FOLDERS  = core core/ops core/kernels nn optim models examples/tour examples/text examples/training examples/translate \
-           examples/language_model
+           examples/language_model examples/needle
 # "a b" for every folder a with a file that includes one of folder b.
 ARROWS   = grep -HoE '^\#include "($(subst $(eval ) ,|,$(FOLDERS)))/[a-z_0-9]+\.h' $(addsuffix /*.h,$(FOLDERS)) \
            $(addsuffix /*.cpp,$(FOLDERS)) 2>/dev/null | sed -E 's|/[^/:]*:\#include "| |; s|/[^/]*$$||' | \

@@ -17,7 +17,7 @@ LanguageModel::LanguageModel(const LanguageModelConfig& c, Random& random)
 }
 
 Tensor LanguageModel::decode(const std::vector<int32_t>& ids, const nn::Sequences& texts) const {
-  return TransformerStack::operator()(drop_(embed(ids, texts, embedding_, config.style)), texts, {}, nullptr);
+  return TransformerStack::operator()(embed(ids, texts), texts, {}, nullptr);
 }
 
 Tensor LanguageModel::operator()(const std::vector<int32_t>& ids, const std::vector<int64_t>& lengths) const {
@@ -33,7 +33,7 @@ Tensor LanguageModel::step(const std::vector<int32_t>& tokens, int32_t position,
                            std::vector<KeyValueCache>& caches) const {
   nn::Sequences texts = nn::packed_sequences(std::vector<int64_t>(tokens.size(), 1));
   std::fill(texts.positions.begin(), texts.positions.end(), position);
-  return TransformerStack::operator()(drop_(embed(tokens, texts, embedding_, config.style)), texts, {}, &caches);
+  return TransformerStack::operator()(embed(tokens, texts), texts, {}, &caches);
 }
 
 std::vector<KeyValueCache> LanguageModel::make_caches(int64_t texts, int64_t capacity) const {

@@ -22,6 +22,10 @@ class LanguageModel : public TransformerStack {
   /// Newly initialised from `random`. Throws if `config` cannot be.
   LanguageModel(const LanguageModelConfig& config, Random& random);
 
+  /// What enters the first layer: (N, D).
+  Tensor embed(const std::vector<int32_t>& ids, const nn::Sequences& texts) const {
+    return drop_(models::embed(ids, texts, embedding_, config.style));
+  }
   /// What the last layer, normalised, says of each token: (N, D). Each sees itself and those before it in its text.
   Tensor decode(const std::vector<int32_t>& ids, const nn::Sequences& texts) const;
   /// Scores of all tokens to come next, before softmax: (N, D) -> (N, V).

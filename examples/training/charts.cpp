@@ -82,8 +82,6 @@ struct Curve {
   bool dots = false;
 };
 
-enum class Ordinate { from_zero, free, loss };  // loss: logarithmic if the values span a factor of 30
-
 struct Frame {
   double x, y, width, height;
   double last;            // the end of the abscissa
@@ -265,14 +263,14 @@ namespace {
 
 // One panel with a labelled curve for each of `all`.
 std::string curves_chart(const std::string& title, const std::string& abscissa, const std::vector<Series>& all,
-                         Ordinate ordinate, bool doubling) {
+                         Ordinate ordinate, const char* pattern, bool doubling) {
   constexpr double width = 800, height = 440;
   Svg svg(width, height);
   std::vector<Curve> curves;
   Frame frame{8, 16, width - 16, height - 34, 0, 0, doubling};
   for (size_t i = 0; i < all.size(); ++i) {
     curves.push_back(
-        {with_last(all[i].label, all[i].points, "%#.3g"), all[i].points, colours[i % colours.size()], true});
+        {with_last(all[i].label, all[i].points, pattern), all[i].points, colours[i % colours.size()], true});
     frame.last = std::max(frame.last, last_update({all[i].points}));
     frame.labels = std::max(frame.labels, text_width(curves.back().label, 11));
   }
@@ -283,14 +281,15 @@ std::string curves_chart(const std::string& title, const std::string& abscissa, 
 
 }  // namespace
 
-std::string comparison_chart(const std::vector<Series>& runs) {
-  return curves_chart("validation loss per target token", "update", runs, Ordinate::loss, false);
+std::string comparison_chart(const std::vector<Series>& runs, const std::string& title, Ordinate ordinate,
+                             const char* pattern) {
+  return curves_chart(title, "update", runs, ordinate, pattern, false);
 }
 
 std::string position_chart(const std::vector<Series>& models) {
   return curves_chart("loss by position",
                       "position in the context (logarithmic): tokens that are there to predict from", models,
-                      Ordinate::free, true);
+                      Ordinate::free, "%#.3g", true);
 }
 
 }  // namespace training

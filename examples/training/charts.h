@@ -25,8 +25,13 @@ struct TrainingHistory {
 /// finite are left out.
 std::string training_chart(const std::string& title, const TrainingHistory& history);
 
-/// The validation losses of several runs, each labelled with its name.
-std::string comparison_chart(const std::vector<Series>& runs);
+enum class Ordinate { from_zero, free, loss };  ///< loss: logarithmic if the values span a factor of 30
+
+/// A curve for each of several runs over its updates, labelled with its name and its last value, as `pattern` has it. By
+/// default these are validation losses.
+std::string comparison_chart(const std::vector<Series>& runs,
+                             const std::string& title = "validation loss per target token",
+                             Ordinate ordinate = Ordinate::loss, const char* pattern = "%#.3g");
 
 /// The loss of several models, each labelled with its name, over the position in the context, from 1 on, in octaves.
 std::string position_chart(const std::vector<Series>& models);

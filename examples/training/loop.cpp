@@ -38,6 +38,8 @@ Losses forward_backward(Task& task, const Update& update, int64_t number, uint64
   return sum;
 }
 
+constexpr int validations_to_reach = 5;  // a goal: one alone may be luck
+
 class Loop {
  public:
   Loop(Task& task, const SettingList& all, const LoopSettings& s, const RunFolder& folder, Start start)
@@ -60,6 +62,7 @@ class Loop {
       checkpoints_.save(state_, model_, optimizer_);
     else
       read_history(folder_);  // throws now, rather than after an epoch, if it cannot be drawn
+    count_goals();
     // The config comes last: a folder that has one can be resumed.
     text::write_file(folder_ + "/config.json", all.json().dump(2) + "\n");
   }
@@ -67,7 +70,7 @@ class Loop {
   void run() {
     const CatchSignals catch_signals;
     Progress progress(total_, state_.update);
-    while (state_.update < total_ && !patience_is_over()) {
+    while (state_.update < total_ && !patience_is_over() && !goal_is_reached()) {
       const double loss = update();
       const int64_t epoch = (state_.update - 1) / updates_per_epoch_ + 1;
       const bool last = state_.update == total_, epoch_ends = last || state_.update % updates_per_epoch_ == 0;
@@ -89,13 +92,17 @@ class Loop {
         checkpoints_.save(state_, model_, optimizer_);
       if (signal) {
         progress.clear();
-        throw Interrupted{signal, state_.update, folder_};
+        throw Interrupted{signal, "after update " + std::to_string(state_.update),
+                          "train --run " + folder_ + " --resume"};
       }
     }
   }
 
   void finish() {
-    if (state_.update < total_)
+    if (goal_is_reached())
+      say("%s at its goal for %d validations: training ends after update %ld\n",
+          figure_name(s_.best_by.value).c_str(), validations_to_reach, state_.update);
+    else if (state_.update < total_)
       say("no better for %ld validations: training ends before update %ld\n", state_.since_best, total_);
     model_.eval();
     task_.draw(folder_);
@@ -112,6 +119,19 @@ class Loop {
 
  private:
   bool patience_is_over() const { return s_.patience > 0 && state_.since_best >= s_.patience; }
+  bool goal_is_reached() const { return s_.goal > 0 && at_goal_ >= validations_to_reach; }
+  // From the log, so that a run that goes on counts as one that was never interrupted.
+  void count_goals() {
+    if (s_.goal <= 0) return;
+    const TrainingHistory history = read_history(folder_);
+    std::vector<Point> values = history.valid_loss;
+    for (const Series& figure : history.figures)
+      if (figure.label == s_.best_by.value) values = figure.points;
+    const auto missed = std::find_if(values.rbegin(), values.rend(), [&](Point p) {
+      return s_.best_by == "loss" ? p.y > s_.goal : p.y < s_.goal;
+    });
+    at_goal_ = missed - values.rbegin();
+  }
 
   // One step of the optimizer. Returns the loss.
   double update() {
@@ -150,6 +170,7 @@ class Loop {
   void validate_and_keep_best(int64_t epoch) {
     const Validation v = validate();
     report_.validation(epoch, state_.update, v);
+    count_goals();
     double score = v.loss;  // the less, the better
     for (const Figure& f : v.figures)
       if (f.key == s_.best_by.value) score = -f.value;
@@ -191,6 +212,7 @@ class Loop {
   const Checkpoints checkpoints_;
   std::string notes_;
   TrainingState state_;
+  int64_t at_goal_ = 0;  // validations in a row
   Report report_;
   double gradient_norm_ = 0;  // of the last update
   double busy_ = 0;           // seconds in updates, and tokens read in them, since the last report

@@ -16,6 +16,7 @@ void LoopSettings::check() const {
   // What AdamW multiplies each weight by, 1 - lr weight_decay, must be positive. Written so that NaN fails too.
   if (!(weight_decay >= 0 && static_cast<difftensor::Scalar>(1 - weight_decay * lr) > 0))
     throw text::InputError(text::format("--weight-decay %.9g: must be from 0 to below 1 / lr", weight_decay.value));
+  if (min_lr > lr) throw text::InputError(text::format("--min-lr %.9g: is more than --lr", min_lr.value));
 }
 
 int64_t LoopSettings::total_updates(int64_t updates_per_epoch) const {
@@ -26,7 +27,7 @@ int64_t LoopSettings::total_updates(int64_t updates_per_epoch) const {
 
 difftensor::optim::Schedule LoopSettings::learning_rate(int64_t updates) const {
   if (schedule == "inverse-sqrt") return difftensor::optim::inverse_sqrt(lr, warmup);
-  return difftensor::optim::cosine(lr, warmup, std::max(warmup.value, updates) + 1);
+  return difftensor::optim::cosine(lr, warmup, std::max(warmup.value, updates) + 1, min_lr / lr);
 }
 
 std::string LoopSettings::remark(int64_t updates) const {

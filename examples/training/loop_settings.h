@@ -14,8 +14,13 @@ struct LoopSettings {
   Setting<double> lr{training, "lr", 0.003, "peak learning rate", positive()};
   Setting<int64_t> warmup{training, "warmup", 200, "updates to reach it", at_least<int64_t>(1)};
   Setting<std::string> schedule{training, "schedule", "cosine",
-                                "from the peak on: cosine, to 0 after the last update, or inverse-sqrt",
+                                "from the peak on: cosine, to --min-lr after the last update, or inverse-sqrt",
                                 one_of({"inverse-sqrt", "cosine"})};
+  Setting<double> min_lr{training,
+                         "min_lr",
+                         0,
+                         "where cosine ends",
+                         {[](double x) { return x >= 0 && std::isfinite(x); }, "must be at least 0, and finite"}};
   Setting<double> weight_decay{training, "weight_decay", 0.01, "AdamW's, of every parameter"};
   Setting<double> beta1{training, "beta1", 0.9, "AdamW's: how long it remembers gradients", fraction()};
   Setting<double> beta2{training, "beta2", 0.98, "and their squares", fraction()};
@@ -41,6 +46,9 @@ struct LoopSettings {
                             "end after so many validations that were no better [never]",
                             at_least<int64_t>(0),
                             OnResume::may_change};
+  Setting<double> goal{training, "goal", 0,
+                       "end when the figure of --best-by has been this good in five validations in a row [never]",
+                       positive()};
 
   // --- What is kept and told ---
   Setting<int64_t> average{training, "average", 0,

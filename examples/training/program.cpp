@@ -125,8 +125,8 @@ int parse(CLI::App& app, int argc, char** argv) {
     return fail(name, explain(app, e) + " (" + name + " " + (chosen.empty() ? "" : chosen[0]->get_name() + " ") +
                           "--help lists the options)");
   } catch (const Interrupted& e) {
-    std::printf("stopped by %s after update %ld; go on with: %s train --run %s --resume\n",
-                e.signal == SIGINT ? "SIGINT" : "SIGTERM", e.update, name.c_str(), e.folder.c_str());
+    std::printf("stopped by %s %s; go on with: %s %s\n", e.signal == SIGINT ? "SIGINT" : "SIGTERM", e.done.c_str(),
+                name.c_str(), e.go_on.c_str());
     std::fflush(stdout);
     return 128 + e.signal;
   } catch (const std::exception& e) {

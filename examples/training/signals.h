@@ -6,11 +6,11 @@
 
 namespace training {
 
-/// Thrown when SIGINT or SIGTERM came, and the training in `folder` was saved after this update.
+/// Thrown when SIGINT or SIGTERM came, and all that is done was saved.
 struct Interrupted {
   int signal;
-  int64_t update;
-  std::string folder;
+  std::string done;   ///< "after update 40"
+  std::string go_on;  ///< what the program is to be told to go on: "train --run runs/mine --resume"
 };
 
 /// SIGINT or SIGTERM if one came within the scope of a CatchSignals, else 0.

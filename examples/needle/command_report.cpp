@@ -1,0 +1,218 @@
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <memory>
+
+#include "examples/needle/commands.h"
+#include "examples/needle/pictures.h"
+#include "examples/text/files.h"
+#include "examples/training/options.h"
+#include "examples/training/report.h"
+#include "examples/training/statistics.h"
+
+namespace needle {
+
+using text::format;
+using training::say;
+
+namespace {
+
+std::string mean_and_interval(const std::vector<double>& values, const char* pattern = "%.3f") {
+  const training::MeanInterval i = training::student_interval(values);
+  const std::string mean = format(pattern, i.mean);  // NOLINT: patterns are this file's
+  return std::isinf(i.half_width) ? mean : mean + " ± " + format(pattern, i.half_width);
+}
+
+std::string updates_text(double updates, int64_t all) {
+  return std::isinf(updates) ? format("> %ld", all) : format("%.0f", updates);
+}
+
+// A table in Markdown; its first row is the head.
+void print_table(const std::string& title, const std::vector<std::vector<std::string>>& rows) {
+  say("\n**%s**\n\n", title.c_str());
+  for (size_t i = 0; i < rows.size(); ++i) {
+    std::string line = "|", rule = "|";
+    for (const std::string& cell : rows[i]) line += " " + cell + " |", rule += "---|";
+    say("%s\n%s", line.c_str(), i == 0 ? (rule + "\n").c_str() : "");
+  }
+}
+
+// --- Tables -------------------------------------------------------------------------------------------------------
+
+void print_learning(const Study& study, const std::vector<ArmRecords>& arms) {
+  std::vector<std::vector<std::string>> rows{{"arm", "learning rate", "seeds", "updates to 50%", "to 90%", "to 99%",
+                                              "each seed's, to 99%", "solved at the end", "parameters",
+                                              "CPU ms an update"}};
+  for (const ArmRecords& a : arms) {
+    const auto middle = [&](double accuracy) {
+      return updates_text(training::median(a.updates(accuracy)), study.updates);
+    };
+    std::vector<double> seeds = a.updates(0.99);
+    std::string list;
+    for (const double updates : seeds)
+      list += (list.empty() ? "" : ", ") + (std::isinf(updates) ? "never" : format("%.0f", updates));
+    rows.push_back({a.arm, format("%g", a.lr), std::to_string(a.records.size()), middle(0.5), middle(0.9), middle(0.99),
+                    list, format("%ld of %zu", a.solved(), a.records.size()), a.records[0].at("parameters").dump(),
+                    format("%.0f", training::median(a.each([](auto& r) {
+                             return 1000 * r.at("cpu_seconds_per_update").template get<double>();
+                           })))});
+  }
+  print_table("Learning: medians over seeds; a seed that never came there counts as the last", rows);
+}
+
+void print_tuning(const Study& study, const Records& records) {
+  if (study.lrs.size() == 1) return;
+  std::vector<std::vector<std::string>> rows{{"arm"}};
+  for (const double lr : study.lrs) rows[0].push_back(format("%g", lr));
+  rows[0].push_back("chosen");
+  for (const std::string& arm : study.arms) {
+    auto& row = rows.emplace_back(std::vector{arm});
+    for (const double lr : study.lrs) {
+      std::string cell;
+      for (const nlohmann::json& record : records) {
+        const Trial trial = trial_of(record);
+        const bool tuning = std::count(study.tuning_seeds.begin(), study.tuning_seeds.end(), trial.seed) > 0;
+        if (trial.arm != arm || trial.lr != lr || !tuning) continue;
+        const int64_t updates = updates_to(0.99, record);
+        cell += (cell.empty() ? "" : ", ") + (updates ? std::to_string(updates) : "never");
+      }
+      row.push_back(cell);
+    }
+    const double best = study.best_lr(arm, records);
+    row.push_back(best > 0 ? format("%g", best) : "not yet known");
+  }
+  print_table("Tuning: updates to 99% of the seeds that are not reported, by learning rate", rows);
+}
+
+void print_tests(const std::vector<ArmRecords>& arms) {
+  std::vector<std::string> names;
+  for (const auto& [name, score] : arms[0].records[0].at("tests").items()) names.push_back(name);
+  std::vector<std::vector<std::string>> rows{{"test"}}, depths{{"arm", "oldest quarter", "second", "third", "newest"}};
+  for (const ArmRecords& a : arms) rows[0].push_back(a.arm);
+  const auto solved = [](const ArmRecords& a) {
+    ArmRecords kept = a;
+    std::erase_if(kept.records,
+                  [](auto& r) { return r.at("tests").at("as trained").at("accuracy") < solved_accuracy; });
+    return kept;
+  };
+  for (const std::string& name : names) {
+    auto& row = rows.emplace_back(std::vector{name});
+    for (const ArmRecords& a : arms) {
+      const ArmRecords kept = solved(a);
+      row.push_back(kept.records.empty() ? "" : mean_and_interval(kept.each([&](auto& r) {
+        return r.at("tests").at(name).at("accuracy").template get<double>();
+      })));
+    }
+  }
+  for (const ArmRecords& a : arms) {
+    const ArmRecords kept = solved(a);
+    if (kept.records.empty()) continue;
+    auto& row = depths.emplace_back(std::vector{a.arm});
+    for (size_t quarter = 0; quarter < 4; ++quarter)
+      row.push_back(mean_and_interval(kept.each([&](auto& r) {
+        return r.at("tests").at("context x4").at("depth").at(quarter).template get<double>();
+      }),
+                                      "%.2f"));
+  }
+  print_table("Accuracy, of the seeds that solved the task (98%): mean ± 95% interval", rows);
+  print_table("By depth, in contexts four times as long as trained", depths);
+}
+
+void print_inside(const std::vector<ArmRecords>& arms) {
+  std::vector<std::vector<std::string>> mass{{"arm", "mean of heads, signed: answer / noise", "absolute",
+                                              "best head, signed", "absolute", "λ of each layer, each seed"}},
+      large{{"arm", "logits: top 1 / 10 / 100 / median", "hidden states: top 1 / 10 / 100 / median"}};
+  for (const ArmRecords& a : arms) {
+    const auto of = [&](const char* normalisation, size_t index) {
+      return training::student_interval(a.each([&](auto& r) {
+               return r.at("mass").back().at(normalisation).at(index).template get<double>();
+             }))
+          .mean;
+    };
+    const auto pair = [&](const char* normalisation, size_t index) {
+      return format("%.3f / %.3f", of(normalisation, index), of(normalisation, index + 1));
+    };
+    std::string lambdas;
+    for (const nlohmann::json& record : a.records)
+      if (const auto& l = record.at("lambda"); !l.empty())
+        lambdas += (lambdas.empty() ? "" : "; ") + format("%.2f, %.2f", l.at(0).get<double>(), l.at(1).get<double>());
+    mass.push_back({a.arm, pair("signed", 0), pair("absolute", 0), pair("signed", 2), pair("absolute", 2), lambdas});
+    const auto top = [&](const char* what) {
+      std::string cell;
+      for (const size_t rank : {0, 3, 4, 5})
+        cell += (rank ? " / " : "") + format("%.3g", training::student_interval(a.each([&](auto& r) {
+                                                       return r.at(what).back().at(rank).template get<double>();
+                                                     })).mean);
+      return cell;
+    };
+    large.push_back({a.arm, top("logits"), top("hidden")});
+  }
+  print_table(
+      "Attention of the second layer in the rows that must answer: mass on the answer and on noise, means over seeds",
+      mass);
+  print_table("Largest magnitudes in the second layer, means over seeds", large);
+}
+
+// The test that the confirmatory study was made for: see studies().
+void print_test(const std::vector<ArmRecords>& arms) {
+  const auto arm = [&](const char* name) {
+    return std::find_if(arms.begin(), arms.end(), [&](auto& a) { return a.arm == name; });
+  };
+  const auto diff = arm("diff"), control = arm("softmax-wide-norm");
+  if (diff == arms.end() || control == arms.end()) return;
+  const auto n = static_cast<int64_t>(diff->records.size()), m = static_cast<int64_t>(control->records.size());
+  const double p = training::fisher_exact(diff->solved(), n, control->solved(), m);
+  say("\nFisher's exact test, one-sided: diff solved %ld of %ld, softmax-wide-norm %ld of %ld: p = %.4f, %s at 0.05\n",
+      diff->solved(), n, control->solved(), m, p, p < 0.05 ? "significant" : "not significant");
+}
+
+void report(const Study& study, const std::string& path, const std::string& folder) {
+  const Records records = read_records(path);
+  std::vector<ArmRecords> arms;
+  size_t reported = 0;
+  std::map<std::string, size_t> cpus;
+  for (const std::string& arm : study.arms) {
+    ArmRecords a{arm, study.best_lr(arm, records), study.reported(arm, records)};
+    for (const nlohmann::json& record : a.records) ++cpus[record.at("cpu")];
+    reported += a.records.size();
+    if (!a.records.empty()) arms.push_back(std::move(a));
+  }
+  say("Study \"%s\": %s. %zu of %zu reported trainings are done", study.name.c_str(), study.purpose.c_str(), reported,
+      study.arms.size() * study.seeds.size());
+  for (const auto& [cpu, count] : cpus) say("; %zu on one core of %s", count, cpu.c_str());
+  say(".\n");
+  print_tuning(study, records);
+  if (arms.empty()) return;
+  print_learning(study, arms);
+  if (study.name == "confirmatory") print_test(arms);
+  print_tests(arms);
+  print_inside(arms);
+  std::filesystem::create_directories(folder);
+  draw_pictures(study, arms, folder);
+  say("\npictures: %s/%s-curves.svg, -arms.svg, -attention.svg\n", folder.c_str(), study.name.c_str());
+}
+
+}  // namespace
+
+void add_report_command(CLI::App& app) {
+  struct Arguments {
+    std::string study = "first", records, pictures;
+    int64_t updates = 0;
+  };
+  const auto a = std::make_shared<Arguments>();
+  CLI::App* command = app.add_subcommand("report", "what a study's records tell: tables in Markdown, and pictures");
+  command->add_option("--study", a->study, "quick, first or confirmatory");
+  command->add_option("--records", a->records, "the file of records [runs/needle/STUDY.jsonl]");
+  command->add_option("--pictures", a->pictures, "the folder for the pictures [that of the records]");
+  command->add_option("--updates", a->updates, "updates of each training, as run was told [the study's]")
+      ->check(training::whole_number(1));
+  command->callback([a] {
+    const Study study = study_named(a->study, a->updates);
+    if (a->records.empty()) a->records = "runs/needle/" + study.name + ".jsonl";
+    if (a->pictures.empty()) a->pictures = std::filesystem::absolute(a->records).parent_path();
+    report(study, a->records, a->pictures);
+  });
+}
+
+}  // namespace needle

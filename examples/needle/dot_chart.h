@@ -1,0 +1,19 @@
+#pragma once
+#include <string>
+#include <vector>
+
+namespace needle {
+
+/// A column of a dot chart.
+struct DotPanel {
+  std::string title;
+  double low, high;                         ///< of its scale
+  std::vector<std::vector<double>> values;  ///< of each row; +infinity: a hollow dot beyond the right end, "never"
+};
+
+/// Every value a dot, and a bar at the median of each row's: rows (such as arms) down the page, panels beside each
+/// other, as an SVG. Rows of softmax attention are blue, the others orange.
+std::string dot_chart(const std::string& title, const std::vector<std::string>& rows,
+                      const std::vector<DotPanel>& panels);
+
+}  // namespace needle

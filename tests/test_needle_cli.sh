@@ -1,0 +1,72 @@
+#!/usr/bin/env bash
+# needle from outside: studies that are stopped, killed and resumed, their records, tables and pictures.
+# usage: tests/test_needle_cli.sh BUILD_DIR
+. "$(dirname "$0")"/cli_helpers.sh
+needle=$(dirname "$translate")/needle
+export OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive
+
+# --- One training -------------------------------------------------------------------------------------------------
+short="--arm diff --max-updates 6 --check-every 3 --check-sequences 2"
+$needle train --run one $short >out 2>err || fail "train: $(cat err)"
+check "what is trained" "head -1 out | grep -q '^diff, needle1, 361536 parameters: 16 needles in 224 tokens, 8 questions'"
+check "a record of one line" "[ \$(wc -l <one/record.json) = 1 ] && grep -q '\"arm\":\"diff\"' one/record.json"
+check "lambda of both layers" "head -1 one/lambda.csv | grep -qx 'update,layers.0.self_attn,layers.1.self_attn'"
+$needle train --run threads $short --threads 1 >/dev/null 2>&1
+check "the same bits with one thread" "cmp one/model.safetensors threads/model.safetensors"
+$needle train --run wide --arm softmax-wide-norm --max-updates 3 --check-every 3 --check-sequences 2 >/dev/null 2>&1
+check "no lambda in softmax" "[ ! -e wide/lambda.csv ] && grep -q '\"lambda\":\[\]' wide/record.json"
+refuses 'there is no arm "diff-v3"' $needle train --run none --arm diff-v3
+refuses "--task needle3: there are needle1 and needle2" $needle train --run none --task needle3
+check "nothing is left behind" "[ ! -e none ]"
+# An easy goal ends a training, also one that was resumed in between.
+goal="--goal 0.0001 --max-updates 40 --check-every 1 --check-sequences 16"
+$needle train --run goal $goal >out 2>err || fail "goal: $(cat err)"
+check "a goal ends it" "grep -qE '^accuracy at its goal for 5 validations: training ends after update [0-9]+' out"
+
+# --- A study ------------------------------------------------------------------------------------------------------
+study="--study quick --updates 20 --jobs 2 --check-sequences 2"
+$needle run $study --runs straight >out 2>err || fail "run: $(cat err)"
+check "three trainings" "[ \$(wc -l <straight/quick.jsonl) = 3 ] && grep -q '^3 trainings are done' out"
+check "each is told" "[ \$(grep -cE '^[1-3]/3  needle1-[a-z-]+-0.001-1-20: never at 99%; accuracy 0\.[0-9]{4} at the end' out) = 3 ]"
+$needle run $study --runs straight >out 2>err
+check "nothing is run twice" "grep -q '^3 trainings are done' out && [ \$(wc -l <out) = 1 ]"
+
+# What must not depend on what happened in between: all but the time that it took.
+timeless() { sed 's/"cpu_seconds_per_update":[^,]*,//' "$1" | sort; }
+for signal in TERM INT KILL; do
+  rm -rf stopped
+  $needle run $study --runs stopped >out 2>err &
+  await "grep -qs guessing stopped/*.log"
+  sleep 1; kill -$signal $!; wait $! 2>/dev/null; status=$?
+  check "$signal ends it" "[ $status = $((128 + $(kill -l $signal))) ]"
+  if [ $signal != KILL ]; then
+    check "and it says how to go on" "grep -q '^stopped by SIG$signal with 0 of 3 trainings done, and those at work saved; go on with: needle run --study quick --runs stopped --records stopped/quick.jsonl --updates 20' out"
+  fi
+  await "! pgrep -f 'train --threads 1 --run stopped/' >/dev/null"  # children end with their parent
+  $needle run $study --runs stopped >out 2>err || fail "going on after $signal: $(cat out err)"
+  check "after $signal the same records" "[ \"\$(timeless straight/quick.jsonl)\" = \"\$(timeless stopped/quick.jsonl)\" ]"
+done
+# A record file alone is enough: another machine goes on from it.
+head -2 straight/quick.jsonl >two.jsonl
+$needle run $study --runs elsewhere --records two.jsonl >out 2>err || fail "going on elsewhere: $(cat err)"
+check "one training was left" "[ \$(ls -d elsewhere/*/ | wc -l) = 1 ] && [ \"\$(timeless two.jsonl)\" = \"\$(timeless straight/quick.jsonl)\" ]"
+# A training that fails is named, and the others go on.
+mkdir -p broken/needle1-diff-0.001-1-20 && echo '{}' >broken/needle1-diff-0.001-1-20/config.json
+$needle run $study --runs broken >out 2>err; status=$?
+check "a failure is told" "[ $status = 2 ] && grep -q 'needle1-diff-0.001-1-20: FAILED, see broken/' out && grep -q '1 trainings failed' err"
+check "the others are done" "[ \$(wc -l <broken/quick.jsonl) = 2 ]"
+echo nonsense >>two.jsonl
+refuses "two.jsonl:4: is no record of a training" $needle run $study --runs elsewhere --records two.jsonl
+refuses "--study second: is none of quick, first, confirmatory" $needle run --study second
+refuses "--jobs" $needle run --jobs 0
+
+# --- The report ---------------------------------------------------------------------------------------------------
+$needle report --study quick --updates 20 --records straight/quick.jsonl --pictures pictures >out 2>err || fail "report: $(cat err)"
+check "every arm in the table" "for arm in softmax softmax-wide-norm diff; do grep -qE \"^\\| \$arm \\| 0.001 \\| 1 \\| > 20 \" out || exit 1; done"
+check "the machine is told" "grep -q '3 of 3 reported trainings are done; 3 on one core of ' out"
+for picture in curves arms attention; do
+  check "$picture is well-formed" "python3 -c 'import sys, xml.dom.minidom as x; x.parse(sys.argv[1])' pictures/quick-$picture.svg"
+done
+$needle report --study first --records nothing.jsonl --pictures pictures >out 2>err
+check "a report without records says so" "grep -q '0 of 50 reported trainings are done' out"
+report
