@@ -221,6 +221,18 @@ TEST_CASE("places are taken together in octaves") {
   CHECK(loss.curve().empty());
 }
 
+TEST_CASE("positions are drawn in octaves, each as wide") {
+  const std::string svg = position_chart({{"<a>", {{1, 3}, {2, 2}, {4, 1}, {8, 1}}}});
+  std::vector<double> at;
+  for (size_t i = 0; (i = svg.find("<circle cx=\"", i)) != std::string::npos; ++i)
+    at.push_back(std::strtod(svg.c_str() + i + 12, nullptr));
+  REQUIRE(at.size() == 4);
+  CHECK(at[1] - at[0] == doctest::Approx(at[3] - at[2]).epsilon(1e-3));
+  CHECK(at[2] - at[1] == doctest::Approx(at[3] - at[2]).epsilon(1e-3));
+  for (const char* tick : {">1<", ">2<", ">4<", ">8<"}) CHECK(contains(svg, tick));
+  CHECK(contains(svg, "&lt;a&gt; 1.00"));
+}
+
 TEST_CASE("an epoch has every token, an update its share; what it draws does not depend on the past") {
   const TemporaryDirectory directory;
   std::string text;
