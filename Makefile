@@ -18,21 +18,22 @@ LDLIBS    = $(shell pkg-config --libs openblas)
 
 LIBRARY   := $(wildcard core/*.cpp core/ops/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
 TRAINING  := $(wildcard examples/text/*.cpp examples/training/*.cpp)
-TRANSLATE := $(wildcard examples/translate/*.cpp)
-NEEDLE    := $(wildcard examples/needle/*.cpp)
+# Programs, each in a folder of examples/ that has its name.
+PROGRAMS  := translate language_model needle
+PARTS     := $(wildcard $(PROGRAMS:%=examples/%/*.cpp))
 # What the tests and benchmarks link: all of the examples but main().
-EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(TRANSLATE) $(NEEDLE))
+EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(PARTS))
 SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
-EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp needle.cpp)
+EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp language_task.cpp needle.cpp)
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 
 TOUR       = $(patsubst examples/tour/%.cpp,$(BUILD)/tour/%,$(wildcard examples/tour/*.cpp))
-BENCHMARKS = $(addprefix $(BUILD)/bench/,train_throughput ops decode)
+BENCHMARKS = $(addprefix $(BUILD)/bench/,train_throughput train_language_model ops decode)
 
 f32 = $(patsubst %.cpp,$(BUILD)/f32/%.o,$(1))
 f64 = $(patsubst %.cpp,$(BUILD)/f64/%.o,$(1))
 
-all: $(BUILD)/libdifftensor.a $(BUILD)/translate $(BUILD)/needle $(TOUR)
+all: $(BUILD)/libdifftensor.a $(PROGRAMS:%=$(BUILD)/%) $(TOUR)
 
 help:
 	@echo "make            the library and the examples, in $(BUILD)/"
@@ -76,10 +77,9 @@ $(BUILD)/libdifftensor.a: $(call f32,$(LIBRARY))
 $(BUILD)/libdifftensor_f64.a: $(call f64,$(LIBRARY))
 	@echo "  archive $@" && rm -f $@ && ar rcs $@ $^
 
-$(BUILD)/translate: $(call f32,$(TRAINING) $(TRANSLATE)) $(BUILD)/libdifftensor.a
-	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
-$(BUILD)/needle: $(call f32,$(TRAINING) $(NEEDLE)) $(BUILD)/libdifftensor.a
-	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
+$(foreach p,$(PROGRAMS),$(eval $(BUILD)/$p: $(call f32,$(filter examples/$p/%,$(PARTS)))))
+$(PROGRAMS:%=$(BUILD)/%): $(call f32,$(TRAINING)) $(BUILD)/libdifftensor.a
+	@echo "  link $@" && $(CXX) $(CXXFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/tour/%: $(BUILD)/f32/examples/tour/%.o $(BUILD)/libdifftensor.a
 	@mkdir -p $(@D) && echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/tests_f32: $(call f32,$(SUITES) $(EXAMPLES)) $(BUILD)/libdifftensor.a
@@ -133,6 +133,7 @@ test: deps
 	tests/test_faults.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
+	tests/test_language_cli.sh $(BUILD)
 	tests/test_needle_cli.sh $(BUILD)
 	tests/test_browser.sh $(BUILD)
 	tests/test_bench.sh $(BUILD)
@@ -151,7 +152,7 @@ bench: deps
 
 asan: deps
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
-asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate $(BUILD)/needle
+asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(PROGRAMS:%=$(BUILD)/%)
 	$(BUILD)/tests_f64
 	$(BUILD)/tests_f32
 	tests/test_cli.sh $(BUILD)
@@ -159,6 +160,7 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/translate $(BUILD)/need
 	tests/test_settings_cli.sh $(BUILD)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
+	tests/test_language_cli.sh $(BUILD)
 	tests/test_needle_cli.sh $(BUILD)
 
 # g++'s OpenMP waits where ThreadSanitizer does not see it; clang's tells it all, through the library archer.
@@ -192,7 +194,7 @@ lint: deps
 	@$(MAKE) -s $(BUILD)/inspect.html.inc
 	cppcheck --std=c++20 --language=c++ --enable=warning,performance,portability --suppressions-list=tests/lint/cppcheck.txt \
 	  --quiet --error-exitcode=1 -I. $(filter-out examples/tour,$(FOLDERS))
-	@echo "clang-tidy, as tests/lint/clang-tidy.yml says" && printf '%s\n' $(LIBRARY) $(TRAINING) $(TRANSLATE) $(NEEDLE) | xargs -P$(JOBS) -n1 sh -c \
+	@echo "clang-tidy, as tests/lint/clang-tidy.yml says" && printf '%s\n' $(LIBRARY) $(TRAINING) $(PARTS) | xargs -P$(JOBS) -n1 sh -c \
 	  'clang-tidy --quiet --config-file=tests/lint/clang-tidy.yml $$0 -- -std=c++20 -fopenmp -I. -I$(BUILD) \
 	  $(shell pkg-config --cflags openblas nlohmann_json) 2>/dev/null'
 
@@ -238,7 +240,8 @@ install: $(BUILD)/libdifftensor.a
 	  'Libs: -L$${prefix}/lib -ldifftensor -fopenmp' \
 	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/difftensor.pc
 
-FOLDERS  = core core/ops core/kernels nn optim models examples/tour examples/text examples/training examples/translate examples/needle
+FOLDERS  = core core/ops core/kernels nn optim models examples/tour examples/text examples/training examples/translate \
+           examples/language_model examples/needle
 # "a b" for every folder a with a file that includes one of folder b.
 ARROWS   = grep -HoE '^\#include "($(subst $(eval ) ,|,$(FOLDERS)))/[a-z_0-9]+\.h' $(addsuffix /*.h,$(FOLDERS)) \
            $(addsuffix /*.cpp,$(FOLDERS)) 2>/dev/null | sed -E 's|/[^/:]*:\#include "| |; s|/[^/]*$$||' | \

@@ -2,11 +2,13 @@
 
 #include <charconv>
 #include <cmath>
+#include <functional>
 #include <set>
 #include <system_error>
 #include <type_traits>
 
 #include "core/safetensors.h"
+#include "models/language_model.h"
 #include "models/transformer.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
@@ -38,6 +40,7 @@ class Description {
  public:
   Description(const std::string& path, const SafeTensors& file) : path_(path), file_(file) {}
 
+  bool has(const std::string& name) const { return file_.metadata.contains(name); }
   std::string text(const char* name) const {
     require(file_.metadata.contains(name), "golden", path_, ": no setting ", name);
     return file_.metadata.at(name);
@@ -52,6 +55,13 @@ class Description {
             "golden", path_, ": setting ", name, " is \"", digits, "\", not a ",
             std::is_integral_v<T> ? "whole number" : "number");
     return value;
+  }
+  // As Python writes it.
+  bool truth(const char* name) const {
+    const std::string word = text(name);
+    require(word == "True" || word == "False", "golden", path_, ": setting ", name, " is \"", word,
+            "\", not True or False");
+    return word == "True";
   }
   const std::vector<int64_t>& integers(const char* name) const {
     require(file_.integers.contains(name), "golden", path_, ": no integers ", name);
@@ -120,28 +130,37 @@ class Comparison {
   std::set<std::string> compared_;
 };
 
-}  // namespace
+// A model, and what it is to compute.
+struct Case {
+  std::unique_ptr<nn::Module> model;
+  std::vector<int32_t> targets;  // what each row of logits is to predict
+  // "out.logits", and what else there is on the way to them.
+  std::function<std::map<std::string, Tensor>()> forward;
+};
 
-GoldenResult check_golden(const std::string& path) {
-  const SafeTensors file = load_safetensors(path);
-  const Description says(path, file);
-
-  Random random;
-  models::TransformerConfig config;
-  config.vocab = says.number<int64_t>("vocab");
+void read_layers(const Description& says, models::LayerConfig& config) {
   config.d_model = says.number<int64_t>("d_model");
   config.heads = says.number<int>("heads");
   config.ff = says.number<int64_t>("ff");
-  config.encoder_layers = says.number<int>("encoder_layers");
-  config.decoder_layers = says.number<int>("decoder_layers");
   config.attention = models::attention_from_string(says.text("attention"));
   config.style = models::style_from_string(says.text("style"));
-  models::Transformer model(config, random);
+  if (says.has("head_norm")) config.head_norm = says.truth("head_norm");
+  if (says.has("lambda_init")) config.lambda_init = static_cast<Scalar>(says.number<double>("lambda_init"));
+}
 
-  std::map<std::string, Tensor> initial;
-  for (auto& [name, tensor] : file.tensors)
-    if (name.starts_with("param.")) initial[name.substr(6)] = tensor;
-  model.load_state_dict(initial);
+std::vector<int64_t> one_less(std::vector<int64_t> lengths) {
+  for (int64_t& length : lengths) --length;
+  return lengths;
+}
+
+Case transformer_case(const std::string& path, const Description& says) {
+  models::TransformerConfig config;
+  read_layers(says, config);
+  config.vocab = says.number<int64_t>("vocab");
+  config.encoder_layers = says.number<int>("encoder_layers");
+  config.decoder_layers = says.number<int>("decoder_layers");
+  Random random;
+  auto model = std::make_unique<models::Transformer>(config, random);
 
   const auto& source_lengths = says.lengths("in.src_lengths", "in.src", 1, config.vocab);
   const auto& full_lengths = says.lengths("in.tgt_lengths", "in.tgt", 2, config.vocab);  // BOS and EOS
@@ -150,10 +169,43 @@ GoldenResult check_golden(const std::string& path) {
   const auto& ids = says.integers("in.src");
   const std::vector<int32_t> source(ids.begin(), ids.end());
   const std::vector<int32_t> target_in = without_end(says.integers("in.tgt"), full_lengths, 1);
-  const std::vector<int32_t> target_out = without_end(says.integers("in.tgt"), full_lengths, 0);
-  std::vector<int64_t> target_lengths;
-  for (int64_t length : full_lengths) target_lengths.push_back(length - 1);
-  const nn::Sequences from = nn::packed_sequences(source_lengths), to = nn::packed_sequences(target_lengths);
+  const nn::Sequences from = nn::packed_sequences(source_lengths), to = nn::packed_sequences(one_less(full_lengths));
+  const auto forward = [model = model.get(), source, target_in, from, to] {
+    const Tensor memory = model->encode(source, from);
+    return std::map<std::string, Tensor>{{"out.encoder", memory},
+                                         {"out.logits", model->logits(model->decode(target_in, to, memory, from))}};
+  };
+  return {std::move(model), without_end(says.integers("in.tgt"), full_lengths, 0), forward};
+}
+
+Case language_model_case(const Description& says) {
+  models::LanguageModelConfig config;
+  read_layers(says, config);
+  config.vocab = says.number<int64_t>("vocab");
+  config.layers = says.number<int>("layers");
+  config.tied_output = says.truth("tied");
+  Random random;
+  auto model = std::make_unique<models::LanguageModel>(config, random);
+
+  const auto& full_lengths = says.lengths("in.lengths", "in.ids", 2, config.vocab);
+  const std::vector<int32_t> ids = without_end(says.integers("in.ids"), full_lengths, 1);
+  const auto forward = [model = model.get(), ids, lengths = one_less(full_lengths)] {
+    return std::map<std::string, Tensor>{{"out.logits", (*model)(ids, lengths)}};
+  };
+  return {std::move(model), without_end(says.integers("in.ids"), full_lengths, 0), forward};
+}
+
+}  // namespace
+
+GoldenResult check_golden(const std::string& path) {
+  const SafeTensors file = load_safetensors(path);
+  const Description says(path, file);
+  const Case one = file.integers.contains("in.ids") ? language_model_case(says) : transformer_case(path, says);
+  nn::Module& model = *one.model;
+  std::map<std::string, Tensor> initial;
+  for (auto& [name, tensor] : file.tensors)
+    if (name.starts_with("param.")) initial[name.substr(6)] = tensor;
+  model.load_state_dict(initial);
 
   GoldenResult result;
   Comparison compare(file, result);
@@ -172,15 +224,13 @@ GoldenResult check_golden(const std::string& path) {
   require(steps >= 1, "golden", path, ": setting steps is ", steps, ", less than 1");
   std::vector<Scalar> losses;
   for (int step = 0; step < steps; ++step) {
-    Tensor memory = model.encode(source, from);
-    Tensor logits = model.logits(model.decode(target_in, to, memory, from));
-    Tensor loss = cross_entropy(logits, target_out, options);
+    const std::map<std::string, Tensor> outputs = one.forward();
+    const Tensor loss = cross_entropy(outputs.at("out.logits"), one.targets, options);
     losses.push_back(loss.item());
     optimizer.zero_grad();
     loss.backward();
     if (step == 0) {
-      compare.check("out.encoder", memory, of_outputs);
-      compare.check("out.logits", logits, of_outputs);
+      for (auto& [name, tensor] : outputs) compare.check(name, tensor, of_outputs);
       compare.check("out.loss", loss, is_double ? 1e-9 : 1e-3);
       for (auto& [name, tensor] : model.named_parameters())
         compare.check("grad." + name, tensor.grad(), of_outputs, gradient_floor);

@@ -14,8 +14,8 @@ struct GoldenResult {
   bool ok() const { return tensors > 0 && worst <= 1; }
 };
 
-/// Builds the model that the file describes (see tests/golden/golden.py), loads its initial parameters, and compares
-/// encoder output, logits, loss, every gradient, the losses of its AdamW steps and the final parameters, as far as the
+/// Builds the model that the file describes (see tests/golden/golden.py): decoder-only if it has in.ids, otherwise an
+/// encoder-decoder. Loads its initial parameters, and compares encoder output, logits, loss, every gradient, the losses of its AdamW steps and the final parameters, as far as the
 /// file has them. A NaN, another shape, and a tensor of the file that this model does not have are each a failure.
 ///
 /// Errors are relative to the tensor's largest magnitude. Tolerances in double: 1e-9 for outputs, loss and gradients,

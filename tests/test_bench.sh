@@ -21,6 +21,11 @@ $bench/decode --model model.safetensors --ids-src src --sentences 7 --json decod
 check "decoding: a line" "grep -qE 'sentences=7 .* sentences/s=[0-9.]+' line"
 $bench/ops chain softmax/64 --threads 1 --json ops.json >line 2>err || fail "ops: $(cat err)"
 check "operations: a line each" "[ \$(wc -l <line) = 2 ] && grep -qE '^softmax/64 .* x memcpy' line"
+$bench/train_language_model --text src --context 16 --batch 3 --layers 1 --d-model 16 --ff 16 --steps 2 --json language.json \
+  >line 2>err || fail "train_language_model: $(cat err)"
+check "a language model: a line, a record" "grep -qE ' loss=[0-9.]+ tokens/s=[0-9]+ peak_rss_mib=[0-9]+$' line &&
+  grep -q '\"program\": \"train_language_model\"' language.json"
+refuses "line: shorter than a context of 2000 bytes" $bench/train_language_model --text line --context 2000
 head -1 src >short
 refuses "no operation sofmax: there are softmax" $bench/ops sofmax
 refuses "src has 60 sentences, short 1" $bench/train_throughput --ids-src src --ids-tgt short

@@ -195,9 +195,9 @@ TEST_CASE("what would give wrong numbers is refused: lengths that are not the id
   Random random(1);
   models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);
   CHECK_THROWS_WITH(model(source, {4, 2, 4}, target, target_lengths),
-                    "Transformer: 11 ids for sentences of 10 tokens in all");
+                    "embed: 11 ids for sentences of 10 tokens in all");
   CHECK_THROWS_WITH(model(source, source_lengths, target, {3, 4, 3}),
-                    "Transformer: 9 ids for sentences of 10 tokens in all");
+                    "embed: 9 ids for sentences of 10 tokens in all");
   models::KeyValueCache cache(1, 2, 4);
   const nn::KeyValues next{ones({1, 4}), ones({1, 4}), {{0, 1}}};
   CHECK_THROWS_WITH(cache.append(next),

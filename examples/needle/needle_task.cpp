@@ -104,7 +104,7 @@ PieceLoss NeedleTask::piece_loss(int64_t piece) {
 std::vector<std::string> NeedleTask::lambda_names() const {
   std::vector<std::string> names;
   if (model_->config.attention == models::AttentionKind::softmax) return names;
-  for (size_t i = 0; i < model_->layers().size(); ++i) names.push_back("layers." + std::to_string(i) + ".self_attn");
+  for (const auto& [name, attention] : attentions_of(*model_)) names.push_back(name);
   return names;
 }
 
@@ -116,7 +116,7 @@ Validation NeedleTask::validate() {
   v.figures[0].value = 100 * score.accuracy;
   if (lambda_names().empty()) return v;
   std::vector<nn::Attention*> attentions;
-  for (const auto* layer : model_->layers()) attentions.push_back(&layer->self_attn);
+  for (const auto& [name, attention] : attentions_of(*model_)) attentions.push_back(attention);
   LambdaMeter lambdas(attentions);
   evaluate(*model_, task_.test, 1, test_random(1));
   lambdas.add();

@@ -38,7 +38,7 @@ double nice_step(double range, int parts) {
   return power * (lead >= 5 ? 5 : lead >= 2 ? 2 : 1);
 }
 
-// Maps values to [0, 1], and says where the ticks are.
+// Maps values to [0, 1], with ticks.
 struct Scale {
   double low, high;  // logarithms if so
   bool logarithmic;
@@ -84,9 +84,24 @@ struct Curve {
 
 struct Frame {
   double x, y, width, height;
-  double updates;  // the end of the abscissa
-  double labels;   // the width left for them
+  double last;            // the end of the abscissa
+  double labels;          // the width left for them
+  bool doubling = false;  // the abscissa is logarithmic, from 1
 };
+
+// Where x is along the abscissa, in [0, 1].
+double along(const Frame& frame, double x) {
+  const double last = std::max(frame.last, frame.doubling ? 2.0 : 1.0);
+  return frame.doubling ? std::log2(std::max(x, 1.0)) / std::log2(last) : x / last;
+}
+
+std::vector<double> abscissa_ticks(const Frame& frame, double width) {
+  std::vector<double> ticks;
+  const double last = std::max(frame.last, 1.0), step = std::max(nice_step(last, width < 400 ? 2 : 4), 1.0);
+  for (double x = frame.doubling ? 1 : 0; x < last * (1 + 1e-9); x = frame.doubling ? 2 * x : x + step)
+    ticks.push_back(x);
+  return ticks;
+}
 
 // Labels want to be at these heights. Moves them apart, by as little as may be, within [top, bottom].
 std::vector<double> spread(const std::vector<double>& wanted, double gap, double top, double bottom) {
@@ -101,9 +116,8 @@ std::vector<double> spread(const std::vector<double>& wanted, double gap, double
   return at;
 }
 
-// Curves over updates within `frame`, their title above and labels at their right.
+// Curves within `frame`, their title above and labels at their right.
 void draw_panel(Svg& svg, const Frame& frame, const std::string& title, std::vector<Curve> curves, Ordinate ordinate) {
-  const double x_max = std::max(frame.updates, 1.0);
   double low = ordinate == Ordinate::from_zero ? 0 : INFINITY, high = -INFINITY;
   for (Curve& curve : curves) {
     curve.points = thin(curve.points, 300);
@@ -115,7 +129,7 @@ void draw_panel(Svg& svg, const Frame& frame, const std::string& title, std::vec
   const Scale scale = logarithmic ? log_scale(low, high) : linear_scale(low, high);
   const double left = frame.x + 56, top = frame.y + 30, width = frame.width - 68 - frame.labels,
                height = frame.height - 62;
-  const auto place = [&](Point p) { return Point{left + width * p.x / x_max, top + height * (1 - scale(p.y))}; };
+  const auto place = [&](Point p) { return Point{left + width * along(frame, p.x), top + height * (1 - scale(p.y))}; };
 
   svg.text(frame.x + 12, frame.y + 14, 13, ink, title + (logarithmic ? " (logarithmic)" : ""), bold);
   for (const double y : scale.ticks) {
@@ -123,9 +137,8 @@ void draw_panel(Svg& svg, const Frame& frame, const std::string& title, std::vec
     svg.line({{left, at}, {left + width, at}}, grid, 1);
     svg.text(left - 8, at + 4, 11, muted, format("%.4g", y), right);
   }
-  const double x_step = std::max(nice_step(x_max, width < 400 ? 2 : 4), 1.0);
-  for (double x = 0; x < x_max * (1 + 1e-9); x += x_step) {
-    const double at = left + width * x / x_max;
+  for (const double x : abscissa_ticks(frame, width)) {
+    const double at = left + width * along(frame, x);
     svg.line({{at, top + height}, {at, top + height + 4}}, muted, 1);
     svg.text(at, top + height + 18, 11, muted, thousands(x), centred);
   }
@@ -152,15 +165,16 @@ void draw_panel(Svg& svg, const Frame& frame, const std::string& title, std::vec
 
 // --- Lambda -------------------------------------------------------------------------------------------------------
 
-// "decoder.layers.0.cross_attn" -> "decoder cross" and 0.
+// "decoder.layers.0.cross_attn" -> "decoder cross" and 0; "layers.0.self_attn" -> "self" and 0.
 std::pair<std::string, int> stack_and_layer(const std::string& name) {
-  const size_t digits = name.find_first_of("0123456789"), layers = name.find(".layers.");
-  if (layers == std::string::npos || layers + 8 != digits) return {name, 0};
+  const size_t digits = name.find_first_of("0123456789"), layers = name.find("layers.");
+  if (layers == std::string::npos || layers + 7 != digits || (layers > 0 && name[layers - 1] != '.')) return {name, 0};
   size_t end = digits;
   while (end < name.size() && std::isdigit(static_cast<unsigned char>(name[end]))) ++end;
   std::string kind = name.substr(std::min(end + 1, name.size()));
   if (kind.ends_with("_attn")) kind.resize(kind.size() - 5);
-  return {name.substr(0, layers) + " " + kind, std::stoi(name.substr(digits, std::min<size_t>(end - digits, 6)))};
+  return {(layers > 0 ? name.substr(0, layers - 1) + " " : "") + kind,
+          std::stoi(name.substr(digits, std::min<size_t>(end - digits, 6)))};
 }
 
 // The first colour for the first layer, the last for the last.
@@ -245,21 +259,37 @@ std::string training_chart(const std::string& title, const TrainingHistory& h) {
   return svg.finish();
 }
 
-std::string comparison_chart(const std::vector<Series>& runs, const std::string& title, Ordinate ordinate,
-                             const char* pattern) {
+namespace {
+
+// One panel with a labelled curve for each of `all`.
+std::string curves_chart(const std::string& title, const std::string& abscissa, const std::vector<Series>& all,
+                         Ordinate ordinate, const char* pattern, bool doubling) {
   constexpr double width = 800, height = 440;
   Svg svg(width, height);
   std::vector<Curve> curves;
-  Frame frame{8, 16, width - 16, height - 34, 0, 0};
-  for (size_t i = 0; i < runs.size(); ++i) {
+  Frame frame{8, 16, width - 16, height - 34, 0, 0, doubling};
+  for (size_t i = 0; i < all.size(); ++i) {
     curves.push_back(
-        {with_last(runs[i].label, runs[i].points, pattern), runs[i].points, colours[i % colours.size()], true});
-    frame.updates = std::max(frame.updates, last_update({runs[i].points}));
+        {with_last(all[i].label, all[i].points, pattern), all[i].points, colours[i % colours.size()], true});
+    frame.last = std::max(frame.last, last_update({all[i].points}));
     frame.labels = std::max(frame.labels, text_width(curves.back().label, 11));
   }
   draw_panel(svg, frame, title, curves, ordinate);
-  svg.text(width / 2, height - 12, 12, muted, "update", centred);
+  svg.text(width / 2, height - 12, 12, muted, abscissa, centred);
   return svg.finish();
+}
+
+}  // namespace
+
+std::string comparison_chart(const std::vector<Series>& runs, const std::string& title, Ordinate ordinate,
+                             const char* pattern) {
+  return curves_chart(title, "update", runs, ordinate, pattern, false);
+}
+
+std::string position_chart(const std::vector<Series>& models) {
+  return curves_chart("loss by position",
+                      "position in the context (logarithmic): tokens that are there to predict from", models,
+                      Ordinate::free, "%#.3g", true);
 }
 
 }  // namespace training

@@ -33,4 +33,7 @@ std::string comparison_chart(const std::vector<Series>& runs,
                              const std::string& title = "validation loss per target token",
                              Ordinate ordinate = Ordinate::loss, const char* pattern = "%#.3g");
 
+/// The loss of several models, each labelled with its name, over the position in the context, from 1 on, in octaves.
+std::string position_chart(const std::vector<Series>& models);
+
 }  // namespace training

@@ -4,6 +4,18 @@ namespace training {
 
 using namespace difftensor;
 
+std::vector<std::pair<std::string, nn::Attention*>> attentions_of(const models::TransformerStack& stack,
+                                                                  const std::string& prefix) {
+  std::vector<std::pair<std::string, nn::Attention*>> found;
+  for (size_t i = 0; i < stack.layers().size(); ++i) {
+    const models::TransformerLayer& layer = stack.layers()[i];
+    const std::string name = prefix + "layers." + std::to_string(i);
+    found.emplace_back(name + ".self_attn", &layer.self_attn);
+    if (layer.cross_attn) found.emplace_back(name + ".cross_attn", layer.cross_attn);
+  }
+  return found;
+}
+
 LambdaMeter::LambdaMeter(const std::vector<nn::Attention*>& attentions) : lambdas_(attentions.size()) {
   for (nn::Attention* attention : attentions) attentions_.emplace_back(*attention);
 }

@@ -5,9 +5,14 @@
 #include <utility>
 #include <vector>
 
+#include "models/transformer_layer.h"
 #include "nn/attention.h"
 
 namespace training {
+
+/// Every attention of a stack, in order, under such names as "layers.0.self_attn", with `prefix` before each.
+std::vector<std::pair<std::string, difftensor::nn::Attention*>> attentions_of(
+    const difftensor::models::TransformerStack& stack, const std::string& prefix = "");
 
 /// What an attention layer computes in its last call, while this object lives. Until then only one thread may call the
 /// layer, so nothing may be decoded.

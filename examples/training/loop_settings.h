@@ -31,7 +31,7 @@ struct LoopSettings {
   Setting<int64_t> max_epochs{training,
                               "max_epochs",
                               0,
-                              "passes over the data [2 for a task, 10 for files; no limit with --max-updates]",
+                              "passes over the data [10, of a built-in task 2; no limit with --max-updates]",
                               at_least<int64_t>(1),
                               OnResume::may_change};
   Setting<int64_t> max_updates{training, "max_updates", 0, "stop there", at_least<int64_t>(1), OnResume::may_change};

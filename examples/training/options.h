@@ -9,6 +9,8 @@
 #include <thread>
 #include <vector>
 
+#include "examples/training/run_folder.h"
+
 namespace training {
 
 /// Whole numbers in this range; the help does not repeat it.
@@ -23,6 +25,14 @@ inline CLI::Validator whole_number(int64_t least) {
     return ok ? "" : text + ": must be a whole number, at least " + std::to_string(least);
   };
   return CLI::Validator(check, "");
+}
+
+/// --run and --model: which parameters of which run.
+inline void add_run_options(CLI::App& command, std::string& run, std::string& model) {
+  command.add_option("--run", run, "the run folder")->required();
+  command.add_option("--model", model, "its best, last or average parameters")
+      ->capture_default_str()
+      ->check(CLI::IsMember(model_files).description(""));
 }
 
 /// Starts as many threads as OpenMP is to have, before there is any work that could be lost: OpenMP itself ends the

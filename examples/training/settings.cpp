@@ -19,6 +19,8 @@ namespace {
 bool fits(const json& value, const json& like) {
   if (like.is_number_unsigned()) return value.is_number_unsigned();
   if (like.is_number_integer()) return value.is_number_integer();
+  if (like.is_array() && value.is_array())
+    return std::all_of(value.begin(), value.end(), [](const json& item) { return item.is_string(); });
   return like.is_number() ? value.is_number() : value.type() == like.type();
 }
 
@@ -27,6 +29,7 @@ std::string kind(const json& like) {
          : like.is_number_integer() ? "a whole number"
          : like.is_number()         ? "a number"
          : like.is_boolean()        ? "true or false"
+         : like.is_array()          ? "a list of strings"
                                     : "a string";
 }
 
@@ -55,9 +58,7 @@ void SettingList::update(const nlohmann::json& values, const std::string& source
   }
 }
 
-void SettingList::read(const std::string& path) {
-  update(text::read_json(path), path);
-}
+void SettingList::read(const std::string& path) { update(text::read_json(path), path); }
 
 void SettingList::resolve() {
   for (const SettingBase* setting : all_) setting->check();
@@ -104,6 +105,7 @@ T as_used(const T& value) {
 double as_used(const double& value) { return static_cast<double>(static_cast<difftensor::Scalar>(value)); }
 
 std::string written(const std::string& value) { return value; }
+std::string written(const std::vector<std::string>& value) { return value.empty() ? "" : value[0]; }
 std::string written(bool value) { return value ? "true" : "false"; }
 template <class T>
 std::string written(T value) {
@@ -125,6 +127,9 @@ void check_kind(const std::string& flag, const std::string& value) {
   if (text::find_invalid_utf8(value) != value.npos)
     throw InputError(flag + " " + value + ": is not UTF-8, which config.json is in");
 }
+void check_kind(const std::string& flag, const std::vector<std::string>& values) {
+  for (const std::string& value : values) check_kind(flag, value);
+}
 
 }  // namespace
 
@@ -136,7 +141,8 @@ void Setting<T>::check() const {
 template <class T>
 void Setting<T>::check_typed() const {
   check_kind(flag(), value);
-  if (!check_.allows(as_used(value))) throw InputError(flag() + " " + written(value) + ": " + check_.rule);
+  if (check_.allows && !check_.allows(as_used(value)))
+    throw InputError(flag() + " " + written(value) + ": " + check_.rule);
 }
 
 template <class T>
@@ -163,6 +169,7 @@ template class Setting<int64_t>;
 template class Setting<uint64_t>;
 template class Setting<double>;
 template class Setting<std::string>;
+template class Setting<std::vector<std::string>>;
 
 Check<std::string> one_of(std::vector<std::string> words) {
   std::string rule = "there are ";

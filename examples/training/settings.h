@@ -94,13 +94,14 @@ class SettingBase {
 /// What a value must keep to; rule: "must be positive".
 template <class T>
 struct Check {
-  std::function<bool(const T&)> allows = [](const T&) { return true; };
+  std::function<bool(const T&)> allows = {};  ///< empty: everything
   std::string rule = "";
   int64_t least = 0;  ///< of a whole number
 };
 
-/// A value of type bool, int, int64_t, uint64_t, double or std::string. The default is always allowed: often one that
-/// the check would refuse stands for "as other settings say", as 0 layers for those of the preset; the help says so.
+/// A value of type bool, int, int64_t, uint64_t, double, std::string or std::vector<std::string>. The default is always
+/// allowed: often one that the check would refuse stands for "as other settings say", as 0 layers for those of the
+/// preset; the help says so.
 template <class T>
 class Setting : public SettingBase {
  public:

@@ -14,14 +14,6 @@ void add_test_command(CLI::App& app);       // command_test.cpp
 void add_data_command(CLI::App& app);       // command_data.cpp
 void add_inspect_command(CLI::App& app);    // command_inspect.cpp
 
-/// --run and --model: which parameters of which run.
-inline void add_run_options(CLI::App& command, std::string& run, std::string& model) {
-  command.add_option("--run", run, "the run folder")->required();
-  command.add_option("--model", model, "its best, last or average parameters")
-      ->capture_default_str()
-      ->check(CLI::IsMember(model_files).description(""));
-}
-
 /// What the subcommands that translate have in common.
 struct DecodingArguments {
   std::string run, model = "best";

@@ -16,39 +16,7 @@ constexpr std::string_view page =
 #include "inspect.html.inc"
     ;
 
-AttentionMaps::Stack stack_maps(const std::deque<AttentionListener>& layers) {
-  AttentionMaps::Stack maps;
-  for (const AttentionListener& layer : layers) maps.push_back(head_maps(layer.trace));
-  return maps;
-}
-
 }  // namespace
-
-std::vector<HeadMaps> head_maps(const nn::AttentionTrace& trace) {
-  const AttentionLayout& layout = trace.layout;
-  require(layout.queries.size() == 1, "head_maps", "a batch of ", layout.queries.size(), " sentences, not one");
-  const int h = layout.heads, maps = trace.lambda.defined() ? 2 : 1;
-  const int64_t width = trace.q.dim(1) / (maps * h);
-  const Tensor Q = split_heads(trace.q, layout.queries[0], maps * h);
-  const Tensor K = split_heads(trace.k, layout.keys[0], trace.k.dim(1) / width);
-  const int64_t T = Q.dim(1), S = K.dim(1);
-  std::vector<HeadMaps> heads;
-  for (int head = 0; head < h; ++head) {
-    const auto map = [&](int which) {
-      const int query = maps * head + which, key = K.dim(0) == h ? head : query;  // version 2: one key head for a pair
-      return reshape(attention_map(slice(Q, 0, query, query + 1), slice(K, 0, key, key + 1), layout.causal), {T, S});
-    };
-    HeadMaps m;
-    m.a1 = m.difference = map(0);
-    if (maps == 2) {
-      m.a2 = map(1);
-      m.lambda = trace.lambda.numel() == 1 ? trace.lambda : slice(trace.lambda, 1, head, head + 1);
-      m.difference = m.a1 - m.lambda * m.a2;
-    }
-    heads.push_back(m);
-  }
-  return heads;
-}
 
 AttentionMaps attention_maps(const models::Transformer& model, const std::vector<int32_t>& source,
                              const std::vector<int32_t>& target_in) {
@@ -61,25 +29,13 @@ AttentionMaps attention_maps(const models::Transformer& model, const std::vector
   }
   const Tensor logits =
       model(source, {static_cast<int64_t>(source.size())}, target_in, {static_cast<int64_t>(target_in.size())});
-  return {stack_maps(encoder), stack_maps(decoder), stack_maps(cross), logits};
+  return {head_maps(encoder), head_maps(decoder), head_maps(cross), logits};
 }
 
 AttentionFigure most_decided_cross_attention(const Translator& translator, const std::vector<int32_t>& source,
                                              const std::vector<int32_t>& target) {
   const AttentionMaps maps = attention_maps(*translator.model, source, {target.begin(), target.end() - 1});
-  AttentionFigure figure;
-  double most_decided = -1;
-  for (size_t layer = 0; layer < maps.cross.size(); ++layer)
-    for (size_t head = 0; head < maps.cross[layer].size(); ++head) {
-      const HeadMaps& m = maps.cross[layer][head];
-      const double decided = mean(max(m.difference, {1})).item();
-      if (decided <= most_decided) continue;
-      most_decided = decided;
-      figure.lambda = mean(m.lambda).item();
-      figure.title = "cross-attention, decoder layer " + std::to_string(layer + 1) + ", head " +
-                     std::to_string(head + 1) + (m.lambda.numel() == 1 ? "" : " (λ is a mean: each token has its own)");
-      figure.a1 = m.a1.values(), figure.a2 = m.a2.values(), figure.difference = m.difference.values();
-    }
+  AttentionFigure figure = most_decided_head(maps.cross, "cross-attention, decoder layer ");
   for (size_t i = 1; i < target.size(); ++i) figure.queries.push_back(translator.vocabulary.piece(target[i]));
   for (const int32_t id : source) figure.keys.push_back(translator.vocabulary.piece(id));
   return figure;

@@ -4,23 +4,11 @@
 #include <string>
 #include <vector>
 
-#include "examples/training/attention_chart.h"
-#include "examples/training/lambdas.h"
+#include "examples/training/attention_maps.h"
 #include "examples/translate/translator.h"
 #include "models/transformer.h"
 
 namespace translate {
-
-/// What one head attends to: T queries, S keys.
-struct HeadMaps {
-  difftensor::Tensor a1;          ///< (T, S), rows of sum 1; the only map of softmax attention
-  difftensor::Tensor a2;          ///< (T, S); softmax attention has none, and no lambda: both are undefined
-  difftensor::Tensor lambda;      ///< a scalar, or (T, 1): one for each query
-  difftensor::Tensor difference;  ///< (T, S): A1 - lambda A2, by which values are weighed; for softmax attention A1
-};
-
-/// The maps of every head, from what a call of attend() left for a batch of one sentence (throws on more).
-std::vector<HeadMaps> head_maps(const difftensor::nn::AttentionTrace& trace);
 
 /// Every map of a sentence pair: [layer][head].
 struct AttentionMaps {

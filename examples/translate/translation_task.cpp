@@ -26,17 +26,9 @@ constexpr size_t translated_pairs = 200;
 
 // Every differential attention of the model, with its name.
 std::vector<std::pair<std::string, nn::Attention*>> differential_attentions(const models::Transformer& model) {
-  std::vector<std::pair<std::string, nn::Attention*>> found;
-  if (model.config.attention == models::AttentionKind::softmax) return found;
-  const auto look_into = [&](const std::string& stack, const models::TransformerStack& layers) {
-    for (size_t i = 0; i < layers.layers().size(); ++i) {
-      const std::string layer = stack + ".layers." + std::to_string(i);
-      found.emplace_back(layer + ".self_attn", &layers.layers()[i].self_attn);
-      if (auto* cross = layers.layers()[i].cross_attn) found.emplace_back(layer + ".cross_attn", cross);
-    }
-  };
-  look_into("encoder", model.encoder());
-  look_into("decoder", model.decoder());
+  if (model.config.attention == models::AttentionKind::softmax) return {};
+  auto found = attentions_of(model.encoder(), "encoder."), decoder = attentions_of(model.decoder(), "decoder.");
+  found.insert(found.end(), decoder.begin(), decoder.end());
   return found;
 }
 
@@ -47,9 +39,8 @@ double percent_exact(const std::vector<std::string>& found, const std::vector<st
 }
 
 Translator make_translator(const Settings& s, const std::string& folder, const Splits& pairs) {
-  Vocabulary vocabulary =
-      folder.empty() ? learn_vocabulary(pairs.train.sources(), pairs.train.targets(), s.vocab_size)
-                     : Vocabulary::load(folder + "/spm.model");
+  Vocabulary vocabulary = folder.empty() ? learn_vocabulary(pairs.train.sources(), pairs.train.targets(), s.vocab_size)
+                                         : Vocabulary::load(folder + "/spm.model");
   Random random(s.loop().seed);
   auto model = std::make_unique<models::Transformer>(s.model(vocabulary.size()), random);
   return {s, std::move(vocabulary), std::move(model)};

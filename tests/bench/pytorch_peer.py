@@ -425,13 +425,13 @@ def ours(a, program, *arguments):
         return record
 
 
-def peer(a, task, tuned=True, timeout=None, **more):
-    """Runs a task of this file's in a process of its own, so that its malloc settings and peak memory are its own. One
-    with a timeout may fail: then the result is None."""
+def peer(a, task, tuned=True, timeout=None, script=__file__, **more):
+    """Runs a task of this file's, or of another script's, in a process of its own, so that its malloc settings and peak
+    memory are its own. One with a timeout may fail: then the result is None."""
     arguments = {**vars(a), **more, "task": task}
     environment = {**os.environ, **(MALLOC if tuned else {}), "OMP_NUM_THREADS": str(a.threads)}
     try:
-        done = subprocess.run([sys.executable, __file__, "--worker", json.dumps(arguments)], stdout=subprocess.PIPE,
+        done = subprocess.run([sys.executable, script, "--worker", json.dumps(arguments)], stdout=subprocess.PIPE,
                               env=environment, timeout=timeout)
     except subprocess.TimeoutExpired:
         return None
@@ -442,12 +442,16 @@ def peer(a, task, tuned=True, timeout=None, **more):
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def worker(text):
+def worker(text, tasks):
     a = argparse.Namespace(**json.loads(text))
     import torch
     torch.set_num_threads(a.threads)
-    task = dict(train=torch_train, ops=torch_ops, decode=torch_decode, version=lambda a: torch.__version__)[a.task]
-    print(json.dumps(task(a)))
+    print(json.dumps(tasks[a.task](a)))
+
+
+def version(a):
+    import torch
+    return torch.__version__
 
 
 def table(a, title, head, rows):
@@ -552,7 +556,7 @@ def compare_decode(a):
 
 def main():
     if sys.argv[1:2] == ["--worker"]:
-        return worker(sys.argv[2])
+        return worker(sys.argv[2], dict(train=torch_train, ops=torch_ops, decode=torch_decode, version=version))
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("names", nargs="*", help="operations to measure, such as softmax or attention/4096 [all]")
     ap.add_argument("--only", default="train,ops,decode", help="parts, separated by commas [%(default)s]")

@@ -1,0 +1,11 @@
+#pragma once
+// The subcommands of language_model, but for train and compare, which every program has (examples/training).
+#include <CLI/CLI.hpp>
+
+namespace language_model {
+
+void add_sample_command(CLI::App& app);    // command_sample.cpp
+void add_evaluate_command(CLI::App& app);  // command_evaluate.cpp
+void add_inspect_command(CLI::App& app);   // command_inspect.cpp
+
+}  // namespace language_model

@@ -1,0 +1,129 @@
+#include "examples/language_model/language_task.h"
+
+#include <omp.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "examples/language_model/attention_picture.h"
+#include "models/sample.h"
+
+namespace language_model {
+
+using namespace difftensor;
+
+namespace {
+
+// Tokens that are computed at once: enough to fill a matrix product, few enough to keep activations near.
+constexpr int64_t piece_tokens = 256;
+
+// The attentions that subtract, and so have a lambda.
+std::vector<std::pair<std::string, nn::Attention*>> differential_attentions(const TrainedModel& trained) {
+  if (trained.settings.attention == "softmax") return {};
+  return attentions_of(*trained.model);
+}
+
+}  // namespace
+
+std::unique_ptr<Task> Settings::make_task(const std::string& folder) const {
+  return std::make_unique<LanguageTask>(*this, folder);
+}
+
+LanguageTask::LanguageTask(const Settings& settings, const std::string& folder)
+    : LanguageTask(settings, load_data(settings, folder)) {}
+
+LanguageTask::LanguageTask(const Settings& settings, Data data)
+    : s_(settings),
+      files_(data.files),
+      train_(std::move(data.train)),
+      valid_(std::move(data.valid)),
+      trained_(TrainedModel::begin(s_, std::move(data.tokenizer))),
+      updates_per_epoch_((train_.targets() + s_.batch_tokens - 1) / s_.batch_tokens) {}
+
+std::string LanguageTask::summary() const {
+  std::string lines =
+      format("%ld tokens of %zu files to train on, %ld to validate on; %s; %s; %d threads\n", train_.targets(), files_,
+             valid_.targets(), trained_.tokenizer.description().c_str(), title().c_str(), omp_get_max_threads());
+  if (valid_.unknown > 0)
+    lines += format("%ld characters to validate on are not in the text to train on: one token stands for them all\n",
+                    valid_.unknown);
+  return lines;
+}
+
+double LanguageTask::guessing_loss() const { return std::log(trained_.tokenizer.size()); }
+
+// --- Updates ------------------------------------------------------------------------------------------------------
+
+Update LanguageTask::begin_update(int64_t update) {
+  const int64_t epoch = (update - 1) / updates_per_epoch_ + 1, number = (update - 1) % updates_per_epoch_;
+  if (epoch != epoch_) {
+    Random random(s_.loop().seed, shuffle_stream(epoch));
+    contexts_ = cut(train_, s_.context, random);
+    for (size_t n = contexts_.size(); n > 1; --n) std::swap(contexts_[n - 1], contexts_[random.below(n)]);
+    epoch_ = epoch;
+  }
+  const auto count = static_cast<int64_t>(contexts_.size());
+  const int64_t begin = number * count / updates_per_epoch_, end = (number + 1) * count / updates_per_epoch_;
+  pieces_.clear(), targets_ = 0;
+  for (const std::span<const Context> run : runs_of(std::span(contexts_).subspan(begin, end - begin), piece_tokens)) {
+    pieces_.push_back(make_batch(train_, run));
+    targets_ += pieces_.back().predicted;
+  }
+  return {static_cast<int64_t>(pieces_.size()), targets_, targets_};
+}
+
+PieceLoss LanguageTask::piece_loss(int64_t piece) {
+  const Batch& b = pieces_[piece];
+  PieceLoss result;
+  CrossEntropyOptions options;
+  options.normalizer = targets_;
+  options.nll = &result.nll;
+  result.loss = trained_.model->loss(b.ids, b.lengths, b.targets, options);
+  return result;
+}
+
+// --- Validation ---------------------------------------------------------------------------------------------------
+
+std::vector<std::string> LanguageTask::lambda_names() const {
+  std::vector<std::string> names;
+  for (const auto& [name, attention] : differential_attentions(trained_)) names.push_back(name);
+  return names;
+}
+
+Validation LanguageTask::validate() {
+  std::vector<nn::Attention*> attentions;
+  for (const auto& [name, attention] : differential_attentions(trained_)) attentions.push_back(attention);
+  Validation v;
+  {
+    LambdaMeter lambdas(attentions);
+    const LossByPosition loss = loss_by_position(*trained_.model, valid_, s_.context, &lambdas);
+    v.loss = loss.loss();
+    v.figures = figures();
+    v.figures[0].value = loss.percent_right();
+    v.lambdas = lambdas.means();
+    v.samples = format("  %.3f bits per byte. It writes:\n", loss.bits_per_byte(valid_.bytes));
+  }
+  models::SampleOptions options;
+  options.temperature = 0.8, options.seed = s_.loop().seed;
+  options.max_tokens = 60, options.window = s_.context, options.end = trained_.tokenizer.end();
+  const std::string text =
+      trained_.tokenizer.decode(models::sample(*trained_.model, {{trained_.tokenizer.end()}}, options)[0]);
+  for (size_t begin = 0, end; begin < text.size(); begin = end + 1) {
+    end = std::min(text.find('\n', begin), text.size());
+    v.samples += "    " + text.substr(begin, end - begin) + "\n";
+  }
+  return v;
+}
+
+void LanguageTask::draw(const std::string& folder) {
+  write_file(folder + "/loss_by_position.svg",
+             position_chart({{"held-out text", loss_by_position(*trained_.model, valid_, s_.context).curve()}}));
+  if (lambda_names().empty()) return;
+  // The longest held-out text has enough to look back at; more than some twenty tokens make a crowded picture.
+  const auto longest = std::max_element(valid_.texts.begin(), valid_.texts.end(),
+                                        [](const auto& a, const auto& b) { return a.size() < b.size(); });
+  const std::vector<int32_t> ids(longest->begin(), longest->begin() + std::min<int64_t>(24, longest->size()));
+  write_file(folder + "/attention.svg", attention_chart(attention_picture(trained_, ids)));
+}
+
+}  // namespace language_model
