@@ -117,7 +117,7 @@ Tensor TransformerStack::operator()(Tensor x, const nn::Sequences& xs, const std
 }
 
 Tensor embed(const std::vector<int32_t>& ids, const nn::Sequences& xs, const nn::Embedding& embedding, Style style) {
-  require(ids.size() == xs.positions.size(), "Transformer", ids.size(), " ids for sentences of ", xs.positions.size(),
+  require(ids.size() == xs.positions.size(), "embed", ids.size(), " ids for sentences of ", xs.positions.size(),
           " tokens in all");
   const int64_t D = embedding.weight.dim(1);
   Tensor x = embedding(ids) * std::sqrt(static_cast<Scalar>(D));
