@@ -101,8 +101,9 @@ void* find_block(size_t& size_class) {
 void* allocate(size_t size_class) {
   constexpr size_t huge_page = size_t{2} << 20;
   if (size_class < huge_page) return std::aligned_alloc(64, size_class);
-  void* block = std::aligned_alloc(huge_page, size_class);
-  if (block) madvise(block, size_class, MADV_HUGEPAGE);  // advice: a refusal does no harm
+  void* block = nullptr;  // not from aligned_alloc, which asks for a multiple of the alignment: 5 MiB are none
+  if (posix_memalign(&block, huge_page, size_class) != 0) return nullptr;
+  madvise(block, size_class, MADV_HUGEPAGE);  // advice: a refusal does no harm
   return block;
 }
 
