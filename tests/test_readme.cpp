@@ -124,8 +124,8 @@ TEST_CASE("nn/README's attention trains, is saved and decodes in a Transformer")
   CHECK(state.contains("decoder.layers.3.self_attn.sharpness"));
   CHECK(!state.contains("decoder.layers.3.cross_attn.sharpness"));
   model.loss({5, 6, 2}, {3}, {1, 7}, {2}, {7, 2}).backward();
-  for (const auto& [name, parameter] : model.named_parameters())
-    CHECK_MESSAGE(parameter.grad().defined(), name, " has no gradient");
+  for (const auto& named : model.named_parameters())
+    CHECK_MESSAGE(named.second.grad().defined(), named.first, " has no gradient");
   model.eval();
   CHECK(models::decode(model, {{5, 6, 2}}).size() == 1);
 }
