@@ -80,6 +80,27 @@ TEST_CASE("every element of every leaf gets the gradient of every part, whatever
   }
 }
 
+TEST_CASE("leaves of two shapes over the same values, and a leaf written within a part, are read as they are") {
+  Random random(1);
+  const Tensor a = randn({6, 4}, random).requires_grad();
+  const Tensor b = Tensor(Shape{4, 6}, a.storage()).requires_grad(), x = randn({3, 4}, random),
+               y = randn({3, 6}, random);
+  const auto loss = [&] { return sum(pow(linear(x, a), 2)) + sum(pow(linear(y, b), 2)); };
+  const Scalar alone = loss().item();
+  parallel_backward(2, [&](int64_t) {
+    const Tensor l = loss();
+    CHECK(l.item() == doctest::Approx(alone).epsilon(1e-5));
+    l.backward();
+  });
+  // As in an inner step of meta-learning.
+  parallel_backward(1, [&](int64_t) {
+    Tensor inner = a.clone().requires_grad();
+    const Scalar before = sum(linear(x, inner)).item();
+    for (int64_t i = 0; i < inner.numel(); ++i) inner.data()[i] *= 2;
+    CHECK(sum(linear(x, inner)).item() == doctest::Approx(2 * before).epsilon(1e-5));
+  });
+}
+
 TEST_CASE("ops that cut their loops among threads") {
   Random random(1);
   Tensor x = randn({300, 200}, random).requires_grad(), w = randn({200, 200}, random).requires_grad();

@@ -60,7 +60,7 @@ const PackedMatrix& PackedWeights::packed(bool transpose, int64_t K, int64_t N, 
   Copy* copy;
   {
     const std::lock_guard lock(mutex_);
-    copy = &copies_[{W.data(), transpose, W.writes()}];
+    copy = &copies_[{W.data(), transpose, W.writes(), K, N}];
   }
   PackedMatrix& matrix = copy->matrix;
   std::call_once(copy->reserved, [&] {

@@ -62,8 +62,9 @@ class PackedWeights {
     std::atomic<int64_t> next = 0, packed = 0;  // panels: to be packed next, and done
   };
   std::mutex mutex_;
-  // By the address, whether it is transposed, and how often it was written: a copy that went stale is not found.
-  std::map<std::tuple<const Scalar*, bool, int64_t>, Copy> copies_;
+  // By the address, whether it is transposed, how often it was written (a copy that went stale is not found), and K and
+  // N: tensors of other shapes may share its values.
+  std::map<std::tuple<const Scalar*, bool, int64_t, int64_t, int64_t>, Copy> copies_;
 };
 
 /// C (M, N) = A op(W), or C + A op(W) if `add`; dense, in parallel. If W is a parameter and this thread is in a
