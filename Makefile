@@ -181,6 +181,8 @@ CLANG   ?= clang++
 FUZZERS  = $(filter-out fuzz,$(basename $(notdir $(wildcard tests/fuzz/*.cpp))))
 fuzz: GOAL = fuzz-run
 asan-clang: GOAL = asan-run
+# clang's OpenMP keeps a few blocks to the end.
+asan-clang: export LSAN_OPTIONS = suppressions=tests/lint/lsan.txt:print_suppressions=0
 fuzz asan-clang: deps
 	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make $@ needs clang and its libFuzzer: please install clang" >&2; exit 1; }
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" $(GOAL)

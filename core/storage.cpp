@@ -13,11 +13,6 @@
 #include <vector>
 
 // Under AddressSanitizer, what a block holds beyond the Scalars asked for is out of bounds.
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define __SANITIZE_ADDRESS__ 1  // as g++ says it
-#endif
-#endif
 #ifdef __SANITIZE_ADDRESS__
 #include <sanitizer/asan_interface.h>
 #endif

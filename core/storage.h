@@ -6,6 +6,13 @@
 
 #include "core/base.h"
 
+// Are we under AddressSanitizer? clang++ says it in another way.
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1  // as g++ says it
+#endif
+#endif
+
 namespace difftensor::inline DT_PRECISION {
 
 /// A shared, fixed-size array of Scalars, aligned to 64 bytes (one cache line, one AVX-512 register).
