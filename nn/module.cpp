@@ -18,18 +18,26 @@ std::vector<std::pair<std::string, Module*>> Module::named_modules() {
   return all;
 }
 
-NamedTensors Module::collect(NamedTensors Module::*which) const {
+void Module::collect(NamedTensors Module::*which, const std::string& prefix, std::set<const Scalar*>& seen,
+                     NamedTensors& into) const {
+  for (auto& [name, tensor] : this->*which)  // tied tensors share their values
+    if (seen.insert(tensor.data()).second || tensor.numel() == 0) into.emplace_back(prefix + name, tensor);
+  for (auto& [name, part] : parts_) part->collect(which, prefix + name + ".", seen, into);
+}
+
+NamedTensors Module::named_parameters() const {
   NamedTensors all;
-  std::set<const Scalar*> seen;  // tied tensors share their values
-  for (auto& [path, module] : const_cast<Module*>(this)->named_modules())
-    for (auto& [name, tensor] : module->*which)
-      if (seen.insert(std::as_const(tensor).data()).second || tensor.numel() == 0)
-        all.emplace_back(path.empty() ? name : path + "." + name, tensor);
+  std::set<const Scalar*> seen;
+  collect(&Module::parameters_, "", seen, all);
   return all;
 }
 
-NamedTensors Module::named_parameters() const { return collect(&Module::parameters_); }
-NamedTensors Module::named_buffers() const { return collect(&Module::buffers_); }
+NamedTensors Module::named_buffers() const {
+  NamedTensors all;
+  std::set<const Scalar*> seen;
+  collect(&Module::buffers_, "", seen, all);
+  return all;
+}
 
 std::vector<Tensor> Module::parameters() const {
   std::vector<Tensor> all;

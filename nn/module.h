@@ -3,6 +3,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -94,8 +95,9 @@ class Module {
   NamedTensors saved() const;  // parameters, then buffers
   void adopt(const std::string& name, std::unique_ptr<Module> part);
   void require_new(const std::string& name) const;
-  // Of this module and its parts, each tensor once; `which` is a list that every module has.
-  NamedTensors collect(NamedTensors Module::*which) const;
+  // Adds those of this module and its parts, each tensor once; `which` is a list that every module has.
+  void collect(NamedTensors Module::*which, const std::string& prefix, std::set<const Scalar*>& seen,
+               NamedTensors& into) const;
   NamedTensors parameters_, buffers_;
   std::vector<std::pair<std::string, std::unique_ptr<Module>>> parts_;
   bool training_ = true;

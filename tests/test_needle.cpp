@@ -224,7 +224,7 @@ TEST_CASE("attention mass is that of the maps that attention computes from Q and
           }
         }
       }
-      const Mass mass = attention_mass(trace, d, q, normalisation);
+      const Mass mass = attention_mass(trace, q, normalisation);
       const auto best = std::max_element(answer.begin(), answer.end()) - answer.begin();
       CHECK(mass.answer == Approx(std::accumulate(answer.begin(), answer.end(), 0.0) / heads).epsilon(1e-4));
       CHECK(mass.noise == Approx(std::accumulate(noise.begin(), noise.end(), 0.0) / heads).epsilon(1e-4));

@@ -18,7 +18,7 @@ namespace {
 constexpr int64_t piece_tokens = 256;
 
 // The attentions that subtract, and so have a lambda.
-std::vector<std::pair<std::string, nn::Attention*>> differential_attentions(const TrainedModel& trained) {
+NamedAttentions differential_attentions(const TrainedModel& trained) {
   if (trained.settings.attention == "softmax") return {};
   return attentions_of(*trained.model);
 }
@@ -84,18 +84,12 @@ PieceLoss LanguageTask::piece_loss(int64_t piece) {
 
 // --- Validation ---------------------------------------------------------------------------------------------------
 
-std::vector<std::string> LanguageTask::lambda_names() const {
-  std::vector<std::string> names;
-  for (const auto& [name, attention] : differential_attentions(trained_)) names.push_back(name);
-  return names;
-}
+std::vector<std::string> LanguageTask::lambda_names() const { return names_of(differential_attentions(trained_)); }
 
 Validation LanguageTask::validate() {
-  std::vector<nn::Attention*> attentions;
-  for (const auto& [name, attention] : differential_attentions(trained_)) attentions.push_back(attention);
   Validation v;
   {
-    LambdaMeter lambdas(attentions);
+    LambdaMeter lambdas(differential_attentions(trained_));
     const LossByPosition loss = loss_by_position(*trained_.model, valid_, s_.context, &lambdas);
     v.loss = loss.loss();
     v.figures = figures();

@@ -54,9 +54,7 @@ void print_learning(const Study& study, const std::vector<ArmRecords>& arms) {
       list += (list.empty() ? "" : ", ") + (std::isinf(updates) ? "never" : format("%.0f", updates));
     rows.push_back({a.arm, format("%g", a.lr), std::to_string(a.records.size()), middle(0.5), middle(0.9), middle(0.99),
                     list, format("%ld of %zu", a.solved(), a.records.size()), a.records[0].at("parameters").dump(),
-                    format("%.0f", training::median(a.each([](auto& r) {
-                             return 1000 * r.at("cpu_seconds_per_update").template get<double>();
-                           })))});
+                    format("%.0f", 1000 * training::median(a.values("/cpu_seconds_per_update")))});
   }
   print_table("Learning: medians over seeds; a seed that never came there counts as the last", rows);
 }
@@ -90,30 +88,18 @@ void print_tests(const std::vector<ArmRecords>& arms) {
   for (const auto& [name, score] : arms[0].records[0].at("tests").items()) names.push_back(name);
   std::vector<std::vector<std::string>> rows{{"test"}}, depths{{"arm", "oldest quarter", "second", "third", "newest"}};
   for (const ArmRecords& a : arms) rows[0].push_back(a.arm);
-  const auto solved = [](const ArmRecords& a) {
-    ArmRecords kept = a;
-    std::erase_if(kept.records,
-                  [](auto& r) { return r.at("tests").at("as trained").at("accuracy") < solved_accuracy; });
-    return kept;
-  };
+  std::vector<ArmRecords> solved = arms;
+  for (ArmRecords& a : solved) std::erase_if(a.records, [](auto& record) { return !is_solved(record); });
   for (const std::string& name : names) {
     auto& row = rows.emplace_back(std::vector{name});
-    for (const ArmRecords& a : arms) {
-      const ArmRecords kept = solved(a);
-      row.push_back(kept.records.empty() ? "" : mean_and_interval(kept.each([&](auto& r) {
-        return r.at("tests").at(name).at("accuracy").template get<double>();
-      })));
-    }
+    for (const ArmRecords& a : solved)
+      row.push_back(a.records.empty() ? "" : mean_and_interval(a.values("/tests/" + name + "/accuracy")));
   }
-  for (const ArmRecords& a : arms) {
-    const ArmRecords kept = solved(a);
-    if (kept.records.empty()) continue;
+  for (const ArmRecords& a : solved) {
+    if (a.records.empty()) continue;
     auto& row = depths.emplace_back(std::vector{a.arm});
-    for (size_t quarter = 0; quarter < 4; ++quarter)
-      row.push_back(mean_and_interval(kept.each([&](auto& r) {
-        return r.at("tests").at("context x4").at("depth").at(quarter).template get<double>();
-      }),
-                                      "%.2f"));
+    for (const char* quarter : {"0", "1", "2", "3"})
+      row.push_back(mean_and_interval(a.values(std::string("/tests/context x4/depth/") + quarter), "%.2f"));
   }
   print_table("Accuracy, of the seeds that solved the task (98%): mean ± 95% interval", rows);
   print_table("By depth, in contexts four times as long as trained", depths);
@@ -124,27 +110,18 @@ void print_inside(const std::vector<ArmRecords>& arms) {
                                               "best head, signed", "absolute", "λ of each layer, each seed"}},
       large{{"arm", "logits: top 1 / 10 / 100 / median", "hidden states: top 1 / 10 / 100 / median"}};
   for (const ArmRecords& a : arms) {
-    const auto of = [&](const char* normalisation, size_t index) {
-      return training::student_interval(a.each([&](auto& r) {
-               return r.at("mass").back().at(normalisation).at(index).template get<double>();
-             }))
-          .mean;
-    };
+    const auto mean = [&](const std::string& path) { return training::student_interval(a.values(path)).mean; };
     const auto pair = [&](const char* normalisation, size_t index) {
-      return format("%.3f / %.3f", of(normalisation, index), of(normalisation, index + 1));
+      return format("%.3f / %.3f", mean(mass_path(normalisation, index)), mean(mass_path(normalisation, index + 1)));
     };
     std::string lambdas;
     for (const nlohmann::json& record : a.records)
       if (const auto& l = record.at("lambda"); !l.empty())
         lambdas += (lambdas.empty() ? "" : "; ") + format("%.2f, %.2f", l.at(0).get<double>(), l.at(1).get<double>());
     mass.push_back({a.arm, pair("signed", 0), pair("absolute", 0), pair("signed", 2), pair("absolute", 2), lambdas});
-    const auto top = [&](const char* what) {
-      std::string cell;
-      for (const size_t rank : {0, 3, 4, 5})
-        cell += (rank ? " / " : "") + format("%.3g", training::student_interval(a.each([&](auto& r) {
-                                                       return r.at(what).back().at(rank).template get<double>();
-                                                     })).mean);
-      return cell;
+    const auto top = [&](const std::string& what) {
+      const auto rank = [&](const char* index) { return mean("/" + what + "/1/" + index); };
+      return format("%.3g / %.3g / %.3g / %.3g", rank("0"), rank("3"), rank("4"), rank("5"));
     };
     large.push_back({a.arm, top("logits"), top("hidden")});
   }

@@ -50,10 +50,9 @@ class Runner {
     for (;;) {
       while (!training::stop_signal && running_.size() < static_cast<size_t>(a_.jobs) && start_next()) continue;
       if (running_.empty()) break;
+      const auto [child, status] = wait_for_one(progress);
       if (training::stop_signal) stop(progress);
-      if (const auto [child, status] = ended(); child > 0) finish(child, status, progress);
-      progress.update(static_cast<int64_t>(done()), format("%zu running", running_.size()));
-      ::usleep(100'000);
+      finish(child, status, progress);
     }
     progress.clear();
     if (!failed_.empty())
@@ -114,17 +113,21 @@ class Runner {
     _exit(2);
   }
 
-  // A child that has ended, if there is one, and how.
-  static std::pair<pid_t, int> ended() {
+  // A child that has ended, and how; or nothing of worth, if a signal came.
+  std::pair<pid_t, int> wait_for_one(training::Progress& progress) const {
+    const auto before = static_cast<int64_t>(done());
     int status = 0;
-    const pid_t child = waitpid(-1, &status, WNOHANG);
+    pid_t child = 0;
+    while (!training::stop_signal && (child = waitpid(-1, &status, WNOHANG)) <= 0) {
+      progress.update(before, format("%zu running", running_.size()));
+      ::usleep(100'000);
+    }
     return {child, status};
   }
 
   void finish(pid_t child, int status, training::Progress& progress) {
     const Trial trial = running_.at(child);
     running_.erase(child);
-    if (training::stop_signal) return;
     progress.clear();
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
       failed_.insert(trial.name());

@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
-#include "examples/training/lambdas.h"
+#include "examples/training/attention_maps.h"
 
 namespace needle {
 
@@ -35,70 +36,26 @@ Score evaluate(const models::LanguageModel& model, const Retrieval& setting, int
   return score;
 }
 
-namespace {
-
-// The maps of a layer, from the queries and keys that it computed: those of plain_attention, row by row.
-class Maps {
- public:
-  Maps(const nn::AttentionTrace& trace, int64_t d)
-      : trace_(trace), d_(d), q_heads_(trace.q.dim(1) / d), k_heads_(trace.k.dim(1) / d) {}
-
-  int64_t count() const { return q_heads_; }
-  // Scores of row `row` of q for rows [begin, row] of k, before softmax.
-  std::vector<double> scores(int64_t map, int64_t begin, int64_t row) const {
-    const Scalar* q = trace_.q.data() + row * q_heads_ * d_ + map * d_;
-    // In version 2 both queries of a pair have one key head.
-    const Scalar* k = trace_.k.data() + map * k_heads_ / q_heads_ * d_;
-    std::vector<double> s;
-    for (int64_t j = begin; j <= row; ++j) {
-      double dot = 0;
-      for (int64_t i = 0; i < d_; ++i) dot += static_cast<double>(q[i]) * static_cast<double>(k[j * k_heads_ * d_ + i]);
-      s.push_back(dot / std::sqrt(static_cast<double>(d_)));
-    }
-    return s;
-  }
-  // Weights of output head `head`: A, or A1 - lambda A2.
-  std::vector<double> weights(int64_t head, int64_t begin, int64_t row) const {
-    if (!trace_.lambda.defined()) return softmax(scores(head, begin, row));
-    std::vector<double> a = softmax(scores(2 * head, begin, row)), b = softmax(scores(2 * head + 1, begin, row));
-    const int64_t at = trace_.lambda.numel() == 1 ? 0 : row * trace_.layout.heads + head;
-    const auto lambda = static_cast<double>(trace_.lambda.data()[at]);
-    for (size_t j = 0; j < a.size(); ++j) a[j] -= lambda * b[j];
-    return a;
-  }
-
- private:
-  static std::vector<double> softmax(std::vector<double> s) {
-    const double top = *std::max_element(s.begin(), s.end());
-    double sum = 0;
-    for (double& x : s) sum += x = std::exp(x - top);
-    for (double& x : s) x /= sum;
-    return s;
-  }
-  const nn::AttentionTrace& trace_;
-  const int64_t d_, q_heads_, k_heads_;
-};
-
-}  // namespace
-
-Mass attention_mass(const nn::AttentionTrace& trace, int64_t head_width, const Questions& questions,
-                    Normalisation normalisation) {
-  const Maps maps(trace, head_width);
+Mass attention_mass(const nn::AttentionTrace& trace, const Questions& questions, Normalisation normalisation) {
   const auto heads = static_cast<size_t>(trace.layout.heads);
+  const int64_t T = questions.lengths[0];
+  const size_t of_each = questions.where.size() / questions.lengths.size();
   const auto count = static_cast<double>(questions.where.size());
   std::vector<double> answer(heads), noise(heads);
+  std::vector<training::HeadMaps> maps;
   for (size_t i = 0; i < questions.where.size(); ++i) {
-    const int64_t row = questions.where[i], begin = row - row % questions.lengths[0];
-    const int64_t evidence = questions.evidence[i] - begin, last = row - begin;
+    if (i % of_each == 0) maps = training::head_maps(trace, i / of_each);
+    const int64_t row = questions.where[i] % T, evidence = questions.evidence[i] % T;
     for (size_t h = 0; h < heads; ++h) {
-      std::vector<double> a = maps.weights(static_cast<int64_t>(h), begin, row);
+      const Scalar* weights = std::as_const(maps[h].difference).data() + row * T;
+      std::vector<double> a(weights, weights + row + 1);
       double sum = 0;
       for (double& x : a) sum += normalisation == Normalisation::absolute ? x = std::abs(x) : x;
       // 1 - lambda may be next to nothing: as in the pilot, at least 0.001.
       if (normalisation == Normalisation::signed_sum) sum = std::max(sum, 1e-3);
-      for (int64_t j = 0; j <= last; ++j) {
+      for (int64_t j = 0; j <= row; ++j) {
         const double part = a[static_cast<size_t>(j)] / sum / count;
-        const bool neither = (evidence - 4 < j && j < evidence) || last - 4 < j;
+        const bool neither = (evidence - 4 < j && j < evidence) || row - 4 < j;
         if (j == evidence)
           answer[h] += part;
         else if (!neither)
@@ -124,12 +81,19 @@ Outliers outliers(std::vector<float> values) {
 }
 
 std::vector<float> attention_logits(const nn::AttentionTrace& trace, int64_t head_width) {
-  const Maps maps(trace, head_width);
+  const int64_t maps = trace.q.dim(1) / head_width, keys = trace.k.dim(1) / head_width;
   std::vector<float> all;
-  for (const Span& span : trace.layout.queries)
-    for (int64_t row = span.begin; row < span.begin + span.length; ++row)
-      for (int64_t map = 0; map < maps.count(); ++map)
-        for (const double score : maps.scores(map, span.begin, row)) all.push_back(static_cast<float>(score));
+  for (const Span& span : trace.layout.queries) {
+    const Tensor Q = split_heads(trace.q, span, maps), K = split_heads(trace.k, span, keys);
+    for (int64_t map = 0; map < maps; ++map) {
+      // In version 2 both queries of a pair have one key head.
+      const int64_t key = map * keys / maps;
+      const Tensor scores = matmul(slice(Q, 0, map, map + 1), slice(K, 0, key, key + 1), false, true) /
+                            std::sqrt(static_cast<Scalar>(head_width));
+      for (int64_t i = 0; i < span.length; ++i)
+        all.insert(all.end(), scores.data() + i * span.length, scores.data() + i * span.length + i + 1);
+    }
+  }
   return all;
 }
 
@@ -149,7 +113,7 @@ nlohmann::json look_inside(const models::LanguageModel& model, const Questions& 
     nlohmann::json& of_layer = mass.emplace_back();
     for (const auto& [name, normalisation] :
          {std::pair{"signed", Normalisation::signed_sum}, std::pair{"absolute", Normalisation::absolute}}) {
-      const Mass m = attention_mass(trace, attention.head_width, questions, normalisation);
+      const Mass m = attention_mass(trace, questions, normalisation);
       of_layer[name] = {m.answer, m.noise, m.best_answer, m.best_noise};
     }
   }

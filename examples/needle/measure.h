@@ -35,7 +35,7 @@ struct Mass {
 };
 
 /// Of a call of attention() on these questions, as traced.
-Mass attention_mass(const difftensor::nn::AttentionTrace& trace, int64_t head_width, const Questions& questions,
+Mass attention_mass(const difftensor::nn::AttentionTrace& trace, const Questions& questions,
                     Normalisation normalisation);
 
 /// Largest magnitudes: the first, second, third, tenth and hundredth largest, and the median (as the paper's table 5).

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
-#include <fstream>
 
 #include "examples/needle/arms.h"
 #include "examples/needle/measure.h"
 #include "examples/training/history.h"
 #include "examples/training/lambdas.h"
+#include "examples/training/program.h"
 
 namespace needle {
 
@@ -22,14 +22,6 @@ namespace {
 constexpr int64_t piece_tokens = 256;
 // Validations and tests have the same sequences in every arm and seed, and no training has them: its seeds are others.
 Random test_random(uint64_t number) { return Random(0x6E6565646C65, number); }
-
-// As Linux tells it. Results have the same bits on CPUs of one kind.
-std::string cpu_name() {
-  std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  return "unknown";
-}
 }  // namespace
 
 Settings::Settings() {
@@ -102,10 +94,8 @@ PieceLoss NeedleTask::piece_loss(int64_t piece) {
 }
 
 std::vector<std::string> NeedleTask::lambda_names() const {
-  std::vector<std::string> names;
-  if (model_->config.attention == models::AttentionKind::softmax) return names;
-  for (const auto& [name, attention] : attentions_of(*model_)) names.push_back(name);
-  return names;
+  if (model_->config.attention == models::AttentionKind::softmax) return {};
+  return names_of(attentions_of(*model_));
 }
 
 Validation NeedleTask::validate() {
@@ -115,9 +105,7 @@ Validation NeedleTask::validate() {
   v.figures = figures();
   v.figures[0].value = 100 * score.accuracy;
   if (lambda_names().empty()) return v;
-  std::vector<nn::Attention*> attentions;
-  for (const auto& [name, attention] : attentions_of(*model_)) attentions.push_back(attention);
-  LambdaMeter lambdas(attentions);
+  LambdaMeter lambdas(attentions_of(*model_));
   evaluate(*model_, task_.test, 1, test_random(1));
   lambdas.add();
   v.lambdas = lambdas.means();

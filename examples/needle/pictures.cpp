@@ -1,11 +1,33 @@
 #include "examples/needle/pictures.h"
 
+#include <limits>
+
 #include "examples/needle/dot_chart.h"
 #include "examples/text/files.h"
 #include "examples/training/charts.h"
 #include "examples/training/statistics.h"
 
 namespace needle {
+
+std::vector<double> ArmRecords::values(const std::string& path) const {
+  const nlohmann::json::json_pointer place(path);
+  std::vector<double> all;
+  for (const nlohmann::json& record : records) all.push_back(record.at(place));
+  return all;
+}
+
+std::vector<double> ArmRecords::updates(double accuracy) const {
+  std::vector<double> all;
+  for (const nlohmann::json& record : records) {
+    const int64_t needed = updates_to(accuracy, record);
+    all.push_back(needed ? static_cast<double>(needed) : std::numeric_limits<double>::infinity());
+  }
+  return all;
+}
+
+std::string mass_path(const std::string& normalisation, size_t index) {
+  return "/mass/1/" + normalisation + "/" + std::to_string(index);
+}
 
 namespace {
 
@@ -16,11 +38,12 @@ training::Series median_curve(const ArmRecords& a) {
   for (const nlohmann::json& record : a.records) longest = std::max(longest, record.at("curve").size());
   for (size_t i = 0; i < longest; ++i) {
     double update = 0;
-    const std::vector<double> values = a.each([&](auto& r) {
-      const auto& curve = r.at("curve");
-      if (i < curve.size()) update = curve[i].at(0).template get<double>();
-      return 100 * curve[std::min(i, curve.size() - 1)].at(1).template get<double>();
-    });
+    std::vector<double> values;
+    for (const nlohmann::json& record : a.records) {
+      const nlohmann::json& curve = record.at("curve");
+      if (i < curve.size()) update = curve[i].at(0);
+      values.push_back(100 * curve[std::min(i, curve.size() - 1)].at(1).get<double>());
+    }
     series.points.push_back({update, training::median(values)});
   }
   return series;
@@ -43,32 +66,22 @@ void draw_pictures(const Study& study, const std::vector<ArmRecords>& arms, cons
   };
   const auto all = static_cast<double>(study.updates);
   const auto to = [&](double accuracy) { return [=](const ArmRecords& a) { return a.updates(accuracy); }; };
-  const auto test = [&](const char* name) {
-    return [=](const ArmRecords& a) {
-      return a.each([&](auto& r) { return r.at("tests").at(name).at("accuracy").template get<double>(); });
-    };
-  };
+  const auto at = [](const std::string& path) { return [=](const ArmRecords& a) { return a.values(path); }; };
   text::write_file(folder + "/" + study.name + "-arms.svg",
                    dot_chart("Each dot is a seed; the bar is their median; hollow: never", names,
                              {panel("updates to 50%", 0, all, to(0.5)), panel("updates to 99%", 0, all, to(0.99)),
-                              panel("accuracy, context x2", 0, 1, test("context x2")),
-                              panel("accuracy, context x4", 0, 1, test("context x4"))}));
-  const auto mass = [&](const char* normalisation, size_t index) {
-    return [=](const ArmRecords& a) {
-      return a.each([&](auto& r) { return r.at("mass").back().at(normalisation).at(index).template get<double>(); });
-    };
-  };
+                              panel("accuracy, context x2", 0, 1, at("/tests/context x2/accuracy")),
+                              panel("accuracy, context x4", 0, 1, at("/tests/context x4/accuracy"))}));
   const auto lambda = [](const ArmRecords& a) {
-    return a.records[0].at("lambda").empty()
-               ? std::vector<double>{}
-               : a.each([](auto& r) { return r.at("lambda").back().template get<double>(); });
+    return a.records[0].at("lambda").empty() ? std::vector<double>{} : a.values("/lambda/1");
   };
-  text::write_file(folder + "/" + study.name + "-attention.svg",
-                   dot_chart("Second layer, mean of heads: where the rows that must answer look", names,
-                             {panel("answer, signed", -1, 2, mass("signed", 0)),
-                              panel("noise, signed", -1, 2, mass("signed", 1)),
-                              panel("answer, absolute", 0, 1, mass("absolute", 0)),
-                              panel("noise, absolute", 0, 1, mass("absolute", 1)), panel("λ", -1, 1, lambda)}));
+  text::write_file(
+      folder + "/" + study.name + "-attention.svg",
+      dot_chart("Second layer, mean of heads: where the rows that must answer look", names,
+                {panel("answer, signed", -1, 2, at(mass_path("signed", 0))),
+                 panel("noise, signed", -1, 2, at(mass_path("signed", 1))),
+                 panel("answer, absolute", 0, 1, at(mass_path("absolute", 0))),
+                 panel("noise, absolute", 0, 1, at(mass_path("absolute", 1))), panel("λ", -1, 1, lambda)}));
 }
 
 }  // namespace needle

@@ -1,7 +1,6 @@
 #pragma once
 // A study's results by arm, and drawn.
 #include <algorithm>
-#include <limits>
 
 #include "examples/needle/study.h"
 
@@ -13,26 +12,16 @@ struct ArmRecords {
   double lr;
   Records records;
 
-  /// f of every record.
-  template <class F>
-  std::vector<double> each(F f) const {
-    std::vector<double> values;
-    for (const nlohmann::json& record : records) values.push_back(f(record));
-    return values;
-  }
+  /// The number at this place of every record, such as "/tests/context x2/accuracy".
+  std::vector<double> values(const std::string& path) const;
   /// updates_to(accuracy) of every record; infinity for never.
-  std::vector<double> updates(double accuracy) const {
-    return each([&](auto& r) {
-      const int64_t needed = updates_to(accuracy, r);
-      return needed ? static_cast<double>(needed) : std::numeric_limits<double>::infinity();
-    });
-  }
+  std::vector<double> updates(double accuracy) const;
   /// How many solved the task.
-  int64_t solved() const {
-    return std::count_if(records.begin(), records.end(),
-                         [](auto& r) { return r.at("tests").at("as trained").at("accuracy") >= solved_accuracy; });
-  }
+  int64_t solved() const { return std::count_if(records.begin(), records.end(), is_solved); }
 };
+/// Where a record has the mass in the second layer: normalisation "signed" or "absolute"; answer and noise of the mean
+/// of heads, then of the best head.
+std::string mass_path(const std::string& normalisation, size_t index);
 
 /// STUDY-curves.svg: how each arm learned. STUDY-arms.svg: when each seed came there, and what it does in longer contexts.
 /// STUDY-attention.svg: where the models look.

@@ -38,6 +38,10 @@ Records read_records(const std::string& path) {
   return records;
 }
 
+bool is_solved(const nlohmann::json& record) {
+  return record.at("tests").at("as trained").at("accuracy") >= solved_accuracy;
+}
+
 int64_t updates_to(double accuracy, const nlohmann::json& record) {
   for (const auto& point : record.at("curve"))
     if (point.at(1) >= accuracy) return point.at(0);

@@ -57,6 +57,7 @@ const std::vector<Study>& studies();
 /// One of them, with so many updates instead of its own if not 0. Throws text::InputError naming those that there are.
 Study study_named(const std::string& name, int64_t updates);
 constexpr double solved_accuracy = 0.98;
+bool is_solved(const nlohmann::json& record);
 
 /// The first update at which a curve is at this accuracy; 0 if it never is.
 int64_t updates_to(double accuracy, const nlohmann::json& record);

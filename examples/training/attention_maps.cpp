@@ -4,13 +4,13 @@ namespace training {
 
 using namespace difftensor;
 
-std::vector<HeadMaps> head_maps(const nn::AttentionTrace& trace) {
+std::vector<HeadMaps> head_maps(const nn::AttentionTrace& trace, size_t sentence) {
   const AttentionLayout& layout = trace.layout;
-  require(layout.queries.size() == 1, "head_maps", "a batch of ", layout.queries.size(), " sentences, not one");
+  const Span &queries = layout.queries.at(sentence), &keys = layout.keys.at(sentence);
   const int h = layout.heads, maps = trace.lambda.defined() ? 2 : 1;
   const int64_t width = trace.q.dim(1) / (maps * h);
-  const Tensor Q = split_heads(trace.q, layout.queries[0], maps * h);
-  const Tensor K = split_heads(trace.k, layout.keys[0], trace.k.dim(1) / width);
+  const Tensor Q = split_heads(trace.q, queries, maps * h);
+  const Tensor K = split_heads(trace.k, keys, trace.k.dim(1) / width);
   const int64_t T = Q.dim(1), S = K.dim(1);
   std::vector<HeadMaps> heads;
   for (int head = 0; head < h; ++head) {
@@ -22,12 +22,20 @@ std::vector<HeadMaps> head_maps(const nn::AttentionTrace& trace) {
     m.a1 = m.difference = map(0);
     if (maps == 2) {
       m.a2 = map(1);
-      m.lambda = trace.lambda.numel() == 1 ? trace.lambda : slice(trace.lambda, 1, head, head + 1);
+      m.lambda = trace.lambda.numel() == 1
+                     ? trace.lambda
+                     : slice(slice(trace.lambda, 0, queries.begin, queries.begin + T), 1, head, head + 1);
       m.difference = m.a1 - m.lambda * m.a2;
     }
     heads.push_back(m);
   }
   return heads;
+}
+
+std::vector<HeadMaps> head_maps(const nn::AttentionTrace& trace) {
+  const size_t sentences = trace.layout.queries.size();
+  require(sentences == 1, "head_maps", "a batch of ", sentences, " sentences, not one");
+  return head_maps(trace, 0);
 }
 
 std::vector<std::vector<HeadMaps>> head_maps(const std::deque<AttentionListener>& layers) {

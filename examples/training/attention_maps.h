@@ -17,7 +17,9 @@ struct HeadMaps {
   difftensor::Tensor difference;  ///< (T, S): A1 - lambda A2, by which values are weighed; for softmax attention A1
 };
 
-/// The maps of every head, from what a call of attend() left for a batch of one sentence (throws on more).
+/// The maps of every head, from what a call of attend() left: of one sentence of its batch, by number from 0.
+std::vector<HeadMaps> head_maps(const difftensor::nn::AttentionTrace& trace, size_t sentence);
+/// Those of a batch of one sentence (throws on more).
 std::vector<HeadMaps> head_maps(const difftensor::nn::AttentionTrace& trace);
 
 /// Those of several layers: [layer][head].

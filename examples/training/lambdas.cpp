@@ -4,9 +4,8 @@ namespace training {
 
 using namespace difftensor;
 
-std::vector<std::pair<std::string, nn::Attention*>> attentions_of(const models::TransformerStack& stack,
-                                                                  const std::string& prefix) {
-  std::vector<std::pair<std::string, nn::Attention*>> found;
+NamedAttentions attentions_of(const models::TransformerStack& stack, const std::string& prefix) {
+  NamedAttentions found;
   for (size_t i = 0; i < stack.layers().size(); ++i) {
     const models::TransformerLayer& layer = stack.layers()[i];
     const std::string name = prefix + "layers." + std::to_string(i);
@@ -16,8 +15,14 @@ std::vector<std::pair<std::string, nn::Attention*>> attentions_of(const models::
   return found;
 }
 
-LambdaMeter::LambdaMeter(const std::vector<nn::Attention*>& attentions) : lambdas_(attentions.size()) {
-  for (nn::Attention* attention : attentions) attentions_.emplace_back(*attention);
+std::vector<std::string> names_of(const NamedAttentions& attentions) {
+  std::vector<std::string> names;
+  for (const auto& [name, attention] : attentions) names.push_back(name);
+  return names;
+}
+
+LambdaMeter::LambdaMeter(const NamedAttentions& attentions) : lambdas_(attentions.size()) {
+  for (const auto& [name, attention] : attentions) attentions_.emplace_back(*attention);
 }
 
 void LambdaMeter::add() {

@@ -10,9 +10,11 @@
 
 namespace training {
 
+using NamedAttentions = std::vector<std::pair<std::string, difftensor::nn::Attention*>>;
+
 /// Every attention of a stack, in order, under such names as "layers.0.self_attn", with `prefix` before each.
-std::vector<std::pair<std::string, difftensor::nn::Attention*>> attentions_of(
-    const difftensor::models::TransformerStack& stack, const std::string& prefix = "");
+NamedAttentions attentions_of(const difftensor::models::TransformerStack& stack, const std::string& prefix = "");
+std::vector<std::string> names_of(const NamedAttentions& attentions);
 
 /// What an attention layer computes in its last call, while this object lives. Until then only one thread may call the
 /// layer, so nothing may be decoded.
@@ -35,7 +37,7 @@ class AttentionListener {
 /// this object lives.
 class LambdaMeter {
  public:
-  explicit LambdaMeter(const std::vector<difftensor::nn::Attention*>& attentions);
+  explicit LambdaMeter(const NamedAttentions& attentions);
 
   /// Counts the last call.
   void add();

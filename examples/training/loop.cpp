@@ -62,8 +62,7 @@ class Loop {
     if (start == Start::anew)
       checkpoints_.save(state_, model_, optimizer_);
     else
-      read_history(folder_);  // throws now, rather than after an epoch, if it cannot be drawn
-    count_goals();
+      count_goals(read_history(folder_));  // throws now, rather than after an epoch, if it cannot be drawn
     // The config comes last: a folder that has one can be resumed.
     text::write_file(folder_ + "/config.json", all.json().dump(2) + "\n");
   }
@@ -122,9 +121,7 @@ class Loop {
   bool patience_is_over() const { return s_.patience > 0 && state_.since_best >= s_.patience; }
   bool goal_is_reached() const { return s_.goal > 0 && at_goal_ >= validations_to_reach; }
   // From the log, so that a run that goes on counts as one that was never interrupted.
-  void count_goals() {
-    if (s_.goal <= 0) return;
-    const TrainingHistory history = read_history(folder_);
+  void count_goals(const TrainingHistory& history) {
     std::vector<Point> values = history.valid_loss;
     for (const Series& figure : history.figures)
       if (figure.label == s_.best_by.value) values = figure.points;
@@ -171,7 +168,7 @@ class Loop {
   void validate_and_keep_best(int64_t epoch) {
     const Validation v = validate();
     report_.validation(epoch, state_.update, v);
-    count_goals();
+    if (s_.goal > 0) count_goals(read_history(folder_));
     double score = v.loss;  // the less, the better
     for (const Figure& f : v.figures)
       if (f.key == s_.best_by.value) score = -f.value;

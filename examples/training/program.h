@@ -11,6 +11,9 @@ namespace training {
 int run_program(int argc, char** argv, const std::string& name, const std::string& description,
                 const std::function<void(CLI::App&)>& add_commands);
 
+/// The CPU's name, as Linux tells it. Results have the same bits on CPUs of one kind.
+std::string cpu_name();
+
 /// The subcommand `compare`: runs side by side, in a table and a picture.
 void add_compare_command(CLI::App& app);
 

@@ -45,8 +45,7 @@ MeanInterval student_interval(const std::vector<double>& values) {
 double median(std::vector<double> values) {
   require(!values.empty(), "median", "no values");
   std::sort(values.begin(), values.end());
-  const double low = values[(values.size() - 1) / 2], high = values[values.size() / 2];
-  return low == high ? low : (low + high) / 2;
+  return (values[(values.size() - 1) / 2] + values[values.size() / 2]) / 2;
 }
 
 double fisher_exact(int64_t a, int64_t n, int64_t b, int64_t m) {

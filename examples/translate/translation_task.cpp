@@ -25,7 +25,7 @@ constexpr int64_t piece_tokens = 256;
 constexpr size_t translated_pairs = 200;
 
 // Every differential attention of the model, with its name.
-std::vector<std::pair<std::string, nn::Attention*>> differential_attentions(const models::Transformer& model) {
+NamedAttentions differential_attentions(const models::Transformer& model) {
   if (model.config.attention == models::AttentionKind::softmax) return {};
   auto found = attentions_of(model.encoder(), "encoder."), decoder = attentions_of(model.decoder(), "decoder.");
   found.insert(found.end(), decoder.begin(), decoder.end());
@@ -158,9 +158,7 @@ std::vector<Figure> TranslationTask::figures() const {
 }
 
 std::vector<std::string> TranslationTask::lambda_names() const {
-  std::vector<std::string> names;
-  for (const auto& [name, attention] : differential_attentions(*translator_.model)) names.push_back(name);
-  return names;
+  return names_of(differential_attentions(*translator_.model));
 }
 
 Validation TranslationTask::validate() {
@@ -187,9 +185,7 @@ Validation TranslationTask::validate() {
 void TranslationTask::validate_loss(Validation& v) const {
   const NoGrad no_grad;
   const models::Transformer& model = *translator_.model;
-  std::vector<nn::Attention*> attentions;
-  for (const auto& [name, attention] : differential_attentions(model)) attentions.push_back(attention);
-  LambdaMeter lambdas(attentions);
+  LambdaMeter lambdas(differential_attentions(model));
   double nll = 0;
   int64_t targets = 0;
   for (const Selection& selection : sorted_batches(valid_, piece_tokens)) {

@@ -16,6 +16,9 @@
 #include <vector>
 
 #include "core/kernels/gemm.h"
+#include "examples/text/files.h"
+#include "examples/training/program.h"
+#include "examples/training/statistics.h"
 
 namespace bench {
 
@@ -27,11 +30,7 @@ inline double seconds() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
 }
 
-inline double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  const size_t n = values.size();
-  return (values[(n - 1) / 2] + values[n / 2]) / 2;
-}
+using training::median;
 
 /// Seconds per call of each candidate: the median of `runs` samples. The candidates take turns, so that an hour in
 /// which the machine is slow is slow for all of them; a sample is as many calls as last about 20 ms.
@@ -106,17 +105,17 @@ inline double gemm_peak(int threads) {
 
 /// What a record must name so that its numbers mean something next year.
 inline nlohmann::json machine() {
-  std::string cpu = "unknown";
-  std::ifstream file("/proc/cpuinfo");
-  for (std::string line; std::getline(file, line);)
-    if (line.starts_with("model name")) {
-      cpu = line.substr(line.find(':') + 2);
-      break;
-    }
-  return {{"cpu", cpu},
+  return {{"cpu", training::cpu_name()},
           {"openblas", openblas_get_config()},  // its version is the second word
           {"openblas_core", openblas_get_corename()},
           {"compiler", std::string("g++ ") + __VERSION__}};
+}
+
+/// Writes a program's record, with the machine's description, if there is a path for it.
+inline void keep(const std::string& path, nlohmann::ordered_json record) {
+  if (path.empty()) return;
+  record["machine"] = machine();
+  text::write_file(path, record.dump(2) + "\n");
 }
 
 // --- A program ----------------------------------------------------------------------------------------------------

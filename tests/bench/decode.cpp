@@ -40,8 +40,7 @@ Task prepare(const Arguments& a) {
   Task task;
   if (!a.run.empty()) {
     translate::Translator translator = translate::Translator::load(a.run);
-    for (const std::string& line : text::read_lines(a.src))
-      task.sources.push_back(translator.vocabulary.encode(line));
+    for (const std::string& line : text::read_lines(a.src)) task.sources.push_back(translator.vocabulary.encode(line));
     task.model = std::move(translator.model);
     task.parameters = a.run + "/model.safetensors";
   } else {
@@ -88,18 +87,16 @@ void measure(const Arguments& a) {
       "tokens/s=%.0f peak_rss_mib=%.0f\n",
       to_string(c.attention).c_str(), a.threads, a.beam, a.batch_size, task.sources.size(), tokens, rate, token_rate,
       rss);
-  nlohmann::json record = {{"program", "decode"},
-                           {"threads", a.threads},
-                           {"beam", a.beam},
-                           {"batch_size", a.batch_size},
-                           {"sentences", task.sources.size()},
-                           {"tokens", tokens},
-                           {"seconds", time},
-                           {"sentences_per_second", rate},
-                           {"tokens_per_second", token_rate},
-                           {"peak_rss_mib", rss},
-                           {"machine", bench::machine()}};
-  if (!a.json.empty()) text::write_file(a.json, record.dump(2) + "\n");
+  bench::keep(a.json, {{"program", "decode"},
+                       {"threads", a.threads},
+                       {"beam", a.beam},
+                       {"batch_size", a.batch_size},
+                       {"sentences", task.sources.size()},
+                       {"tokens", tokens},
+                       {"seconds", time},
+                       {"sentences_per_second", rate},
+                       {"tokens_per_second", token_rate},
+                       {"peak_rss_mib", rss}});
   if (a.out.empty()) return;
   const nlohmann::json decoded = {{"model",
                                    {{"vocab", c.vocab},

@@ -16,8 +16,8 @@
 
 #include "core/kernels/parallel.h"
 #include "core/kernels/softmax.h"
-#include "examples/training/fast_blas.h"
 #include "examples/text/corpus.h"
+#include "examples/training/fast_blas.h"
 #include "optim/optimizer.h"
 #include "tests/bench/bench.h"
 
@@ -78,8 +78,8 @@ class Report {
   const nlohmann::ordered_json& records() const {
     if (!unknown_.empty())
       throw text::InputError("no operation " + *unknown_.begin() +
-                                  ": there are softmax, gemm, cross_entropy, linear_cross_entropy, rms_norm, adamw, "
-                                  "attention, diff_attention, chain, each also with a size after a slash");
+                             ": there are softmax, gemm, cross_entropy, linear_cross_entropy, rms_norm, adamw, "
+                             "attention, diff_attention, chain, each also with a size after a slash");
     return records_;
   }
 
@@ -321,9 +321,7 @@ void measure(const Arguments& a) {
   rms_norm(report);
   adamw(report);
   chain(report);
-  const nlohmann::ordered_json record = {
-      {"program", "ops"}, {"threads", a.threads}, {"operations", report.records()}, {"machine", bench::machine()}};
-  if (!a.json.empty()) text::write_file(a.json, record.dump(2) + "\n");
+  bench::keep(a.json, {{"program", "ops"}, {"threads", a.threads}, {"operations", report.records()}});
 }
 
 }  // namespace

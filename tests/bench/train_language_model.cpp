@@ -77,16 +77,13 @@ void measure(const Arguments& a) {
       "difftensor attention=%s layers=%d d_model=%ld context=%ld threads=%d params=%ld loss=%.4f tokens/s=%.0f "
       "peak_rss_mib=%.0f\n",
       a.attention.c_str(), a.layers, a.d_model, a.context, a.threads, model.parameter_count(), loss, rate, rss);
-  if (a.json.empty()) return;
-  const nlohmann::json record = {{"program", "train_language_model"},
-                                 {"attention", a.attention},
-                                 {"threads", a.threads},
-                                 {"params", model.parameter_count()},
-                                 {"loss", loss},
-                                 {"tokens_per_second", rate},
-                                 {"peak_rss_mib", rss},
-                                 {"machine", bench::machine()}};
-  text::write_file(a.json, record.dump(2) + "\n");
+  bench::keep(a.json, {{"program", "train_language_model"},
+                       {"attention", a.attention},
+                       {"threads", a.threads},
+                       {"params", model.parameter_count()},
+                       {"loss", loss},
+                       {"tokens_per_second", rate},
+                       {"peak_rss_mib", rss}});
 }
 
 }  // namespace

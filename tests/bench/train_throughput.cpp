@@ -19,8 +19,8 @@
 namespace {
 
 using namespace difftensor;
-using translate::Batch;
 using text::InputError;
+using translate::Batch;
 
 struct Arguments {
   std::string ids_src, ids_tgt, preset = "tiny", attention = "diff", init, save, json;
@@ -198,30 +198,27 @@ void measure(const Arguments& a) {
       gflops / peak);
   if (a.profile) profile.print(a.threads);
   if (!a.save.empty()) save_safetensors(a.save, {model.state_dict(), {}, {}});
-  if (a.json.empty()) return;
-  const nlohmann::json record = {{"program", "train_throughput"},
-                                 {"preset", a.preset},
-                                 {"attention", a.attention},
-                                 {"threads", a.threads},
-                                 {"batch_tokens", a.batch_tokens},
-                                 {"micro_tokens", a.micro_tokens},
-                                 {"vocab", vocab},
-                                 {"params", model.parameter_count()},
-                                 {"steps", a.steps},
-                                 {"warmup", a.warmup},
-                                 {"seconds", elapsed},
-                                 {"source_tokens", sources},
-                                 {"target_tokens", targets},
-                                 {"multiply_adds_per_source_token", multiply_adds.source},
-                                 {"multiply_adds_per_target_token", multiply_adds.target},
-                                 {"loss", loss},
-                                 {"tokens_per_second", rate},
-                                 {"peak_rss_mib", rss},
-                                 {"gflops", gflops},
-                                 {"gemm_peak_gflops", peak},
-                                 {"peak_fraction", gflops / peak},
-                                 {"machine", bench::machine()}};
-  text::write_file(a.json, record.dump(2) + "\n");
+  bench::keep(a.json, {{"program", "train_throughput"},
+                       {"preset", a.preset},
+                       {"attention", a.attention},
+                       {"threads", a.threads},
+                       {"batch_tokens", a.batch_tokens},
+                       {"micro_tokens", a.micro_tokens},
+                       {"vocab", vocab},
+                       {"params", model.parameter_count()},
+                       {"steps", a.steps},
+                       {"warmup", a.warmup},
+                       {"seconds", elapsed},
+                       {"source_tokens", sources},
+                       {"target_tokens", targets},
+                       {"multiply_adds_per_source_token", multiply_adds.source},
+                       {"multiply_adds_per_target_token", multiply_adds.target},
+                       {"loss", loss},
+                       {"tokens_per_second", rate},
+                       {"peak_rss_mib", rss},
+                       {"gflops", gflops},
+                       {"gemm_peak_gflops", peak},
+                       {"peak_fraction", gflops / peak}});
 }
 
 }  // namespace
