@@ -23,7 +23,7 @@ PROGRAMS  := translate language_model needle
 PARTS     := $(wildcard $(PROGRAMS:%=examples/%/*.cpp))
 # What the tests and benchmarks link: all of the examples but main().
 EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(PARTS))
-SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
+SUITES    := tests/main.cpp tests/golden_check.cpp tests/gradcheck_rows.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
 EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp language_task.cpp needle.cpp)
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 
@@ -49,8 +49,9 @@ help:
 	@echo "make fuzz       hostile bytes for everything that is read, by clang's libFuzzer; FUZZ_SECONDS=60 for each"
 	@echo "make lint       clang-tidy and cppcheck; tests/lint says what they are asked, and what not"
 	@echo "make coverage   which lines of the library its tests run (needs gcovr)"
+	@echo "make compilers  the library as every g++ and clang++ that is here reads it, in C++20 and C++23, for old CPUs and new"
 	@echo "make mutants    do the tests notice each of MUTANTS=$(MUTANTS) small faults, put into a copy of the library? Takes hours"
-	@echo "make install    headers, static library and pkg-config file, into PREFIX=$(PREFIX)"
+	@echo "make install    headers, static libraries, files for pkg-config and CMake, into PREFIX=$(PREFIX); make uninstall"
 	@echo "make deps       install what is missing through the package manager"
 	@echo "make loc        lines of code by folder"
 	@echo "make folders    draw which folder includes which: core/folders.svg (needs Graphviz)"
@@ -71,6 +72,9 @@ $(BUILD)/inspect.html.inc: examples/translate/inspect.html
 	@mkdir -p $(@D) && { printf 'R"html('; cat $<; printf ')html"'; } > $@
 $(BUILD)/f32/examples/translate/inspect.o: CXXFLAGS += -I$(BUILD)
 $(BUILD)/f32/examples/translate/inspect.o: $(BUILD)/inspect.html.inc
+
+# The library is clean of these too, for its headers are compiled with other people's warnings.
+$(call f32,$(LIBRARY)) $(call f64,$(LIBRARY)): WARNINGS += -Wshadow -Wconversion -Wno-sign-conversion
 
 $(BUILD)/libdifftensor.a: $(call f32,$(LIBRARY))
 	@echo "  archive $@" && rm -f $@ && ar rcs $@ $^
@@ -95,7 +99,9 @@ $(BUILD)/suites/f32/%: $(BUILD)/f32/tests/%.o $(call f32,tests/main.cpp) $(BUILD
 $(BUILD)/suites/f64/%: $(BUILD)/f64/tests/%.o $(call f64,tests/main.cpp) $(BUILD)/libdifftensor_f64.a
 	@$(link_suite)
 $(BUILD)/suites/f32/test_golden: $(call f32,tests/golden_check.cpp)
+$(BUILD)/suites/f32/test_gradcheck: $(call f32,tests/gradcheck_rows.cpp)
 $(BUILD)/suites/f64/test_golden: $(call f64,tests/golden_check.cpp)
+$(BUILD)/suites/f64/test_gradcheck: $(call f64,tests/gradcheck_rows.cpp)
 $(EXAMPLE_SUITES:tests/%.cpp=$(BUILD)/suites/f32/%): $(call f32,$(EXAMPLES))
 # A disk that fails on demand, for tests/test_faults.sh.
 $(BUILD)/faults.so: tests/faults/shim.c
@@ -210,6 +216,19 @@ coverage: deps
 	$(BUILD)/coverage/tests_f32 >/dev/null
 	gcovr -r . $(BUILD)/coverage --filter '(core|nn|optim|models)/' --fail-under-line 97
 
+# The library's sources as other compilers read them: those that are here, in both precisions, as C++20 and C++23, for
+# CPUs from SSE4 to AVX-512.
+COMPILERS = $(foreach c,g++ g++-11 g++-12 g++-13 g++-14 g++-15 clang++ $(addprefix clang++-,14 15 16 17 18 19 20 21 22),$(if $(shell command -v $c),$c))
+compilers: deps
+	@for cxx in $(COMPILERS); do \
+	  echo 'int main() { return omp_get_max_threads(); }' | $$cxx -x c++ -fopenmp -include omp.h -fsyntax-only - 2>/dev/null || \
+	    { echo "$$cxx: left out, for it has no omp.h"; continue; }; \
+	  for how in "-std=c++20 -march=x86-64-v2" "-std=c++2b -march=x86-64-v3 -DDT_DOUBLE" "-std=c++2b -march=x86-64-v4"; do \
+	    printf '%s\n' $(LIBRARY) | xargs -P$(JOBS) -I{} $$cxx $$how $(WARNINGS) -Wno-deprecated-declarations -Werror -fopenmp -I. \
+	      $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas nlohmann_json)) -fsyntax-only {} || exit 1; \
+	    echo "$$cxx $$how: $(words $(LIBRARY)) sources, no warning"; \
+	  done; done
+
 MUTANTS ?= 320
 mutants: deps
 	tests/mutation/mutants.py --count $(MUTANTS) --workers $(JOBS) --build $(BUILD)/mutants
@@ -232,17 +251,29 @@ deps:
 	$(SUDO)env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null && \
 	$(PROBE)
 
-install: $(BUILD)/libdifftensor.a
-	install -d $(DESTDIR)$(PREFIX)/lib/pkgconfig
-	install -m 644 $< $(DESTDIR)$(PREFIX)/lib/
-	for h in $(HEADERS); do install -D -m 644 $$h $(DESTDIR)$(PREFIX)/include/difftensor/$$h || exit 1; done
-	@# A static library brings nothing along: whoever links it needs OpenBLAS too, so that is Requires, not Requires.private.
-	printf '%s\n' 'prefix=$(PREFIX)' 'Name: difftensor' 'Description: differentiable tensors and differential attention' \
-	  'Version: 0.1.0' 'Requires: openblas' 'Cflags: -std=c++20 -ffp-contract=off -fopenmp -I$${prefix}/include/difftensor' \
-	  'Libs: -L$${prefix}/lib -ldifftensor -fopenmp' \
-	  > $(DESTDIR)$(PREFIX)/lib/pkgconfig/difftensor.pc
+VERSION = 0.1.0
+TO      = $(DESTDIR)$(PREFIX)
+# The library in float and, as difftensor_f64, in double. A static library brings nothing along: whoever links it needs
+# OpenBLAS too, so that is Requires, not Requires.private. The language's standard is the user's, C++20 or later.
+install: $(BUILD)/libdifftensor.a $(BUILD)/libdifftensor_f64.a
+	install -d $(TO)/lib/pkgconfig $(TO)/lib/cmake/difftensor
+	install -m 644 $^ $(TO)/lib/
+	for h in $(HEADERS); do install -D -m 644 $$h $(TO)/include/difftensor/$$h || exit 1; done
+	{ echo '#pragma once'; printf '#include "%s"\n' $(filter-out core/kernels/%,$(HEADERS)); } > $(TO)/include/difftensor/difftensor.h
+	for name in difftensor difftensor_f64; do printf '%s\n' 'prefix=$(PREFIX)' "Name: $$name" \
+	  'Description: differentiable tensors and differential attention' 'Version: $(VERSION)' 'Requires: openblas' \
+	  "Cflags: $$([ $$name = difftensor ] || echo '-DDT_DOUBLE ')-fopenmp -I\$${prefix}/include -I\$${prefix}/include/difftensor" \
+	  "Libs: -L\$${prefix}/lib -l$$name -fopenmp" > $(TO)/lib/pkgconfig/$$name.pc || exit 1; done
+	install -m 644 core/difftensorConfig.cmake $(TO)/lib/cmake/difftensor/
+	printf '%s\n' 'set(PACKAGE_VERSION $(VERSION))' 'if(NOT PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION)' \
+	  '  set(PACKAGE_VERSION_COMPATIBLE TRUE)' 'endif()' > $(TO)/lib/cmake/difftensor/difftensorConfigVersion.cmake
 
-FOLDERS  = core core/ops core/kernels nn optim models examples/tour examples/text examples/training examples/translate \
+# All that install wrote.
+uninstall:
+	rm -rf $(TO)/include/difftensor $(TO)/lib/cmake/difftensor
+	rm -f $(foreach name,difftensor difftensor_f64,$(TO)/lib/lib$(name).a $(TO)/lib/pkgconfig/$(name).pc)
+
+FOLDERS  = core core/ops core/kernels nn optim models examples/tour examples/layers examples/text examples/training examples/translate \
            examples/language_model examples/needle
 # "a b" for every folder a with a file that includes one of folder b.
 ARROWS   = grep -HoE '^\#include "($(subst $(eval ) ,|,$(FOLDERS)))/[a-z_0-9]+\.h' $(addsuffix /*.h,$(FOLDERS)) \
@@ -265,6 +296,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test lint coverage browser fuzz fuzz-run mutants bits golden bench tsan asan asan-run deps install arrows folders loc clean
+.PHONY: all help demo test lint coverage browser fuzz fuzz-run compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -78,7 +78,7 @@ std::vector<Node*> users_first(Node* root) {
 }
 }  // namespace
 
-Node::Node(const char* op, const Shape& shape, bool leaf) : op(op), shape(shape), leaf(leaf) {
+Node::Node(const char* op_name, const Shape& sizes, bool is_leaf) : op(op_name), shape(sizes), leaf(is_leaf) {
   nodes_alive.fetch_add(1, std::memory_order_relaxed);
 }
 

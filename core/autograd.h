@@ -145,7 +145,7 @@ class NoGrad {
 namespace detail {
 template <class Backward>
 struct OpNode final : Node {
-  OpNode(const char* op, const Shape& shape, Backward f) : Node(op, shape), closure(std::move(f)) {}
+  OpNode(const char* op_name, const Shape& sizes, Backward f) : Node(op_name, sizes), closure(std::move(f)) {}
   void run_backward() override { (*closure)(Gradients(*this)); }
   void free_closure() override { closure.reset(); }
   std::optional<Backward> closure;
@@ -160,7 +160,7 @@ struct OpNode final : Node {
 template <class Backward>
 Tensor record(const char* op, Tensor out, std::span<const std::reference_wrapper<const Tensor>> inputs,
               Backward backward, std::initializer_list<Read> reads) {
-  detail::check_result(op, out);
+  detail::check_result(op, out, inputs);
   if (!grad_enabled()) return out;
   if (std::none_of(inputs.begin(), inputs.end(), [](const Tensor& t) { return t.needs_grad(); })) return out;
   require(!out.needs_grad(), op, "its result is in a graph already: detach() it first");

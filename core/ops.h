@@ -1,7 +1,7 @@
 #pragma once
-// Every differentiable operation. Each is one function, in the file named above its group: shapes are checked, the
-// result computed, the gradient's formula stated and its closure recorded, in that order. All throw
-// std::invalid_argument naming the op, the shapes and the rule broken.
+// Every operation on tensors. Each is one function, in the file named above its group: shapes are checked, the result
+// computed, the gradient's formula stated and its closure recorded, in that order; or it is a composition of others. All
+// throw std::invalid_argument naming the op, the shapes and the rule broken. To add one: core/elementwise.h.
 //
 // Shape comments use fixed letters:
 //   B  sentences in a batch               D  model width
@@ -10,12 +10,15 @@
 //   N  tokens of all sentences together   e  width of a value head
 //   M  the same, on the key side          V  vocabulary, or classes
 // In matrix products alone, M, K and N are sizes as in BLAS: (M, K) (K, N) -> (M, N).
+#include <array>
 #include <concepts>
 #include <cstdint>
 #include <span>
 #include <vector>
 
 #include "core/autograd.h"
+#include "core/ops/attention.h"  // rope, attention, diff_attention
+#include "core/ops/axes.h"
 #include "core/tensor.h"
 
 namespace difftensor::inline DT_PRECISION {
@@ -31,8 +34,9 @@ Tensor sub(const Tensor& a, const Tensor& b);  ///< a - b
 Tensor mul(const Tensor& a, const Tensor& b);  ///< a b, elementwise
 Tensor div(const Tensor& a, const Tensor& b);  ///< a / b
 Tensor pow(const Tensor& a, const Tensor& b);  ///< a^b; the gradient of b needs a > 0 (it is 0 where a = 0)
-Tensor maximum(const Tensor& a,
-               const Tensor& b);  ///< max(a, b), NaN if one is; where equal, half the gradient goes to each
+/// max(a, b), NaN if one is; where equal, half the gradient goes to each. And min(a, b).
+Tensor maximum(const Tensor& a, const Tensor& b);
+Tensor minimum(const Tensor& a, const Tensor& b);
 /// condition != 0 ? a : b. The condition gets no gradient.
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b);
 /// mask != 0 ? value : x, for a mask that broadcasts to x's shape.
@@ -47,7 +51,28 @@ Tensor neg(const Tensor& x);
 Tensor exp(const Tensor& x);
 Tensor log(const Tensor& x);
 Tensor log1p(const Tensor& x);  ///< log(1 + x), also where 1 + x would round to 1
+Tensor expm1(const Tensor& x);  ///< exp(x) - 1, also where exp(x) would round to 1
 Tensor sqrt(const Tensor& x);
+Tensor sin(const Tensor& x);  ///< of radians, as cos
+Tensor cos(const Tensor& x);
+Tensor abs(const Tensor& x);                             ///< |x|, with derivative 0 at 0
+Tensor sign(const Tensor& x);                            ///< -1, 0 or 1, with derivative 0
+Tensor floor(const Tensor& x);                           ///< the next whole number below, with derivative 0
+Tensor clamp(const Tensor& x, Scalar low, Scalar high);  ///< low where x is below, high where it is above
+
+// Masks for where() and masked_fill(): 1 where the relation holds, 0 elsewhere. They have no gradient.
+Tensor eq(const Tensor& a, const Tensor& b);  ///< a = b
+Tensor ne(const Tensor& a, const Tensor& b);  ///< a != b
+Tensor lt(const Tensor& a, const Tensor& b);  ///< a < b
+Tensor le(const Tensor& a, const Tensor& b);  ///< a <= b
+Tensor gt(const Tensor& a, const Tensor& b);  ///< a > b
+Tensor ge(const Tensor& a, const Tensor& b);  ///< a >= b
+inline Tensor eq(const Tensor& a, Scalar b) { return eq(a, scalar(b)); }
+inline Tensor ne(const Tensor& a, Scalar b) { return ne(a, scalar(b)); }
+inline Tensor lt(const Tensor& a, Scalar b) { return lt(a, scalar(b)); }
+inline Tensor le(const Tensor& a, Scalar b) { return le(a, scalar(b)); }
+inline Tensor gt(const Tensor& a, Scalar b) { return gt(a, scalar(b)); }
+inline Tensor ge(const Tensor& a, Scalar b) { return ge(a, scalar(b)); }
 
 inline Tensor operator+(const Tensor& a, const Tensor& b) { return add(a, b); }
 inline Tensor operator-(const Tensor& a, const Tensor& b) { return sub(a, b); }
@@ -68,9 +93,12 @@ inline Tensor operator/(Scalar a, const Tensor& b) { return div(a, b); }
 // Errors are relative, in units in the last place of the result (ulp), for every x whose result is a normal number.
 // Derivatives do not saturate: they are right to as many digits where the function itself has rounded to its limit.
 
-Tensor tanh(const Tensor& x);     ///< to 2 ulp, its derivative to 2 + 2 |x|
-Tensor sigmoid(const Tensor& x);  ///< 1 / (1 + exp(-x)), to 3 ulp, its derivative to 6
-Tensor relu(const Tensor& x);     ///< max(x, 0), with derivative 0 at 0, NaN at NaN
+Tensor tanh(const Tensor& x);                                     ///< to 2 ulp, its derivative to 2 + 2 |x|
+Tensor sigmoid(const Tensor& x);                                  ///< 1 / (1 + exp(-x)), to 3 ulp, its derivative to 6
+Tensor relu(const Tensor& x);                                     ///< max(x, 0), with derivative 0 at 0, NaN at NaN
+Tensor leaky_relu(const Tensor& x, Scalar slope = Scalar(0.01));  ///< x if x > 0, else slope x
+Tensor elu(const Tensor& x, Scalar alpha = 1);                    ///< x if x > 0, else alpha (exp(x) - 1)
+Tensor softplus(const Tensor& x);                                 ///< log(1 + exp(x)), to 3 ulp
 /// x Phi(x), with the normal distribution function, not its tanh approximation. To 4 + x^2 ulp, which is what rounding
 /// x / sqrt(2) costs.
 Tensor gelu(const Tensor& x);
@@ -84,29 +112,30 @@ Tensor swiglu(const Tensor& gate, const Tensor& up);
 Tensor dropout(const Tensor& x, Scalar p);
 
 // --- core/ops/reduce.cpp ---------------------------------------------------------------------------------------------
-// `axes` may be negative; none means all. Reduced axes vanish unless `keepdim`. Sums are in double and in a fixed
-// order: in float, the result of n elements is right to half a unit in the last place, and n 2^-53 times the sum of
-// their magnitudes. A mean is that sum divided by n, before it is rounded.
+// Axes (core/ops/axes.h): sum(x) over all, sum(x, 0), sum(x, {0, -1}). Reduced axes vanish unless `keepdim`. Sums, squares and products are in double and in a fixed order: in float, the
+// sum of n elements is right to half a unit in the last place, and n 2^-53 times the sum of their magnitudes. A mean is
+// that sum divided by n, before it is rounded.
 
-Tensor sum(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
-Tensor mean(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
+Tensor sum(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
+Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
 /// The largest element, NaN if there is a NaN. Its gradient is shared equally by all elements that attain it.
-Tensor max(const Tensor& x, std::vector<int> axes = {}, bool keepdim = false);
-// One axis alone: sum(x, 0). Templates, so that {} stays an empty list, which means all axes, and not the axis 0.
-auto sum(const Tensor& x, std::same_as<int> auto axis, bool keepdim = false) {
-  return sum(x, std::vector<int>{axis}, keepdim);
-}
-auto mean(const Tensor& x, std::same_as<int> auto axis, bool keepdim = false) {
-  return mean(x, std::vector<int>{axis}, keepdim);
-}
-auto max(const Tensor& x, std::same_as<int> auto axis, bool keepdim = false) {
-  return max(x, std::vector<int>{axis}, keepdim);
-}
+Tensor max(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
+Tensor min(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
+Tensor prod(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
+/// sum_i (x_i - mean)^2 / (n - correction): the unbiased variance, or the biased one with a correction of 0.
+Tensor var(const Tensor& x, const Axes& axes = {}, bool keepdim = false, int64_t correction = 1);
+/// Its root, whose gradient is 0 where all x are equal.
+Tensor stddev(const Tensor& x, const Axes& axes = {}, bool keepdim = false, int64_t correction = 1);
+/// sqrt(sum_i x_i^2), whose gradient is 0 at 0.
+Tensor norm(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
+/// y_i = x_0 + ... + x_i along one axis.
+Tensor cumsum(const Tensor& x, int axis);
 
 // --- core/ops/matmul.cpp ---------------------------------------------------------------------------------------------
 
 /// op(a) op(b) with op(x) = x or its transpose in the last two axes: (..., M, K) (..., K, N) -> (..., M, N). Leading
-/// (batch) axes broadcast.
+/// (batch) axes broadcast. A vector (K) is a row on the left and a column on the right, and its axis of 1 vanishes:
+/// (M, K) (K) -> (M), (K) (K, N) -> (N), (K) (K) -> a scalar.
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a = false, bool transpose_b = false);
 /// x weight^T + bias: (..., in) (out, in) (out) -> (..., out). The bias may be undefined.
 Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
@@ -117,7 +146,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias = {});
 Tensor reshape(const Tensor& x, std::vector<int64_t> shape);
 /// Axis i of the result is axis axes[i] of x: PyTorch's permute, but copied.
 Tensor permute(const Tensor& x, const std::vector<int>& axes);
-/// Swaps two axes.
+/// Swaps two axes; x itself if they are one.
 Tensor transpose(const Tensor& x, int axis1, int axis2);
 /// Elements begin <= i < end of one axis.
 Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end);
@@ -125,11 +154,65 @@ Tensor slice(const Tensor& x, int axis, int64_t begin, int64_t end);
 Tensor concat(const std::vector<Tensor>& parts, int axis);
 /// Joins tensors of one shape along a new axis.
 Tensor stack(const std::vector<Tensor>& parts, int axis);
+/// Takes out an axis of size 1, or puts one in.
+Tensor squeeze(const Tensor& x, int axis);
+Tensor unsqueeze(const Tensor& x, int axis);
+/// x stretched to a shape that it broadcasts to; copied.
+Tensor expand(const Tensor& x, const Shape& shape);
+/// Pieces of `size` along an axis, the last one what is left; or `count` pieces (fewer if they do not come out even).
+std::vector<Tensor> split(const Tensor& x, int64_t size, int axis = 0);
+std::vector<Tensor> chunk(const Tensor& x, int64_t count, int axis = 0);
+/// x[0], x[1], ... along an axis, which vanishes.
+std::vector<Tensor> unbind(const Tensor& x, int axis = 0);
+/// In reverse order along these axes.
+Tensor flip(const Tensor& x, const Axes& axes);
+/// The elements on and below (tril), or on and above (triu), a diagonal of the last two axes; 0 elsewhere. Diagonal 1 is
+/// the one above the main one.
+Tensor tril(const Tensor& x, int64_t diagonal = 0);
+Tensor triu(const Tensor& x, int64_t diagonal = 0);
+/// A border of `value`: widths before and after along the last axis, then along the one before it, ..., as PyTorch's.
+Tensor pad(const Tensor& x, const std::vector<int64_t>& widths, Scalar value = 0);
+
+// --- core/ops/index.cpp ----------------------------------------------------------------------------------------------
+
+/// Whole numbers in a shape: places along an axis, or classes. They have no gradient.
+struct Index {
+  Index(std::vector<int32_t> places, const Shape& sizes);  ///< throws if their number is not the shape's
+  Index(std::vector<int32_t> places) : Index(places, {static_cast<int64_t>(places.size())}) {}
+  std::vector<int32_t> values;  ///< row-major
+  Shape shape;
+};
+/// Elements by size, and where along the axis each was found.
+struct Sorted {
+  Tensor values;
+  Index indices;
+};
+
+/// Where along the axis the largest element is. NaN is larger than any number; of equals it is the first. So below.
+Index argmax(const Tensor& x, int axis, bool keepdim = false);
+/// The k largest along an axis, the largest first.
+Sorted topk(const Tensor& x, int64_t k, int axis = -1);
+Sorted sort(const Tensor& x, int axis = -1, bool descending = false);
+/// x at the places named along the axis: y[i][j] = x[index[i][j]][j] for axis 0. Other axes have one size in both.
+Tensor gather(const Tensor& x, int axis, const Index& index);
+/// A copy of x with y[index[i][j]][j] += source[i][j], for axis 0.
+Tensor scatter_add(const Tensor& x, int axis, const Index& index, const Tensor& source);
+/// x at places index[0], index[1], ... of one axis; for the first axis, gather_rows().
+Tensor index_select(const Tensor& x, int axis, const std::vector<int32_t>& index);
+/// 1 at the class of each, 0 at the other classes: (..., classes).
+Tensor one_hot(const Index& index, int64_t classes);
 /// Rows x[index[0]], x[index[1]], ... along the first axis; a row may be taken any number of times. Its gradient is
 /// then summed in the order of the index, with a rounding for each time.
 Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index);
 /// Row ids[n] of weight (V, D) for each token: (N, D). Throws naming the first id outside the vocabulary.
 Tensor embedding(const Tensor& weight, const std::vector<int32_t>& ids);
+/// Uniform whole numbers, low <= n < high.
+Index randint(int32_t low, int32_t high, const Shape& shape, Random& random);
+/// 0 ... n - 1 in random order.
+std::vector<int32_t> randperm(int32_t n, Random& random);
+/// `count` classes for each row of p (..., V), each with a probability in proportion to p; without replacement, none
+/// twice. p >= 0, and at least one, or `count`, must be positive.
+Index multinomial(const Tensor& p, int64_t count, Random& random, bool replacement = false);
 
 // --- core/ops/softmax.cpp --------------------------------------------------------------------------------------------
 
@@ -144,6 +227,9 @@ Tensor softmax(const Tensor& x, Scalar scale = 1);
 /// and that of the log1p: a few of its own units, and half a unit for each 1 that max x is ahead of the next x.
 /// A row of -inf is NaN.
 Tensor log_softmax(const Tensor& x);
+/// log sum_i exp(x_i) along an axis, as max x + log1p(the other terms of the sum): to two units in the last place of
+/// the larger of both; -inf of -inf alone.
+Tensor logsumexp(const Tensor& x, int axis = -1, bool keepdim = false);
 
 // --- core/ops/cross_entropy.cpp --------------------------------------------------------------------------------------
 
@@ -181,62 +267,33 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
 /// hold several groups, such as a head's features each.
 Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps = Scalar(1e-5));
 
-// --- core/ops/rope.cpp -----------------------------------------------------------------------------------------------
+/// Any op of the last axis along another one: along(x, 1, [](const Tensor& t) { return softmax(t); }).
+template <class Op>
+Tensor along(const Tensor& x, int axis, Op op) {
+  return transpose(op(transpose(x, axis, -1)), axis, -1);
+}
 
-/// Rotary position embedding (Su et al. 2021, arXiv 2104.09864): in each head of x (N, heads d), features 2i and 2i + 1
-/// of the token at position p are rotated by the angle p base^(-2i / d). `positions` has a token's place in its
-/// sentence.
-Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, double base = 10000);
-/// The sinusoids of Vaswani et al. 2017: (N, D) with sin(p 10000^(-2i / D)) at feature 2i and the cosine at 2i + 1.
-Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width);
+// --- core/ops/convolution.cpp ----------------------------------------------------------------------------------------
 
-// --- core/ops/attention.cpp ------------------------------------------------------------------------------------------
-// Sentences are packed: laid end to end in the rows of one matrix, with a Span each.
+using Pair = std::array<int64_t, 2>;  ///< down and across
 
-/// Where a sentence lies: rows begin ... begin + length - 1.
-struct Span {
-  int64_t begin, length;
-  bool operator==(const Span&) const = default;
+struct ConvOptions {
+  int64_t stride = 1, padding = 0, dilation = 1;  ///< the same along both axes
+  int64_t groups = 1;                             ///< channels in so many groups, each seen by its own outputs alone
 };
-using Spans = std::vector<Span>;
-
-struct AttentionLayout {
-  int heads;      ///< output heads h
-  Spans queries;  ///< one per sentence, in the rows of q
-  Spans keys;     ///< one per sentence, in the rows of k and v
-  bool causal;    ///< query i of T sees keys j <= i + S - T; otherwise all S
-  /// If not empty, a list of rows of k and v, and `keys` are spans of the list: the keys of a sentence may then lie
-  /// anywhere, and sentences may share some of them. For sentences of one query each, in a NoGrad scope.
-  std::vector<int32_t> key_rows = {};
-};
-
-/// Attention of each sentence to its keys, each head by itself (Vaswani et al. 2017):
-///   A = softmax(Q K^T / sqrt(d)),  out = A V.
-/// q (N, h d), k (M, h d), v (M, h e) -> (N, h e). Rows of q outside every span give zeros.
-Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout);
-
-/// Differential attention (Ye et al. 2024, arXiv 2410.05258): of head i's two maps,
-///   A1 = softmax(Q1 K1^T / sqrt(d)),  A2 = softmax(Q2 K2^T / sqrt(d)),  out = (A1 - lambda A2) V.
-/// q (N, 2h d): heads 2i and 2i + 1 are the pair of output head i. k (M, 2h d) in the same pairs, or (M, h d): one key
-/// head for both queries of a pair, as in version 2. v (M, h e). lambda: a scalar, or (N, h), one for each token and
-/// head.
-Tensor diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
-                      const AttentionLayout& layout);
-
-// --- core/ops/plain_attention.cpp ------------------------------------------------------------------------------------
-
-/// Sentences of these lengths, end to end.
-Spans packed_spans(const std::vector<int64_t>& lengths);
-/// A sentence's rows of x (N, heads w) as (heads, T, w).
-Tensor split_heads(const Tensor& x, const Span& span, int64_t heads);
-/// The map itself: softmax(Q K^T / sqrt(d)) over the keys that each query may see. (heads, T, d), (heads, S, d) ->
-/// (heads, T, S).
-Tensor attention_map(const Tensor& q, const Tensor& k, bool causal);
-
-/// The same two functions made of nothing but matmul, softmax and friends: the definition to read first, and the oracle
-/// that the fused ones are tested against. The spans of queries must fill q's rows, one after the other.
-Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout);
-Tensor plain_diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
-                            const AttentionLayout& layout);
+/// Every window of x (B, C, H, W), as a column: (B, C size, windows), PyTorch's unfold.
+Tensor unfold(const Tensor& x, Pair size, Pair stride = {1, 1}, Pair dilation = {1, 1});
+/// y[b][o][i][j] = bias[o] + sum_c,p,q weight[o][c][p][q] x[b][c][i stride + p dilation][j stride + q dilation], x padded
+/// with zeros: (B, C, H, W), (out, C / groups, k, k') -> (B, out, H', W'), H' = (H + 2 padding - dilation (k - 1) - 1) /
+/// stride + 1, rounded down. The bias may be undefined.
+Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& options = {});
+/// The same along one axis: (B, C, L), (out, C / groups, k) -> (B, out, L'). A causal one is that of pad(x, {k - 1, 0}),
+/// a depthwise one that of groups = C.
+Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& options = {});
+/// The largest, or the mean, of each window of size x size; stride 0 is the size. pad() with -inf, or 0, comes before.
+Tensor max_pool2d(const Tensor& x, int64_t size, int64_t stride = 0);
+Tensor avg_pool2d(const Tensor& x, int64_t size, int64_t stride = 0);
+Tensor max_pool1d(const Tensor& x, int64_t size, int64_t stride = 0);
+Tensor avg_pool1d(const Tensor& x, int64_t size, int64_t stride = 0);
 
 }  // namespace difftensor::inline DT_PRECISION

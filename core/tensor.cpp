@@ -44,7 +44,7 @@ Scalar Tensor::item() const {
 
 bool Tensor::is_parameter() const { return needs_grad() && node()->leaf; }
 
-Tensor& Tensor::requires_grad(bool on) {
+Tensor& Tensor::requires_grad(bool on) & {
   require(!node() || node()->leaf, "requires_grad",
           "only a leaf can be a parameter; this is the result of an op (use detach())");
   if (on && !node())
@@ -85,6 +85,22 @@ Tensor tensor(const std::vector<Scalar>& values, const Shape& shape) {
   return t;
 }
 
+Tensor arange(Scalar begin, Scalar end, Scalar step) {
+  require(step != 0 && std::isfinite(begin) && std::isfinite(end) && std::isfinite(step), "arange", "from ", begin,
+          " to ", end, " by ", step);
+  const double count = std::ceil((static_cast<double>(end) - static_cast<double>(begin)) / static_cast<double>(step));
+  Tensor t(Shape{static_cast<int64_t>(std::max(0.0, count))});
+  for (int64_t i = 0; i < t.numel(); ++i)  // in double: each is rounded once
+    t.data()[i] = static_cast<Scalar>(static_cast<double>(begin) + static_cast<double>(i) * static_cast<double>(step));
+  return t;
+}
+
+Tensor eye(int64_t n) {
+  Tensor t = zeros({n, n});
+  for (int64_t i = 0; i < n; ++i) t.data()[i * n + i] = 1;
+  return t;
+}
+
 Tensor rand(const Shape& shape, Random& random, Scalar low, Scalar high) {
   const Scalar width = high - low;
   require(low <= high && std::isfinite(width), "rand", "from ", low, " to ", high, " is no range, or too long a one");
@@ -97,6 +113,16 @@ Tensor rand(const Shape& shape, Random& random, Scalar low, Scalar high) {
 Tensor randn(const Shape& shape, Random& random, Scalar std) {
   Tensor t(shape);
   for (int64_t i = 0; i < t.numel(); ++i) t.data()[i] = std * random.normal();
+  return t;
+}
+
+Tensor bernoulli(const Tensor& p, Random& random) {
+  Tensor t(p.shape());
+  for (int64_t i = 0; i < t.numel(); ++i) {
+    const Scalar chance = std::as_const(p).data()[i];
+    require(chance >= 0 && chance <= 1, "bernoulli", "a probability of ", chance);
+    t.data()[i] = random.uniform() < chance ? 1 : 0;
+  }
   return t;
 }
 

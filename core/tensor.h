@@ -91,7 +91,8 @@ class Tensor {
   Scalar item() const;
 
   /// Marks a leaf as a parameter: backward() will leave dL/d(this) in grad(). Throws on the result of an op.
-  Tensor& requires_grad(bool on = true);
+  Tensor& requires_grad(bool on = true) &;
+  Tensor requires_grad(bool on = true) && { return requires_grad(on); }  // a handle, for a reference would dangle
   /// Is this a parameter, or the result of an op on one?
   bool needs_grad() const { return impl_ && impl_->node; }
   /// Is this a leaf that requires_grad() marked?
@@ -139,11 +140,18 @@ Tensor full(const Shape& shape, Scalar value);
 Tensor scalar(Scalar value);
 /// `values` in row-major order. Throws if their number is not the shape's.
 Tensor tensor(const std::vector<Scalar>& values, const Shape& shape);
+/// begin, begin + step, ... below end.
+Tensor arange(Scalar begin, Scalar end, Scalar step = 1);
+inline Tensor arange(Scalar end) { return arange(0, end); }
+/// The identity matrix.
+Tensor eye(int64_t n);
 /// Uniform on [low, high): what would round to high is the number below it; low = high gives low. Throws if low > high
 /// or high - low is infinite.
 Tensor rand(const Shape& shape, Random& random, Scalar low = 0, Scalar high = 1);
 /// Normal with the given standard deviation.
 Tensor randn(const Shape& shape, Random& random, Scalar std = 1);
+/// 1 with the probability that p has there, 0 otherwise.
+Tensor bernoulli(const Tensor& p, Random& random);
 /// Uniform on (-a, a), a = sqrt(6 / (fan_in + fan_out)), for a weight of shape (fan_out, fan_in) (Glorot, Bengio 2010).
 Tensor xavier_uniform(const Shape& shape, Random& random);
 

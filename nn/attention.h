@@ -89,24 +89,25 @@ class Attention : public Module {
 
  protected:
   /// `maps`: key heads of an output head (2 in diff, otherwise 1). `query_width`: features of all queries of a token.
-  /// `head_width`: of one query or key head. Throws unless D divides by heads x maps, and head_width by 2 if rotary. (A
-  /// subclass computes head_width before `heads` has been checked, so it takes care not to divide by 0.) `head_norm`:
-  /// is there one where the configuration leaves it open?
-  Attention(const AttentionConfig& c, int maps, int64_t query_width, int64_t head_width, Random& random,
-            bool head_norm = false)
+  /// `one_head`: of one query or key head, d. Throws unless D divides by heads x maps, and one_head by 2 if rotary. (A
+  /// subclass computes it before `heads` has been checked, so it takes care not to divide by 0.) `head_norm`:
+  /// is there one where the configuration leaves it open? `key_width`, `value_width`: features of all keys and values of
+  /// a token; 0 is D. Where they are fewer, as when heads share them, mix() makes D of them.
+  Attention(const AttentionConfig& c, int maps, int64_t query_width, int64_t one_head, Random& random,
+            bool head_norm = false, int64_t key_width = 0, int64_t value_width = 0)
       : config(c),
-        head_width(head_width),
-        q_proj(add_module<Linear>("q_proj", checked_width(c, maps, head_width), query_width, false, random)),
-        k_proj(add_module<Linear>("k_proj", c.width, c.width, false, random)),
-        v_proj(add_module<Linear>("v_proj", c.width, c.width, false, random)),
+        head_width(one_head),
+        q_proj(add_module<Linear>("q_proj", checked_width(c, maps, one_head), query_width, false, random)),
+        k_proj(add_module<Linear>("k_proj", c.width, key_width ? key_width : c.width, false, random)),
+        v_proj(add_module<Linear>("v_proj", c.width, value_width ? value_width : c.width, false, random)),
         out_proj(add_module<Linear>("out_proj", c.width, c.width, false, random)),
         subln(c.head_norm.value_or(head_norm) ? &add_module<RMSNorm>("subln", c.width / c.heads) : nullptr) {}
   /// For kinds without: throws if there is a lambda_init.
   void require_no_lambda_init() const {
     require(!config.lambda_init, "Attention", "lambda_init is of diff attention only");
   }
-  /// What the kinds differ in: from q (N, query_width), k and v (M, D), heads side by side in each row, to the heads'
-  /// results (N, D). Also gets x (N, D), of which version 2 makes its lambda.
+  /// What the kinds differ in: from q (N, query_width), k (M, key_width) and v (M, value_width), heads side by side in
+  /// each row, to the heads' results (N, D). Also gets x (N, D), of which version 2 makes its lambda.
   virtual Tensor mix(const Tensor& x, const Tensor& q, const Tensor& k, const Tensor& v,
                      const AttentionLayout& layout) const = 0;
   /// The head norm's gain (D / h), where there is a head norm.

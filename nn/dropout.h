@@ -8,7 +8,9 @@ namespace difftensor::inline DT_PRECISION::nn {
 /// 1.
 class Dropout : public Module {
  public:
-  explicit Dropout(Scalar p) : p(p) { require(p >= 0 && p < 1, "Dropout", "probability ", p, " is not in [0, 1)"); }
+  explicit Dropout(Scalar probability) : p(probability) {
+    require(p >= 0 && p < 1, "Dropout", "probability ", p, " is not in [0, 1)");
+  }
   Tensor operator()(const Tensor& x) const { return training() ? dropout(x, p) : x; }
 
   const Scalar p;

@@ -11,12 +11,11 @@ enum class Activation { relu, gelu, swiglu };
 /// `width` is D, `inner` F.
 class FeedForward : public Module {
  public:
-  FeedForward(int64_t width, int64_t inner, Activation activation, Random& random)
-      : activation(activation),
-        gate_proj(activation == Activation::swiglu ? &add_module<Linear>("gate_proj", width, inner, false, random)
-                                                   : nullptr),
-        up_proj(add_module<Linear>("up_proj", width, inner, activation != Activation::swiglu, random)),
-        down_proj(add_module<Linear>("down_proj", inner, width, activation != Activation::swiglu, random)) {}
+  FeedForward(int64_t width, int64_t inner, Activation kind, Random& random)
+      : activation(kind),
+        gate_proj(kind == Activation::swiglu ? &add_module<Linear>("gate_proj", width, inner, false, random) : nullptr),
+        up_proj(add_module<Linear>("up_proj", width, inner, kind != Activation::swiglu, random)),
+        down_proj(add_module<Linear>("down_proj", inner, width, kind != Activation::swiglu, random)) {}
 
   Tensor operator()(const Tensor& x) const {
     switch (activation) {

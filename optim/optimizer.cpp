@@ -8,30 +8,54 @@
 
 namespace difftensor::inline DT_PRECISION::optim {
 
-Optimizer::Optimizer(const ParameterGroups& groups, double lr, const std::vector<std::string>& state_names)
-    : state_names_(state_names) {
+namespace {
+void check_group(double weight_decay, double lr_scale) {
+  require(weight_decay >= 0 && lr_scale >= 0, "Optimizer", "weight decay ", weight_decay, " and learning rate scale ",
+          lr_scale, " must not be negative");
+}
+}  // namespace
+
+Optimizer::Optimizer(const ParameterGroups& groups, double lr, const StateRules& rules) : rules_(rules) {
   set_lr(lr);
   std::set<const Scalar*> seen;
-  for (auto& group : groups.groups)
+  for (auto& group : groups.groups) {
+    check_group(group.weight_decay, group.lr_scale);
     for (auto& parameter : group.parameters) {
       require(seen.insert(parameter.data()).second, "Optimizer", "a parameter of shape ", parameter.shape(),
               " is there twice and would be updated twice");
-      require(group.weight_decay >= 0 && group.lr_scale >= 0, "Optimizer", "weight decay ", group.weight_decay,
-              " and learning rate scale ", group.lr_scale, " must not be negative");
-      slots_.push_back({parameter, group.weight_decay, group.lr_scale, {}});
+      slots_.push_back({parameter, group.weight_decay, group.lr_scale, groups_, {}});
       if (parameter.is_parameter()) make_state(slots_.size() - 1);
     }
+    ++groups_;
+  }
   state_["steps"] = steps_ = zeros({static_cast<int64_t>(slots_.size())});
 }
 
 void Optimizer::make_state(size_t i) {
-  for (auto& name : state_names_)
-    state_[name + "." + std::to_string(i)] = slots_[i].state.emplace_back(zeros(slots_[i].parameter.shape()));
+  const Shape& like = slots_[i].parameter.shape();
+  for (auto& name : rules_.names) {
+    const Shape shape = rules_.shape ? rules_.shape(name, like) : like;
+    state_[name + "." + std::to_string(i)] = slots_[i].state.emplace_back(zeros(shape));
+  }
 }
 
 void Optimizer::set_lr(double lr) {
   require(lr >= 0, "Optimizer", "learning rate ", lr, " is negative or not a number");
   lr_ = lr;
+}
+
+void Optimizer::set_weight_decay(size_t group, double weight_decay) {
+  require(group < groups_, "Optimizer", "there is no group ", group, " of ", groups_);
+  check_group(weight_decay, 0);
+  for (Slot& slot : slots_)
+    if (slot.group == group) slot.weight_decay = weight_decay;
+}
+
+void Optimizer::set_lr_scale(size_t group, double lr_scale) {
+  require(group < groups_, "Optimizer", "there is no group ", group, " of ", groups_);
+  check_group(0, lr_scale);
+  for (Slot& slot : slots_)
+    if (slot.group == group) slot.lr_scale = lr_scale;
 }
 
 void Optimizer::step() {
@@ -46,9 +70,12 @@ void Optimizer::step() {
     sizes.push_back(gradient.defined() ? gradient.numel() : 0);
     gradients.push_back(gradient);
   }
-  parallel_for(sizes, [&, steps = std::as_const(steps_).data()](size_t i, int64_t begin, int64_t end) {
+  const auto run = [&, steps = std::as_const(steps_).data()](size_t i, int64_t begin, int64_t end) {
     update(slots_[i], {begin, end}, std::as_const(gradients[i]).data(), lr_ * slots_[i].lr_scale, steps[i]);
-  });
+  };
+  if (!rules_.whole) return parallel_for(sizes, run);
+  for (size_t i = 0; i < slots_.size(); ++i)
+    if (sizes[i]) run(i, 0, sizes[i]);
 }
 
 void Optimizer::zero_grad() const {
@@ -63,7 +90,7 @@ std::map<std::string, Tensor> Optimizer::state_dict() const {
 
 void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state) {
   for (size_t i = 0; i < slots_.size(); ++i)  // frozen here, but not where the state comes from
-    if (slots_[i].state.empty() && !state_names_.empty() && state.contains(state_names_[0] + "." + std::to_string(i)))
+    if (slots_[i].state.empty() && !rules_.names.empty() && state.contains(rules_.names[0] + "." + std::to_string(i)))
       make_state(i);
   for (auto& [name, tensor] : state_) {
     auto found = state.find(name);
@@ -76,7 +103,8 @@ void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state) {
 }
 
 SGD::SGD(const ParameterGroups& groups, double lr, const SGDOptions& options)
-    : Optimizer(groups, lr, options.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum"}),
+    : Optimizer(groups, lr,
+                {options.momentum == 0 ? std::vector<std::string>{} : std::vector<std::string>{"momentum"}}),
       options_(options) {
   require(options.momentum >= 0, "SGD", "momentum ", options.momentum, " is negative or not a number");
   require(!options.nesterov || options.momentum > 0, "SGD", "Nesterov's method needs a momentum");
@@ -104,7 +132,7 @@ void SGD::update(Slot& slot, Range elements, const Scalar* g, double learning_ra
 }
 
 Adam::Adam(const ParameterGroups& groups, double lr, const AdamOptions& options, bool decoupled)
-    : Optimizer(groups, lr, {"m", "v"}), options_(options), decoupled_(decoupled) {
+    : Optimizer(groups, lr, {{"m", "v"}}), options_(options), decoupled_(decoupled) {
   for (double beta : {options.beta1, options.beta2})
     require(beta >= 0 && beta < 1, "Adam", "beta ", beta, " is not in [0, 1)");
   require(options.eps >= 0, "Adam", "eps ", options.eps, " is negative or not a number");

@@ -1,5 +1,6 @@
 #pragma once
 // Optimizers, from simple to complex: SGD, Adam, AdamW. The formulas are those of torch.optim.
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <string>
@@ -20,9 +21,17 @@ struct ParameterGroup {
 /// All that an optimizer trains: one group, as net.parameters() is, or several.
 struct ParameterGroups {
   ParameterGroups(std::vector<Tensor> parameters) : groups{{std::move(parameters)}} {}
-  ParameterGroups(std::vector<ParameterGroup> groups) : groups(std::move(groups)) {}
-  ParameterGroups(std::initializer_list<ParameterGroup> groups) : groups(groups) {}
+  ParameterGroups(std::vector<ParameterGroup> several) : groups(std::move(several)) {}
+  ParameterGroups(std::initializer_list<ParameterGroup> several) : groups(several) {}
   std::vector<ParameterGroup> groups;
+};
+
+/// What state an optimizer keeps for a parameter, and how it wants to be called.
+struct StateRules {
+  std::vector<std::string> names = {};
+  /// The shape of a state; if unset, the parameter's. All begin as zeros.
+  std::function<Shape(const std::string& name, const Shape& parameter)> shape = {};
+  bool whole = false;  ///< update() gets whole parameters, one after the other: for those that multiply matrices
 };
 
 /// What all optimizers share: the parameters, the state kept for each, and the learning rate. A kind of optimizer says
@@ -40,6 +49,9 @@ class Optimizer {
   double lr() const { return lr_; }
   /// Throws unless lr >= 0; so do the constructors.
   void set_lr(double lr);
+  /// Of a group, by its number: takes effect at the next step. Throws as the constructors do.
+  void set_weight_decay(size_t group, double weight_decay);
+  void set_lr_scale(size_t group, double lr_scale);
 
   /// A copy of the state by name, such as "m.0" for m of the first parameter: with it, the parameters and the learning
   /// rate, training goes on to the same bits.
@@ -51,10 +63,11 @@ class Optimizer {
   struct Slot {
     Tensor parameter;
     double weight_decay, lr_scale;
-    std::vector<Tensor> state;  // one per state name, of the parameter's shape; none yet if it was frozen
+    size_t group;
+    std::vector<Tensor> state;  // one per state name; none yet if it was frozen
   };
-  Optimizer(const ParameterGroups& groups, double lr, const std::vector<std::string>& state_names);
-  /// Some elements of a parameter. All threads update, each its own.
+  Optimizer(const ParameterGroups& groups, double lr, const StateRules& rules);
+  /// Some elements of a parameter. All threads update, each its own, unless rules.whole.
   struct Range {
     int64_t begin, end;
   };
@@ -64,7 +77,8 @@ class Optimizer {
  private:
   void make_state(size_t slot);
   double lr_;
-  const std::vector<std::string> state_names_;
+  const StateRules rules_;
+  size_t groups_ = 0;
   std::vector<Slot> slots_;
   Tensor steps_;                         // how often each parameter was updated; exact up to 2^24 in float
   std::map<std::string, Tensor> state_;  // steps_ and the slots' state, by name

@@ -4,11 +4,11 @@
 #include <cstdio>
 #include <exception>
 
-#include "examples/training/fast_blas.h"
+#include "core/fast_blas.h"
 #include "tests/golden_check.h"
 
 int main(int argc, char** argv) {
-  ensure_fast_blas(argv);
+  difftensor::ensure_fast_blas(argv);
   const char* precision = sizeof(difftensor::Scalar) == 8 ? "double" : "float";
   if (argc < 2) {
     std::fprintf(stderr, "usage: %s FILE.safetensors...\n", argv[0]);

@@ -108,6 +108,10 @@ void shape_kinds(std::vector<Kind>& kinds);
 void matrix_kinds(std::vector<Kind>& kinds);
 void row_kinds(std::vector<Kind>& kinds);
 void attention_kinds(std::vector<Kind>& kinds);
+void pieces_on_elements(std::vector<Kind>& kinds);
+void pieces_on_lines(std::vector<Kind>& kinds);
+void pieces_that_move(std::vector<Kind>& kinds);
+void convolution_kinds(std::vector<Kind>& kinds);
 std::vector<Kind> all_kinds();
 
 // --- The definitions (property_reference.cpp) ----------------------------------------------------------------------
@@ -127,10 +131,10 @@ double gelu_of(double x);
 // The ops beside their definitions.
 using Unary = Tensor (*)(const Tensor&);
 using Binary = Tensor (*)(const Tensor&, const Tensor&);
-using Reduction = Tensor (*)(const Tensor&, std::vector<int>, bool);
+using Reduction = Tensor (*)(const Tensor&, const Axes&, bool);
 Op unary(const std::string& name, Unary run, double (*f)(double));
 Op binary(const std::string& name, Binary run, double (*f)(double, double));
-/// sum, mean or max
+/// sum, mean, max, min or prod
 Op reduction(const std::string& name, const std::vector<int>& axes, bool keepdim);
 Op matmul_op(bool ta, bool tb);
 Op linear_op();

@@ -4,6 +4,24 @@
 
 namespace property {
 
+/// The number of an axis, counted from the front.
+inline int positive(int axis, int rank) { return axis < 0 ? axis + rank : axis; }
+inline int an_axis(Draw& d, int rank) { return static_cast<int>(d.between(-rank, rank - 1)); }
+inline Shape with(Shape shape, int axis, int64_t size) {
+  shape[axis] = size;
+  return shape;
+}
+inline Shape without(const Shape& shape, int axis) {
+  Shape out;
+  for (int i = 0; i < shape.rank(); ++i)
+    if (i != axis) out.push_back(shape[i]);
+  return out;
+}
+inline Array absolute(Array x) {
+  for (double& v : x.v) v = std::abs(v);
+  return x;
+}
+
 /// Where the element `index` of a larger array is in one of this shape, which is stretched to it: aligned at the last
 /// axis, and an axis of size 1 has its only element everywhere.
 inline int64_t offset(const Shape& shape, const Shape& index) {

@@ -50,7 +50,9 @@ std::string describe(const Case& c) {
 
 std::vector<Kind> all_kinds() {
   std::vector<Kind> kinds;
-  for (const auto add : {elementwise_kinds, shape_kinds, matrix_kinds, row_kinds, attention_kinds}) add(kinds);
+  for (const auto add : {elementwise_kinds, shape_kinds, matrix_kinds, row_kinds, attention_kinds, pieces_on_elements,
+                         pieces_on_lines, pieces_that_move, convolution_kinds})
+    add(kinds);
   return kinds;
 }
 

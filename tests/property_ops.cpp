@@ -36,6 +36,14 @@ void elementwise_kinds(std::vector<Kind>& kinds) {
       {"sigmoid", sigmoid, sigmoid_of, Values::any, 3, 0, true},
       {"relu", relu, [](double x) { return std::max(x, 0.0); }, Values::distinct, 0, 0, true},
       {"gelu", gelu, gelu_of, Values::any, 4, 1, false},
+      {"expm1", expm1, std::expm1, Values::any, 1.5, 0, true},
+      {"sin", sin, std::sin, Values::any, 1.5, 0, true},
+      {"cos", cos, std::cos, Values::any, 1.5, 0, true},
+      {"abs", abs, std::abs, Values::distinct, 0, 0, true},
+      {"elu", [](const Tensor& x) { return elu(x); }, [](double x) { return x > 0 ? x : std::expm1(x); },
+       Values::distinct, 1.5, 0, true},
+      {"softplus", softplus, [](double x) { return std::max(x, 0.0) + std::log1p(std::exp(-std::abs(x))); },
+       Values::any, 3, 0, false},
       {"silu", silu, [](double x) { return x / (1 + std::exp(-x)); }, Values::any, 4, 0, false},
   };
   for (const OneInput& op : unary_ops)
@@ -63,6 +71,7 @@ void elementwise_kinds(std::vector<Kind>& kinds) {
       {"div", div, [](double a, double b) { return a / b; }, Values::any, Values::nonzero, 0.5},
       {"pow", pow, [](double a, double b) { return std::pow(a, b); }, Values::plus, Values::any, 1.5},
       {"maximum", maximum, [](double a, double b) { return std::max(a, b); }, Values::distinct, Values::distinct, 0},
+      {"minimum", minimum, [](double a, double b) { return std::min(a, b); }, Values::distinct, Values::distinct, 0},
   };
   for (const TwoInputs& op : binary_ops)
     kinds.push_back(
@@ -152,9 +161,9 @@ void elementwise_kinds(std::vector<Kind>& kinds) {
 }
 
 void shape_kinds(std::vector<Kind>& kinds) {
-  for (const char* name : {"sum", "mean", "max"})
+  for (const char* name : {"sum", "mean", "max", "min"})
     kinds.push_back({name, [=](Draw& d) {
-                       const bool is_max = name == std::string("max");
+                       const bool is_max = name == std::string("max") || name == std::string("min");
                        const Shape shape = d.shape(0, 4, name == std::string("sum"));
                        const Op op = reduction(name, d.axes(shape.rank()), d.flip());
                        const double n = static_cast<double>(shape.numel());

@@ -1,13 +1,12 @@
 // Ops on elements, those that move or reduce them, and products, each beside its definition: loops in double, as plain
 // as they can be.
 #include <algorithm>
+#include <map>
 
 #include "tests/property_arrays.h"
 
 namespace property {
 namespace {
-int positive(int axis, int rank) { return axis < 0 ? axis + rank : axis; }
-
 Array reshaped(Array x, const Shape& shape) {
   x.shape = shape;
   return x;
@@ -118,9 +117,9 @@ Op binary(const std::string& name, Binary run, double (*f)(double, double)) {
 }
 
 Op reduction(const std::string& name, const std::vector<int>& axes, bool keepdim) {
-  const Reduction run = name == "sum"    ? static_cast<Reduction>(sum)
-                        : name == "mean" ? static_cast<Reduction>(mean)
-                                         : static_cast<Reduction>(max);
+  const std::map<std::string, Reduction> runs = {
+      {"sum", sum}, {"mean", mean}, {"max", max}, {"min", min}, {"prod", prod}};
+  const Reduction run = runs.at(name);
   const auto reference = [=](const Arrays& in) {
     const Shape& shape = in[0].shape;
     std::vector<bool> reduced(shape.rank(), axes.empty());
@@ -130,15 +129,18 @@ Op reduction(const std::string& name, const std::vector<int>& axes, bool keepdim
       if (reduced[i]) kept[i] = 1;
       if (!reduced[i]) squeezed.push_back(shape[i]);
     }
-    Array total(kept), count(kept), largest(kept, -INFINITY);
+    Array total(kept), count(kept), largest(kept, -INFINITY), least(kept, INFINITY), product(kept, 1);
     each(shape, [&](const Shape& index, int64_t at) {
       const int64_t to = offset(kept, index);
       total.v[to] += in[0].v[at];
       count.v[to] += 1;
       largest.v[to] = std::max(largest.v[to], in[0].v[at]);
+      least.v[to] = std::min(least.v[to], in[0].v[at]);
+      product.v[to] *= in[0].v[at];
     });
     for (size_t i = 0; name == "mean" && i < total.v.size(); ++i) total.v[i] /= count.v[i];
-    return reshaped(name == "max" ? largest : total, keepdim ? kept : squeezed);
+    const Array& y = name == "max" ? largest : name == "min" ? least : name == "prod" ? product : total;
+    return reshaped(y, keepdim ? kept : squeezed);
   };
   return {name + (keepdim ? " keepdim" : ""), [=](const Tensors& x) { return run(x[0], axes, keepdim); }, reference};
 }

@@ -136,8 +136,19 @@ TEST_CASE("anomalies are named, forward and backward") {
   Tensor loss = sum(sqrt(x));  // fine forward; the slope at 0 is infinite
   CHECK(
       contains(error_of([&] { loss.backward(); }), "sqrt: NaN or infinity in the gradient of its input of shape (2,)"));
-  CHECK(error_of([&] { masked_fill(x, x, -std::numeric_limits<Scalar>::infinity()); }) == "no error");
+  const Scalar inf = std::numeric_limits<Scalar>::infinity();
+  CHECK(error_of([&] { masked_fill(x, x, -inf); }) == "no error");
+  // An infinity that came in is meant; what is made of it is not, if it is NaN.
+  Tensor scores = randn({2, 2}, default_random()).requires_grad();
+  const Tensor mask = tensor({0, -inf, 0, 0}, {2, 2});
+  CHECK(error_of([&] { sum(softmax(scores + mask) * scores).backward(); }) == "no error");
+  CHECK(contains(error_of([&] { mask - mask; }), "sub: NaN or infinity in its result of shape (2, 2)"));
+  CHECK(contains(error_of([&] { exp(full({2}, 1000)); }), "exp: NaN or infinity"));
 }
+
+// A reference to what requires_grad() returns for a temporary would dangle: it is a handle of its own.
+static_assert(!std::is_reference_v<decltype(std::declval<Tensor>().requires_grad())>);
+static_assert(std::is_reference_v<decltype(std::declval<Tensor&>().requires_grad())>);
 
 TEST_CASE("a backward pass that threw leaves nothing to be added to") {
   Tensor x = tensor({4}, {1}).requires_grad();

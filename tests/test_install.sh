@@ -1,38 +1,57 @@
 #!/usr/bin/env bash
-# `make install`: a program of somebody else's builds against what it installed, with what pkg-config says, and runs.
+# `make install`: programs of somebody else's build against what it installed, by pkg-config and by CMake, and run.
 # usage: tests/test_install.sh BUILD_DIR
 set -eu
 build=$(realpath "$1")
 cd "$(dirname "$0")/.."
+project=$PWD
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
+fail() { echo "FAILED: $*" >&2; exit 1; }
+checks=0
+same() { [ "$1" = "$2" ] && checks=$((checks + 1)) || fail "$3 printed $1, not $2"; }
 
 # For a package: everything goes under DESTDIR, and nothing says so.
 make -s install BUILD="$build" DESTDIR="$dir/stage" PREFIX=/opt/difftensor >/dev/null
 grep -qx 'prefix=/opt/difftensor' "$dir/stage/opt/difftensor/lib/pkgconfig/difftensor.pc"
-[ "$(ls "$dir/stage")" = opt ]
+same "$(ls "$dir/stage")" opt "the folder of a package"
 
-# For use: every header can be included, and one program can use the parts.
-make -s install BUILD="$build" DESTDIR= PREFIX="$dir/prefix" >/dev/null
+# Every header can be included by itself, by its name here and by its name with difftensor/ before it.
+prefix=$dir/prefix
+make -s install BUILD="$build" DESTDIR= PREFIX="$prefix" >/dev/null
+export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"
 cd "$dir"
-(cd prefix/include/difftensor && find . -name '*.h' -printf '#include "%P"\n' | sort) >program.cpp
-cat >>program.cpp <<'END'
-#include <iostream>
+(cd "$prefix/include" && find difftensor -name '*.h' | sort) | while read -r header; do
+  printf '#include "%s"\n#include <%s>\n' "${header#difftensor/}" "$header"
+done >headers.cpp
+[ "$(wc -l <headers.cpp)" -gt 80 ] || fail "few headers are installed"
+${CXX:-g++} -std=c++20 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror \
+  -fsyntax-only headers.cpp $(pkg-config --cflags difftensor)
+checks=$((checks + 1))
 
-using namespace difftensor;
+# The page's program, in an empty folder, by the page's commands: in float and in double, as C++20 and C++23.
+block() { awk -v tag="<!-- $1 -->" '$0 == tag { on = 1; next } on && /^```/ { if (inside) exit; inside = 1; next } on && inside' "$project/core/README.md"; }
+block "a program" >program.cpp
+block "CMakeLists.txt" >CMakeLists.txt
+[ -s program.cpp ] && [ -s CMakeLists.txt ] || fail "core/README.md has no program, or no CMakeLists.txt"
+expected="[      12       15       18] shape (3,)"
+for standard in c++20 c++23; do
+  for package in difftensor difftensor_f64; do
+    ${CXX:-g++} -std=$standard -O0 -Wall -Wextra -Werror program.cpp -o program $(pkg-config --cflags --libs $package)
+    same "$(./program)" "$expected" "the program with $package as $standard"
+  done
+done
+if command -v cmake >/dev/null; then
+  cmake -S . -B cmake -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$(command -v ${CXX##* } || command -v g++)" >cmake.log 2>&1 ||
+    { cat cmake.log >&2; fail "cmake"; }
+  cmake --build cmake >>cmake.log 2>&1 || { cat cmake.log >&2; fail "cmake --build"; }
+  same "$(./cmake/program)" "$expected" "the program by CMake"
+else
+  echo "make install: CMake is not here; its package was not tried"
+fi
 
-int main() {
-  Random random(1);
-  nn::Linear layer(3, 2, true, random);
-  optim::AdamW optimizer({{layer.parameters()}}, 0.1);
-  Tensor loss = sum(layer(ones({4, 3})));
-  loss.backward();
-  optimizer.step();
-  std::cout << layer.bias.grad() << "\n";
-}
-END
-export PKG_CONFIG_PATH="$dir/prefix/lib/pkgconfig"
-${CXX:-g++} -O0 -Wall -Werror program.cpp -o program $(pkg-config --cflags --libs difftensor)
-printed=$(./program)
-[ "$printed" = "[       4        4] shape (2,)" ] || { echo "FAILED: the installed program printed $printed" >&2; exit 1; }
-echo "make install: ok"
+# Nothing is left, and nothing else is gone.
+touch "$prefix/lib/other.a"
+make -s -C "$project" uninstall DESTDIR= PREFIX="$prefix"
+same "$(cd "$prefix" && find . -type f)" ./lib/other.a "what is left"
+echo "make install: $checks checks passed"

@@ -3,6 +3,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "core/elementwise.h"
 #include "core/gradcheck.h"
 #include "models/decode.h"
 #include "nn/attention.h"
@@ -67,17 +68,24 @@ models::TransformerConfig sharp_transformer() {
 }
 // [end]
 
-// [an op]
+// [an op on elements]
 /// max(x, 0)^2, elementwise: the activation of Primer (So et al. 2021, arXiv 2109.08668).
 Tensor squared_relu(const Tensor& x) {
-  Tensor out(x.shape());
-  parallel_for(x.numel(), [x = x.data(), y = out.data()](int64_t begin, int64_t end) {
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) y[i] = x[i] > 0 ? x[i] * x[i] : 0;
-  });
-  // dx += dy 2 max(x, 0). The closure keeps x's values alive (a Storage), not the Tensor.
-  return record("squared_relu", out, {x}, [x = x.storage()](const Gradients& g) {
-    g.add(0, [dy = g.out, x = x.data()](int64_t i) { return dy[i] * 2 * (x[i] > 0 ? x[i] : 0); });
+  return unary(
+      "squared_relu", x, [](Scalar x) { return x > 0 ? x * x : 0; },
+      [](Scalar dy, Scalar x, Scalar) { return dy * 2 * (x > 0 ? x : 0); });
+}
+// [end]
+
+// [an op]
+/// The last `count` elements of a vector, the last one first.
+Tensor latest(const Tensor& x, int64_t count) {
+  Tensor out(Shape{count});
+  const int64_t last = x.numel() - 1;
+  for (int64_t i = 0; i < count; ++i) out.data()[i] = x.data()[last - i];
+  // dx at the old place += dy at the new. The closure keeps sizes and, where it needs values, a Storage; never a Tensor.
+  return record("latest", out, {x}, [last, count](const Gradients& g) {
+    for (int64_t i = 0; i < count; ++i) g.buffer(0)[last - i] += g.out[i];
   });
 }
 // [end]
@@ -130,10 +138,14 @@ TEST_CASE("nn/README's attention trains, is saved and decodes in a Transformer")
   CHECK(models::decode(model, {{5, 6, 2}}).size() == 1);
 }
 
-TEST_CASE("core/README's op has the gradient it claims") {
+TEST_CASE("core/README's ops have the gradients they claim") {
   Random random(1);
   const GradcheckResult result = gradcheck([](auto& in) { return squared_relu(in[0]); }, {randn({3, 4}, random)});
   CHECK_MESSAGE(result.ok, result.message);
+  CHECK(squared_relu(tensor({-2, 3}, {2})).values() == std::vector<Scalar>{0, 9});
+  const GradcheckResult last = gradcheck([](auto& in) { return latest(in[0], 2); }, {randn({5}, random)});
+  CHECK_MESSAGE(last.ok, last.message);
+  CHECK(latest(tensor({1, 2, 3}, {3}), 2).values() == std::vector<Scalar>{3, 2});
 }
 
 TEST_CASE("the pages show them word for word") {
@@ -141,6 +153,7 @@ TEST_CASE("the pages show them word for word") {
   const std::pair<const char*, const char*> shown[] = {{"a layer", "nn/README.md"},
                                                        {"an attention", "nn/README.md"},
                                                        {"an attention in a model", "nn/README.md"},
+                                                       {"an op on elements", "core/README.md"},
                                                        {"an op", "core/README.md"}};
   for (const auto& [part, page] : shown) {
     const std::string name = part;

@@ -8,7 +8,9 @@
 #include <cstdlib>
 #include <exception>
 #include <filesystem>
+#include <fstream>
 #include <string>
+#include <vector>
 
 #include "core/tensor.h"
 
@@ -27,6 +29,18 @@ std::string error_of(F f) {
 }
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+
+/// The ops that return a Tensor, a name for each declaration in the headers that say what ops there are.
+inline std::vector<std::string> declared_ops() {
+  std::vector<std::string> names;
+  for (const char* path : {"core/ops.h", "core/ops/attention.h"}) {
+    std::ifstream header(path);
+    REQUIRE_MESSAGE(header, "run the tests from the project's folder");
+    for (std::string line; std::getline(header, line);)
+      if (line.starts_with("Tensor ")) names.push_back(line.substr(7, line.find('(') - 7));
+  }
+  return names;
+}
 
 /// The larger of two errors; a NaN counts as infinite, where std::max would drop it.
 inline double worse(double a, double b) { return std::isnan(a) || std::isnan(b) ? INFINITY : std::max(a, b); }

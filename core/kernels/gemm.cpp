@@ -129,11 +129,13 @@ void gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, c
   static const bool one_thread = (openblas_set_num_threads(1), true);
   (void)one_thread;
   const auto ta = transpose_a ? CblasTrans : CblasNoTrans, tb = transpose_b ? CblasTrans : CblasNoTrans;
+  const auto blas = [](int64_t n) { return static_cast<blasint>(n); };
 #ifdef DT_DOUBLE
-  cblas_dgemm(CblasRowMajor, ta, tb, M, N, K, 1, A, lda, B, ldb, add, C, ldc);
+  const auto multiply = cblas_dgemm;
 #else
-  cblas_sgemm(CblasRowMajor, ta, tb, M, N, K, 1, A, lda, B, ldb, add, C, ldc);
+  const auto multiply = cblas_sgemm;
 #endif
+  multiply(CblasRowMajor, ta, tb, blas(M), blas(N), blas(K), 1, A, blas(lda), B, blas(ldb), add, C, blas(ldc));
 }
 
 void parallel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A,

@@ -53,7 +53,7 @@ void PackedMatrix::multiply(int64_t M, int64_t K, int64_t N, const Scalar* A, in
 namespace {
 thread_local PackedWeights::Scope* scope = nullptr;
 }
-PackedWeights::Scope::Scope(PackedWeights& weights) : weights(weights), previous_(std::exchange(scope, this)) {}
+PackedWeights::Scope::Scope(PackedWeights& kept) : weights(kept), previous_(std::exchange(scope, this)) {}
 PackedWeights::Scope::~Scope() { scope = previous_; }
 
 const PackedMatrix& PackedWeights::packed(bool transpose, int64_t K, int64_t N, const Storage& W) {

@@ -54,12 +54,11 @@ void multiply_rows(int64_t rows, int64_t K, const Scalar* A, int64_t row, int64_
   multiply_tile<R, W>(K, A, row, column, B, ldb, add, C, ldc);
 }
 
-// Element j of the shuffled pair (a, b): in step s of a transposition, neighbours s apart swap their off-diagonal
-// halves.
+// In step s of a transposition, neighbours s apart swap their off-diagonal halves.
 template <int s, int... j>
 void swap_halves(Simd& a, Simd& b, std::integer_sequence<int, j...>) {
-  const Simd upper = __builtin_shufflevector(a, b, (j & s ? j - s + int{lanes} : j)...);
-  b = __builtin_shufflevector(a, b, (j & s ? j + int{lanes} : j + s)...);
+  const Simd upper = shuffle<(j & s ? j - s + int{lanes} : j)...>(a, b);
+  b = shuffle<(j & s ? j + int{lanes} : j + s)...>(a, b);
   a = upper;
 }
 template <int s = 1>

@@ -1,6 +1,7 @@
 #pragma once
 // SIMD registers as values: arithmetic on a Simd is arithmetic on all its lanes. g++ and clang++ both know such vectors.
 #include <cstring>
+#include <type_traits>
 #include <utility>
 
 #include "core/kernels/multiply_add.h"
@@ -48,10 +49,20 @@ inline Simd multiply_add(Simd x, Simd y, Simd z) {
 #endif
 }
 
-/// Element j of the shuffled pair (a, b): a[j] where bit `s` of j is 0, else b[j]; the lane s away instead if `other`.
+/// Lane i is element places[i] of a and b, end to end.
+template <int... places>
+Simd shuffle(Simd a, Simd b) {
+#if __has_builtin(__builtin_shufflevector)
+  return __builtin_shufflevector(a, b, places...);
+#else  // g++ 11
+  using Places = std::conditional_t<sizeof(Scalar) == 4, int32_t, int64_t> __attribute__((vector_size(simd_bytes)));
+  return __builtin_shuffle(a, b, Places{places...});
+#endif
+}
+/// Lane j: a[j] where bit `s` of j is 0, else b[j]; the lane s away instead if `other`.
 template <int64_t s, bool other, int... j>
 Simd alternate(Simd a, Simd b, std::integer_sequence<int, j...>) {
-  return __builtin_shufflevector(a, b, ((other ? j ^ int{s} : j) + (j & s ? int{lanes} : 0))...);
+  return shuffle<((other ? j ^ int{s} : j) + (j & s ? int{lanes} : 0))...>(a, b);
 }
 /// Adds neighbours s apart, in half as many registers: lane j is a[j] + a[j ^ s] where bit `s` of j is 0, else the same
 /// of b.

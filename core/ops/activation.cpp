@@ -2,9 +2,9 @@
 #include <algorithm>
 #include <cmath>
 
+#include "core/elementwise.h"
 #include "core/kernels/math.h"
 #include "core/ops.h"
-#include "core/ops/unary.h"
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
@@ -18,45 +18,64 @@ void deliver(const Scalar* values, int64_t n, GradientBuffer gradient, int64_t a
 }
 }  // namespace
 
-Tensor tanh(const Tensor& x) {
+Tensor tanh(const Tensor& X) {
   // dy/dx = 1 - y^2 = 4 e / (1 + e)^2 with e = exp(-2 |x|), which does not end where y has rounded to 1
   return unary(
-      "tanh", x, [](Scalar x) { return std::tanh(x); },
+      "tanh", X, [](Scalar x) { return std::tanh(x); },
       [](Scalar dy, Scalar x, Scalar) {
         const Scalar e = kernels::exp(-2 * std::abs(x));
         return dy * (4 * e / ((1 + e) * (1 + e)));
       },
       only_x);
 }
-Tensor sigmoid(const Tensor& x) {
+Tensor sigmoid(const Tensor& X) {
   // dy/dx = y (1 - y), and 1 - s(x) = s(-x)
   return unary(
-      "sigmoid", x, [](Scalar x) { return kernels::sigmoid(x); },
+      "sigmoid", X, [](Scalar x) { return kernels::sigmoid(x); },
       [](Scalar dy, Scalar x, Scalar y) { return dy * (y * kernels::sigmoid(-x)); });
 }
-Tensor relu(const Tensor& x) {
+Tensor relu(const Tensor& X) {
   // A product, not a choice between dy and 0, so that a NaN that comes in stays one; that of x is one in dx too.
   return unary(
-      "relu", x, [](Scalar x) { return x < 0 ? Scalar{0} : x; },
+      "relu", X, [](Scalar x) { return x < 0 ? Scalar{0} : x; },
       [](Scalar dy, Scalar x, Scalar) { return dy * (x > 0    ? 1
                                                      : x <= 0 ? 0
                                                               : x); }, only_x);
 }
-Tensor gelu(const Tensor& x) {
+Tensor leaky_relu(const Tensor& X, Scalar slope) {
+  return unary(
+      "leaky_relu", X, [slope](Scalar x) { return x > 0 ? x : slope * x; },
+      [slope](Scalar dy, Scalar x, Scalar) { return dy * (x > 0    ? 1
+                                                          : x <= 0 ? slope
+                                                                   : x); }, only_x);
+}
+Tensor elu(const Tensor& X, Scalar alpha) {
+  // d/dx alpha (exp(x) - 1) = alpha exp(x)
+  return unary(
+      "elu", X, [alpha](Scalar x) { return x > 0 ? x : alpha * std::expm1(x); },
+      [alpha](Scalar dy, Scalar x, Scalar) { return dy * (x > 0 ? 1 : alpha * std::exp(x)); }, only_x);
+}
+Tensor softplus(const Tensor& X) {
+  // log(1 + exp(x)) = max(x, 0) + log1p(exp(-|x|)), whose exp cannot overflow. Its derivative is sigmoid(x).
+  return unary(
+      "softplus", X, [](Scalar x) { return (x < 0 ? 0 : x) + std::log1p(std::exp(-std::abs(x))); },
+      [](Scalar dy, Scalar x, Scalar) { return dy * kernels::sigmoid(x); }, only_x);
+}
+Tensor gelu(const Tensor& X) {
   // Phi(x) = (1 + erf(x / sqrt(2))) / 2 = erfc(-x / sqrt(2)) / 2: the second form does not cancel for x < 0.
   // d/dx x Phi(x) = Phi(x) + x phi(x), with phi the normal density
   auto cdf = [](Scalar x) { return Scalar(0.5) * std::erfc(x * Scalar(-0.70710678118654752440)); };
   return unary(
-      "gelu", x, [cdf](Scalar x) { return x * cdf(x); },
+      "gelu", X, [cdf](Scalar x) { return x * cdf(x); },
       [cdf](Scalar dy, Scalar x, Scalar) {
         return dy * (cdf(x) + x * (Scalar(0.39894228040143267794) * std::exp(Scalar(-0.5) * x * x)));
       },
       only_x);
 }
-Tensor silu(const Tensor& x) {
+Tensor silu(const Tensor& X) {
   // d/dx x s(x) = s + x s (1 - s), with s = sigmoid(x) and 1 - s = sigmoid(-x)
   return unary(
-      "silu", x, [](Scalar x) { return x * kernels::sigmoid(x); },
+      "silu", X, [](Scalar x) { return x * kernels::sigmoid(x); },
       [](Scalar dy, Scalar x, Scalar) { return dy * (kernels::sigmoid(x) * (1 + x * kernels::sigmoid(-x))); }, only_x);
 }
 

@@ -202,11 +202,11 @@ Tensor fused_attention(const AttentionShapes& shapes, const Tensor& q, const Ten
                                 ? softmax_strip(strip, scale, w.map(0, strip))
                                 : difference_strip(strip, scale, w.map(0, strip), w.map(1, strip), lambdas, head);
           // out = A V
-          Scalar* out = y + shapes.v_at(strip.query, head);
+          Scalar* rows = y + shapes.v_at(strip.query, head);
           if (single)
-            single_output(A, {v + shapes.v_at(0, head), v_width, key.begin, listed}, strip.width(), e, out);
+            single_output(A, {v + shapes.v_at(0, head), v_width, key.begin, listed}, strip.width(), e, rows);
           else
-            w.v.multiply(strip.rows, strip.width(), e, A, strip.stride(), false, out, v_width);
+            w.v.multiply(strip.rows, strip.width(), e, A, strip.stride(), false, rows, v_width);
         });
       });
 
@@ -217,10 +217,9 @@ Tensor fused_attention(const AttentionShapes& shapes, const Tensor& q, const Ten
   //   dV += A^T dout,  dA = dout V^T,  dA1 = dA,  dA2 = -lambda dA,  dlambda = -sum_j dA_j A2_j  (by row, or of all)
   // and each map, being softmax(Z / sqrt(d)) with Z = Q K^T,
   //   dZ_ij = A_ij (dA_ij - sum_j dA_ij A_ij) / sqrt(d),  dQ += dZ K,  dK += dZ^T Q.
-  auto backward = [shapes, q = q.storage(), k = k.storage(), v = v.storage(), scale,
+  auto backward = [shapes, d, e, h, k_width, v_width, q = q.storage(), k = k.storage(), v = v.storage(), scale,
                    lambda = lambda.defined() ? lambda.storage() : Storage()](const Gradients& g) {
-    const int64_t d = shapes.d, e = shapes.e, h = shapes.layout.heads;
-    const int64_t q_width = shapes.q_width, k_width = shapes.k_width, v_width = shapes.v_width;
+    const int64_t q_width = shapes.q_width;
     const Lambdas lambdas{lambda.data(), h, shapes.lambda_per_token};
     // A tensor that is two of the inputs has one gradient buffer, which the second must not take for covered.
     const bool distinct = q.data() != k.data() && k.data() != v.data() && q.data() != v.data();

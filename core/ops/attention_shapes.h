@@ -57,9 +57,9 @@ struct AttentionShapes {
   bool lambda_per_token;              ///< lambda is (N, h), not one number
 
   /// Throws std::invalid_argument, naming `op` and the shapes, unless they fit. `lambda` is null in softmax attention.
-  AttentionShapes(const char* op, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor* lambda,
-                  const AttentionLayout& layout)
-      : op(op), layout(layout), maps(lambda ? 2 : 1) {
+  AttentionShapes(const char* name, const Tensor& q, const Tensor& k, const Tensor& v, const Tensor* lambda,
+                  const AttentionLayout& sentences)
+      : op(name), layout(sentences), maps(lambda ? 2 : 1) {
     const int64_t h = layout.heads;
     require(q.rank() == 2 && k.rank() == 2 && v.rank() == 2 && k.dim(0) == v.dim(0), op, "q ", q.shape(), ", k ",
             k.shape(), ", v ", v.shape(), " must be matrices, k and v of one length");

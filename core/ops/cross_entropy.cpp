@@ -24,8 +24,9 @@ struct SmoothedTargets {
   Scalar smoothing;
   int32_t ignore;
 
-  SmoothedTargets(const char* op, const std::vector<int32_t>& ids, int64_t V, const CrossEntropyOptions& options)
-      : ids(ids), V(V), smoothing(options.label_smoothing), ignore(options.ignore_index) {
+  SmoothedTargets(const char* op, const std::vector<int32_t>& targets, int64_t classes,
+                  const CrossEntropyOptions& options)
+      : ids(targets), V(classes), smoothing(options.label_smoothing), ignore(options.ignore_index) {
     require(smoothing >= 0 && smoothing < 1, op, "label smoothing ", smoothing, " is not in [0, 1)");
     int64_t counted = 0;
     for (size_t i = 0; i < ids.size(); ++i) {
@@ -109,15 +110,15 @@ Tensor cross_entropy(const Tensor& logits, const std::vector<int32_t>& targets, 
   // dx_v += dy (p_v - q_v) / normalizer
   return record("cross_entropy", smoothed.result(losses, options), {logits},
                 [x = logits.storage(), targets, options, rows, V](const Gradients& g) {
-                  const SmoothedTargets smoothed("cross_entropy", targets, V, options);
-                  const Scalar scale = *g.out / static_cast<Scalar>(smoothed.normalizer);
+                  const SmoothedTargets again("cross_entropy", targets, V, options);
+                  const Scalar scale = *g.out / static_cast<Scalar>(again.normalizer);
                   Scalar* dx = g.buffer(0);
                   parallel_for(rows, row_grain(V), [&](int64_t begin, int64_t end) {
                     Storage exps(V);
                     Scalar* y = exps.data();
                     for (int64_t r = begin; r < end; ++r) {
-                      const SmoothedTargets::Row row = smoothed.row(r, x.data() + r * V, y);
-                      smoothed.gradient(r, row.sum, row.rest, scale, y);
+                      const SmoothedTargets::Row row = again.row(r, x.data() + r * V, y);
+                      again.gradient(r, row.sum, row.rest, scale, y);
 #pragma omp simd
                       for (int64_t v = 0; v < V; ++v) dx[r * V + v] += y[v];
                     }

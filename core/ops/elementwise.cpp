@@ -1,135 +1,83 @@
-// Arithmetic, element by element. Operands of different shapes broadcast (core/ops/broadcast.h).
+// Arithmetic, element by element. Operands of different shapes broadcast (core/ops/broadcast.h). Capitals are tensors,
+// small letters their elements.
+#include "core/elementwise.h"
+
 #include <cmath>
+#include <functional>
 #include <limits>
-#include <type_traits>
-#include <vector>
 
 #include "core/kernels/math.h"
 #include "core/ops.h"
-#include "core/ops/broadcast.h"
-#include "core/ops/unary.h"
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
 
-// A derivative of 1, as a sum has. It is a type, so that `binary` sees at compile time that the gradient passes on
-// unchanged. A residual connection is such a sum: this saves a copy of the gradient in every layer.
-struct One {};
-template <class Derivative>
-constexpr bool is_one = std::is_same_v<Derivative, One>;
-
-// What backward keeps of an operand: its values, but nothing if no derivative needs them.
-template <class Da, class Db>
-Storage values(const Tensor& operand) {
-  return is_one<Da> && is_one<Db> ? Storage() : operand.storage();
-}
-
-// c = f(a, b) for operands of one shape. `da(dc, a, b)` and `db(dc, a, b)` are dc times the partial
-// derivatives dc/da and dc/db.
-template <class F, class Da, class Db>
-Tensor same_shape(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db,
-                  std::initializer_list<Read> reads) {
-  Tensor out(a.shape());
-  parallel_for(out.numel(), [a = a.data(), b = b.data(), c = out.data(), f](int64_t begin, int64_t end) {
-#pragma omp simd
-    for (int64_t i = begin; i < end; ++i) c[i] = f(a[i], b[i]);
-  });
-  // da += dc dc/da,  db += dc dc/db
-  return record(
-      op, out, {a, b},
-      [a = values<Da, Db>(a), b = values<Da, Db>(b), da, db](const Gradients& g) {
-        const auto add = [&]<class Derivative>(int k, Derivative derivative) {
-          if constexpr (is_one<Derivative>)
-            g.add_output_gradient(k);
-          else
-            g.add(k, [=, dc = g.out, a = a.data(), b = b.data()](int64_t i) { return derivative(dc[i], a[i], b[i]); });
-        };
-        add(0, da);
-        add(1, db);
-      },
-      reads);
-}
-
-// The same for operands that broadcast.
-template <class F, class Da, class Db>
-Tensor stretched(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db,
-                 std::initializer_list<Read> reads) {
-  const Broadcast shape(op, {a.shape(), b.shape()});
-  Tensor out(shape.shape);
-  shape.map(a.data(), b.data(), out.data(), [f](Scalar a, Scalar b, int64_t) { return f(a, b); });
-  // da += dc dc/da,  db += dc dc/db, each summed over the axes along which its operand was stretched
-  return record(
-      op, out, {a, b},
-      [a = values<Da, Db>(a), b = values<Da, Db>(b), shape, da, db](const Gradients& g) {
-        const auto add = [&]<class Derivative>(int k, Derivative derivative) {
-          if (!g.wants(k)) return;
-          if constexpr (is_one<Derivative>) {
-            unbroadcast(shape, k, g.out, g.buffer(k));
-          } else {
-            Storage full(shape.shape.numel());
-            shape.map(a.data(), b.data(), full.data(),
-                      [=, dc = g.out](Scalar a, Scalar b, int64_t i) { return derivative(dc[i], a, b); });
-            unbroadcast(shape, k, full.data(), g.buffer(k));
-          }
-        };
-        add(0, da);
-        add(1, db);
-      },
-      reads);
-}
-
-// c = f(a, b), the general case.
-template <class F, class Da, class Db>
-Tensor binary(const char* op, const Tensor& a, const Tensor& b, F f, Da da, Db db, std::initializer_list<Read> reads) {
-  return a.shape() == b.shape() ? same_shape(op, a, b, f, da, db, reads) : stretched(op, a, b, f, da, db, reads);
-}
-
 // d/da a^b = b a^(b - 1), and 0 where b = 0: a^0 is 1 for every a, also for 0, where the formula has 0 times infinity.
 Scalar pow_slope(Scalar a, Scalar b) { return b == 0 ? Scalar{0} : b * std::pow(a, b - 1); }
 
+// -1, 0 or 1; NaN of NaN.
+Scalar sign_of(Scalar x) { return x > 0 ? Scalar{1} : x < 0 ? Scalar{-1} : x; }
+
+// 1 where a relation holds, 0 elsewhere.
+template <class Relation>
+Tensor compare(const char* op, const Tensor& a, const Tensor& b, Relation holds) {
+  const Broadcast shape(op, {a.shape(), b.shape()});
+  Tensor out(shape.shape);
+  shape.map(a.data(), b.data(), out.data(),
+            [holds](Scalar a, Scalar b, int64_t) { return holds(a, b) ? Scalar{1} : Scalar{0}; });
+  return out;
+}
+
 }  // namespace
 
-Tensor add(const Tensor& a, const Tensor& b) {
-  return binary("add", a, b, [](Scalar a, Scalar b) { return a + b; }, One(), One(), {});
+Tensor add(const Tensor& A, const Tensor& B) {
+  return binary("add", A, B, [](Scalar a, Scalar b) { return a + b; }, One(), One(), {});
 }
 
-Tensor sub(const Tensor& a, const Tensor& b) {
+Tensor sub(const Tensor& A, const Tensor& B) {
   return binary(
-      "sub", a, b, [](Scalar a, Scalar b) { return a - b; }, One(), [](Scalar dc, Scalar, Scalar) { return -dc; }, {});
+      "sub", A, B, [](Scalar a, Scalar b) { return a - b; }, One(), [](Scalar dc, Scalar, Scalar) { return -dc; }, {});
 }
 
-Tensor mul(const Tensor& a, const Tensor& b) {
+Tensor mul(const Tensor& A, const Tensor& B) {
   return binary(
-      "mul", a, b, [](Scalar a, Scalar b) { return a * b; }, [](Scalar dc, Scalar, Scalar b) { return dc * b; },
-      [](Scalar dc, Scalar a, Scalar) { return dc * a; }, {{a, b.needs_grad()}, {b, a.needs_grad()}});
+      "mul", A, B, [](Scalar a, Scalar b) { return a * b; }, [](Scalar dc, Scalar, Scalar b) { return dc * b; },
+      [](Scalar dc, Scalar a, Scalar) { return dc * a; }, {{A, B.needs_grad()}, {B, A.needs_grad()}});
 }
 
-Tensor div(const Tensor& a, const Tensor& b) {
+Tensor div(const Tensor& A, const Tensor& B) {
   return binary(
-      "div", a, b, [](Scalar a, Scalar b) { return a / b; }, [](Scalar dc, Scalar, Scalar b) { return dc / b; },
-      [](Scalar dc, Scalar a, Scalar b) { return -dc * (a / b / b); }, {{a, b.needs_grad()}, {b}});
+      "div", A, B, [](Scalar a, Scalar b) { return a / b; }, [](Scalar dc, Scalar, Scalar b) { return dc / b; },
+      [](Scalar dc, Scalar a, Scalar b) { return -dc * (a / b / b); }, {{A, B.needs_grad()}, {B}});
 }
 
-Tensor pow(const Tensor& a, const Tensor& b) {
+Tensor pow(const Tensor& A, const Tensor& B) {
   return binary(
-      "pow", a, b, [](Scalar a, Scalar b) { return std::pow(a, b); },
+      "pow", A, B, [](Scalar a, Scalar b) { return std::pow(a, b); },
       [](Scalar dc, Scalar a, Scalar b) { return dc * pow_slope(a, b); },
       [](Scalar dc, Scalar a, Scalar b) {
         return a == 0 && b >= 0 ? dc * 0 : dc * std::pow(a, b) * std::log(a);  // a^b log a goes to 0 with a
-      },
-      {{a}, {b}});
+      });
 }
 
-Tensor maximum(const Tensor& a, const Tensor& b) {
+Tensor maximum(const Tensor& A, const Tensor& B) {
   // Where one is NaN, so is the maximum, and both shares: a NaN in a gradient says where to look.
   auto share = [](Scalar a, Scalar b) {
     return a > b ? Scalar{1} : a < b ? Scalar{0} : a == b ? Scalar(0.5) : std::numeric_limits<Scalar>::quiet_NaN();
   };
   return binary(
-      "maximum", a, b, [](Scalar a, Scalar b) { return a > b || std::isnan(a) ? a : b; },
+      "maximum", A, B, [](Scalar a, Scalar b) { return a > b || std::isnan(a) ? a : b; },
       [share](Scalar dc, Scalar a, Scalar b) { return dc * share(a, b); },
-      [share](Scalar dc, Scalar a, Scalar b) { return dc * share(b, a); }, {{a}, {b}});
+      [share](Scalar dc, Scalar a, Scalar b) { return dc * share(b, a); });
 }
+Tensor minimum(const Tensor& a, const Tensor& b) { return neg(maximum(neg(a), neg(b))); }
+
+Tensor eq(const Tensor& a, const Tensor& b) { return compare("eq", a, b, std::equal_to<Scalar>()); }
+Tensor ne(const Tensor& a, const Tensor& b) { return compare("ne", a, b, std::not_equal_to<Scalar>()); }
+Tensor lt(const Tensor& a, const Tensor& b) { return compare("lt", a, b, std::less<Scalar>()); }
+Tensor le(const Tensor& a, const Tensor& b) { return compare("le", a, b, std::less_equal<Scalar>()); }
+Tensor gt(const Tensor& a, const Tensor& b) { return compare("gt", a, b, std::greater<Scalar>()); }
+Tensor ge(const Tensor& a, const Tensor& b) { return compare("ge", a, b, std::greater_equal<Scalar>()); }
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   Broadcast shape("where", {a.shape(), b.shape(), condition.shape()});
@@ -178,45 +126,84 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
                 {{mask}});
 }
 
-Tensor add(const Tensor& a, Scalar b) {
+Tensor add(const Tensor& A, Scalar b) {
   return unary(
-      "add", a, [b](Scalar x) { return x + b; }, [](Scalar dy, Scalar, Scalar) { return dy; }, neither);
+      "add", A, [b](Scalar x) { return x + b; }, [](Scalar dy, Scalar, Scalar) { return dy; }, neither);
 }
-Tensor mul(const Tensor& a, Scalar b) {
+Tensor mul(const Tensor& A, Scalar b) {
   return unary(
-      "mul", a, [b](Scalar x) { return x * b; }, [b](Scalar dy, Scalar, Scalar) { return dy * b; }, neither);
+      "mul", A, [b](Scalar x) { return x * b; }, [b](Scalar dy, Scalar, Scalar) { return dy * b; }, neither);
 }
-Tensor div(const Tensor& a, Scalar b) {
+Tensor div(const Tensor& A, Scalar b) {
   return unary(
-      "div", a, [b](Scalar x) { return x / b; }, [b](Scalar dy, Scalar, Scalar) { return dy / b; }, neither);
+      "div", A, [b](Scalar x) { return x / b; }, [b](Scalar dy, Scalar, Scalar) { return dy / b; }, neither);
 }
-Tensor div(Scalar a, const Tensor& b) {
+Tensor div(Scalar a, const Tensor& B) {
   return unary(
-      "div", b, [a](Scalar x) { return a / x; }, [](Scalar dy, Scalar x, Scalar y) { return -dy * (y / x); });
+      "div", B, [a](Scalar x) { return a / x; }, [](Scalar dy, Scalar x, Scalar y) { return -dy * (y / x); });
 }
-Tensor pow(const Tensor& a, Scalar exponent) {
+Tensor pow(const Tensor& A, Scalar exponent) {
   return unary(
-      "pow", a, [exponent](Scalar x) { return std::pow(x, exponent); },
+      "pow", A, [exponent](Scalar x) { return std::pow(x, exponent); },
       [exponent](Scalar dy, Scalar x, Scalar) { return dy * pow_slope(x, exponent); }, only_x);
 }
 Tensor neg(const Tensor& x) { return mul(x, -1); }
-Tensor exp(const Tensor& x) {
+Tensor exp(const Tensor& X) {
   return unary(
-      "exp", x, [](Scalar x) { return kernels::exp(x); }, [](Scalar dy, Scalar, Scalar y) { return dy * y; }, only_y);
+      "exp", X, [](Scalar x) { return kernels::exp(x); }, [](Scalar dy, Scalar, Scalar y) { return dy * y; }, only_y);
 }
-Tensor log(const Tensor& x) {
+Tensor log(const Tensor& X) {
   return unary(
-      "log", x, [](Scalar x) { return std::log(x); }, [](Scalar dy, Scalar x, Scalar) { return dy / x; }, only_x);
+      "log", X, [](Scalar x) { return std::log(x); }, [](Scalar dy, Scalar x, Scalar) { return dy / x; }, only_x);
 }
-Tensor log1p(const Tensor& x) {
+Tensor log1p(const Tensor& X) {
   return unary(
-      "log1p", x, [](Scalar x) { return std::log1p(x); }, [](Scalar dy, Scalar x, Scalar) { return dy / (1 + x); },
+      "log1p", X, [](Scalar x) { return std::log1p(x); }, [](Scalar dy, Scalar x, Scalar) { return dy / (1 + x); },
       only_x);
 }
-Tensor sqrt(const Tensor& x) {
+Tensor sqrt(const Tensor& X) {
   return unary(
-      "sqrt", x, [](Scalar x) { return std::sqrt(x); }, [](Scalar dy, Scalar, Scalar y) { return dy / (2 * y); },
+      "sqrt", X, [](Scalar x) { return std::sqrt(x); }, [](Scalar dy, Scalar, Scalar y) { return dy / (2 * y); },
       only_y);
+}
+Tensor expm1(const Tensor& X) {
+  return unary(
+      "expm1", X, [](Scalar x) { return std::expm1(x); }, [](Scalar dy, Scalar x, Scalar) { return dy * std::exp(x); },
+      only_x);
+}
+Tensor sin(const Tensor& X) {
+  return unary(
+      "sin", X, [](Scalar x) { return std::sin(x); }, [](Scalar dy, Scalar x, Scalar) { return dy * std::cos(x); },
+      only_x);
+}
+Tensor cos(const Tensor& X) {
+  return unary(
+      "cos", X, [](Scalar x) { return std::cos(x); }, [](Scalar dy, Scalar x, Scalar) { return dy * -std::sin(x); },
+      only_x);
+}
+Tensor abs(const Tensor& X) {
+  return unary(
+      "abs", X, [](Scalar x) { return std::abs(x); }, [](Scalar dy, Scalar x, Scalar) { return dy * sign_of(x); },
+      only_x);
+}
+Tensor sign(const Tensor& X) {
+  return unary(
+      "sign", X, sign_of, [](Scalar dy, Scalar, Scalar) { return dy * 0; }, neither);
+}
+Tensor floor(const Tensor& X) {
+  return unary(
+      "floor", X, [](Scalar x) { return std::floor(x); }, [](Scalar dy, Scalar, Scalar) { return dy * 0; }, neither);
+}
+Tensor clamp(const Tensor& X, Scalar low, Scalar high) {
+  require(low <= high, "clamp", "low ", low, " is above high ", high);
+  // The derivative is 1 from low to high, both included. That of NaN is NaN.
+  return unary(
+      "clamp", X, [=](Scalar x) { return x < low    ? low
+                                         : x > high ? high
+                                                    : x; },
+      [=](Scalar dy, Scalar x, Scalar) { return dy * (x < low || x > high ? 0
+                                                      : x == x            ? 1
+                                                                          : x); }, only_x);
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -7,7 +7,15 @@
 namespace difftensor::inline DT_PRECISION {
 
 Tensor matmul(const Tensor& a, const Tensor& b, bool transpose_a, bool transpose_b) {
-  require(a.rank() >= 2 && b.rank() >= 2, "matmul", a.shape(), " x ", b.shape(), ": both need at least 2 axes");
+  require(a.rank() >= 1 && b.rank() >= 1, "matmul", a.shape(), " x ", b.shape(), ": a scalar has no axis to sum over");
+  if (a.rank() == 1 || b.rank() == 1) {
+    require(!(a.rank() == 1 && transpose_a) && !(b.rank() == 1 && transpose_b), "matmul", a.shape(), " x ", b.shape(),
+            ": a vector has no transpose");
+    const Tensor product =
+        matmul(a.rank() == 1 ? unsqueeze(a, 0) : a, b.rank() == 1 ? unsqueeze(b, 1) : b, transpose_a, transpose_b);
+    const Tensor rows = b.rank() == 1 ? squeeze(product, -1) : product;
+    return a.rank() == 1 ? squeeze(rows, b.rank() == 1 ? -1 : -2) : rows;
+  }
   const int64_t M = a.dim(transpose_a ? -1 : -2), K = a.dim(transpose_a ? -2 : -1), N = b.dim(transpose_b ? -2 : -1);
   require(b.dim(transpose_b ? -1 : -2) == K, "matmul", a.shape(), transpose_a ? "^T" : "", " x ", b.shape(),
           transpose_b ? "^T" : "", ": inner sizes ", K, " and ", b.dim(transpose_b ? -1 : -2), " differ");

@@ -1,9 +1,10 @@
-// Sums, means and maxima over any axes.
+// Sums, means, maxima and their kin over any axes, and running sums.
 #include <algorithm>
 #include <cmath>
 #include <limits>
 
 #include "core/ops.h"
+#include "core/ops/axes.h"
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
@@ -16,7 +17,7 @@ struct Reduction {
   int64_t strides[Shape::max_rank] = {};
   int64_t count = 1;  // elements of x per element of the result
 
-  Reduction(const char* op, const Shape& shape, const std::vector<int>& axes) : in(shape) {
+  Reduction(const char* op, const Shape& shape, const Axes& axes) : in(shape) {
     bool reduced[Shape::max_rank] = {};
     if (axes.empty()) std::fill_n(reduced, shape.rank(), true);
     for (int axis : axes) {
@@ -60,7 +61,7 @@ struct Reduction {
   }
 };
 
-Tensor sum_or_mean(const char* op, const Tensor& x, const std::vector<int>& axes, bool keepdim, bool mean) {
+Tensor sum_or_mean(const char* op, const Tensor& x, const Axes& axes, bool keepdim, bool mean) {
   Reduction r(op, x.shape(), axes);
   require(!mean || r.count > 0, op, "the mean of no elements, shape ", x.shape());
   const double count = mean ? static_cast<double>(r.count) : 1;
@@ -88,14 +89,42 @@ Tensor sum_or_mean(const char* op, const Tensor& x, const std::vector<int>& axes
                 },
                 {});
 }
+
+// The variance, or its root: y = sum_i (x_i - mean)^2 / divisor, or sqrt(y).
+Tensor var_or_stddev(const char* op, const Tensor& x, const Axes& axes, bool keepdim, int64_t correction, bool root) {
+  Reduction r(op, x.shape(), axes);
+  require(r.count > correction, op, "of ", r.count, " elements, less a correction of ", correction, ", in shape ",
+          x.shape());
+  const auto count = static_cast<double>(r.count), divisor = count - static_cast<double>(correction);
+  Tensor out(keepdim ? r.kept : r.out);
+  // Twice over x, and in double: a difference of large sums would lose what is small beside the mean.
+  std::vector<double> means(out.numel(), 0), squares(out.numel(), 0);
+  r.each([&, x = x.data()](int64_t i, int64_t o) { means[o] += static_cast<double>(x[i]); });
+  for (double& mean : means) mean /= count;
+  r.each([&, x = x.data()](int64_t i, int64_t o) { squares[o] += std::pow(static_cast<double>(x[i]) - means[o], 2); });
+  for (int64_t o = 0; o < out.numel(); ++o) {
+    const double var = squares[o] / divisor;
+    out.data()[o] = static_cast<Scalar>(root ? std::sqrt(var) : var);
+  }
+  // dx_i += dy 2 (x_i - mean) / divisor, for the mean's own part adds up to 0. And d sqrt(v) = dv / (2 sqrt(v)); where
+  // all x are equal, that has no value: the gradient is 0, the middle of what it is on both sides.
+  return record(op, out, {x},
+                [x = x.storage(), y = out.storage(), r, means, divisor, root](const Gradients& g) {
+                  r.each([&, dx = g.buffer(0), x = x.data(), y = y.data()](int64_t i, int64_t o) {
+                    const double slope = 2 * (static_cast<double>(x[i]) - means[o]) / divisor;
+                    dx[i] += g.out[o] * static_cast<Scalar>(!root       ? slope
+                                                            : y[o] == 0 ? 0
+                                                                        : slope / (2 * static_cast<double>(y[o])));
+                  });
+                },
+                {{x}, {out, root}});
+}
 }  // namespace
 
-Tensor sum(const Tensor& x, std::vector<int> axes, bool keepdim) { return sum_or_mean("sum", x, axes, keepdim, false); }
-Tensor mean(const Tensor& x, std::vector<int> axes, bool keepdim) {
-  return sum_or_mean("mean", x, axes, keepdim, true);
-}
+Tensor sum(const Tensor& x, const Axes& axes, bool keepdim) { return sum_or_mean("sum", x, axes, keepdim, false); }
+Tensor mean(const Tensor& x, const Axes& axes, bool keepdim) { return sum_or_mean("mean", x, axes, keepdim, true); }
 
-Tensor max(const Tensor& x, std::vector<int> axes, bool keepdim) {
+Tensor max(const Tensor& x, const Axes& axes, bool keepdim) {
   Reduction r("max", x.shape(), axes);
   require(r.count > 0, "max", "the maximum of no elements, shape ", x.shape());
   Tensor out = full(keepdim ? r.kept : r.out, -std::numeric_limits<Scalar>::infinity());
@@ -112,6 +141,81 @@ Tensor max(const Tensor& x, std::vector<int> axes, bool keepdim) {
                   });
                 },
                 {{x}, {out}});
+}
+Tensor min(const Tensor& x, const Axes& axes, bool keepdim) { return neg(max(neg(x), axes, keepdim)); }
+
+Tensor var(const Tensor& x, const Axes& axes, bool keepdim, int64_t correction) {
+  return var_or_stddev("var", x, axes, keepdim, correction, false);
+}
+Tensor stddev(const Tensor& x, const Axes& axes, bool keepdim, int64_t correction) {
+  return var_or_stddev("stddev", x, axes, keepdim, correction, true);
+}
+
+Tensor norm(const Tensor& x, const Axes& axes, bool keepdim) {
+  Reduction r("norm", x.shape(), axes);
+  Tensor out(keepdim ? r.kept : r.out);
+  std::vector<double> squares(out.numel(), 0);
+  r.each([&, x = x.data()](int64_t i, int64_t o) { squares[o] += std::pow(static_cast<double>(x[i]), 2); });
+  for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] = static_cast<Scalar>(std::sqrt(squares[o]));
+  // dx_i += dy x_i / y; at x = 0 the gradient is 0, the middle of what it is on all sides
+  return record("norm", out, {x}, [x = x.storage(), y = out.storage(), r](const Gradients& g) {
+    r.each([&, dx = g.buffer(0), x = x.data(), y = y.data()](int64_t i, int64_t o) {
+      dx[i] += y[o] == 0 ? g.out[o] * 0 : g.out[o] * (x[i] / y[o]);
+    });
+  });
+}
+
+Tensor prod(const Tensor& x, const Axes& axes, bool keepdim) {
+  Reduction r("prod", x.shape(), axes);
+  Tensor out(keepdim ? r.kept : r.out);
+  std::vector<double> products(out.numel(), 1);
+  r.each([&, x = x.data()](int64_t i, int64_t o) { products[o] *= static_cast<double>(x[i]); });
+  for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] = static_cast<Scalar>(products[o]);
+  // dx_i += dy (the product of all others). It is that of those before i times that of those after: y / x_i would be
+  // 0 / 0 where x_i is 0.
+  return record("prod", out, {x},
+                [x = x.storage(), r](const Gradients& g) {
+                  std::vector<double> before(x.size());
+                  std::vector<int64_t> into(x.size());
+                  std::vector<double> product(r.out.numel(), 1);
+                  r.each([&](int64_t i, int64_t o) {
+                    before[i] = product[o];
+                    product[o] *= static_cast<double>(x.data()[i]);
+                    into[i] = o;
+                  });
+                  std::vector<double> after(r.out.numel(), 1);
+                  Scalar* dx = g.buffer(0);
+                  for (int64_t i = x.size() - 1; i >= 0; --i) {
+                    double& others = after[into[i]];
+                    dx[i] += g.out[into[i]] * static_cast<Scalar>(before[i] * others);
+                    others *= static_cast<double>(x.data()[i]);
+                  }
+                },
+                {{x}});
+}
+
+Tensor cumsum(const Tensor& x, int axis) {
+  const AxisLoop loop("cumsum", x.shape(), axis);
+  Tensor out(x.shape());
+  loop.each([=, x = x.data(), y = out.data()](int64_t first) {
+    double total = 0;
+    for (int64_t i = 0; i < loop.length; ++i) {
+      total += static_cast<double>(x[first + i * loop.inner]);
+      y[first + i * loop.inner] = static_cast<Scalar>(total);
+    }
+  });
+  // x_i is in y_i and all that follow: dx_i += dy_i + dy_(i+1) + ...
+  return record("cumsum", out, {x},
+                [loop](const Gradients& g) {
+                  loop.each([=, dx = g.buffer(0), dy = g.out](int64_t first) {
+                    double total = 0;
+                    for (int64_t i = loop.length - 1; i >= 0; --i) {
+                      total += static_cast<double>(dy[first + i * loop.inner]);
+                      dx[first + i * loop.inner] += static_cast<Scalar>(total);
+                    }
+                  });
+                },
+                {});
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -2,14 +2,10 @@
 #include <numeric>
 
 #include "core/ops.h"
+#include "core/ops/axes.h"
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
-int checked_axis(const char* op, int axis, int rank, const Shape& shape) {
-  int i = axis < 0 ? axis + rank : axis;
-  require(i >= 0 && i < rank, op, "no axis ", axis, " in shape ", shape);
-  return i;
-}
 int64_t product(const Shape& shape, int begin, int end) {
   return Shape(shape.begin() + begin, shape.begin() + end).numel();
 }
@@ -65,10 +61,12 @@ Tensor permute(const Tensor& x, const std::vector<int>& axes) {
 }
 
 Tensor transpose(const Tensor& x, int axis1, int axis2) {
+  axis1 = checked_axis("transpose", axis1, x.rank(), x.shape());
+  axis2 = checked_axis("transpose", axis2, x.rank(), x.shape());
+  if (axis1 == axis2) return x;
   std::vector<int> axes(x.rank());
   std::iota(axes.begin(), axes.end(), 0);
-  std::swap(axes[checked_axis("transpose", axis1, x.rank(), x.shape())],
-            axes[checked_axis("transpose", axis2, x.rank(), x.shape())]);
+  std::swap(axes[axis1], axes[axis2]);
   return permute(x, axes);
 }
 
@@ -118,12 +116,12 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
   std::vector<std::reference_wrapper<const Tensor>> inputs(parts.begin(), parts.end());
   return record("concat", out, inputs,
                 [takes, outer, width](const Gradients& g) {
-                  int64_t at = 0;
-                  for (size_t part = 0; part < takes.size(); at += takes[part++]) {
+                  int64_t from = 0;
+                  for (int part = 0; part < static_cast<int>(takes.size()); from += takes[part++]) {
                     if (!g.wants(part)) continue;
                     Scalar* dx = g.buffer(part);
                     for (int64_t i = 0; i < outer; ++i)
-                      for (int64_t j = 0; j < takes[part]; ++j) dx[i * takes[part] + j] += g.out[i * width + at + j];
+                      for (int64_t j = 0; j < takes[part]; ++j) dx[i * takes[part] + j] += g.out[i * width + from + j];
                   }
                 },
                 {});
@@ -143,40 +141,89 @@ Tensor stack(const std::vector<Tensor>& parts, int axis) {
   return concat(raised, axis);
 }
 
-Tensor gather_rows(const Tensor& x, const std::vector<int32_t>& index) {
-  require(x.rank() >= 1, "gather_rows", "a scalar has no rows");
-  const int64_t rows = x.shape()[0], width = product(x.shape(), 1, x.rank());
-  Shape shape = x.shape();
-  shape[0] = static_cast<int64_t>(index.size());
-  Tensor out(shape);
-  for (size_t i = 0; i < index.size(); ++i)
-    require(index[i] >= 0 && index[i] < rows, "gather_rows", "row ", index[i], " (number ", i, ") of shape ",
-            x.shape());
-  parallel_for(shape[0], 64, [&, y = out.data()](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) std::copy_n(x.data() + index[i] * width, width, y + i * width);
-  });
-  // dx[index[i]] += dy[i]. Rows may repeat, so threads share out the columns: each element is summed in the order of i.
-  return record("gather_rows", out, {x},
-                [index, width](const Gradients& g) {
-                  Scalar* dx = g.buffer(0);
-                  parallel_for(width, 64, [&](int64_t begin, int64_t end) {
-                    for (size_t i = 0; i < index.size(); ++i) {
-                      Scalar* to = dx + index[i] * width;
-                      const Scalar* from = g.out + i * width;
-#pragma omp simd
-                      for (int64_t j = begin; j < end; ++j) to[j] += from[j];
-                    }
-                  });
-                },
-                {});
+Tensor squeeze(const Tensor& x, int axis) {
+  axis = checked_axis("squeeze", axis, x.rank(), x.shape());
+  require(x.shape()[axis] == 1, "squeeze", "axis ", axis, " of shape ", x.shape(), " is not of size 1");
+  std::vector<int64_t> sizes(x.shape().begin(), x.shape().end());
+  sizes.erase(sizes.begin() + axis);
+  return reshape(x, sizes);
 }
 
-Tensor embedding(const Tensor& weight, const std::vector<int32_t>& ids) {
-  require(weight.rank() == 2, "embedding", "the weight must be (vocabulary, width), not ", weight.shape());
-  for (size_t i = 0; i < ids.size(); ++i)
-    require(ids[i] >= 0 && ids[i] < weight.shape()[0], "embedding", "id ", ids[i], " of token ", i,
-            " is outside the vocabulary of ", weight.shape()[0]);
-  return gather_rows(weight, ids);
+Tensor unsqueeze(const Tensor& x, int axis) {
+  axis = checked_axis("unsqueeze", axis, x.rank() + 1, x.shape());
+  std::vector<int64_t> sizes(x.shape().begin(), x.shape().end());
+  sizes.insert(sizes.begin() + axis, 1);
+  return reshape(x, sizes);
+}
+
+Tensor expand(const Tensor& x, const Shape& shape) {
+  const Tensor y = mul(x, ones(shape));  // its gradient is then summed over the copies, as broadcasting does
+  require(y.shape() == shape, "expand", x.shape(), " does not stretch to ", shape);
+  return y;
+}
+
+std::vector<Tensor> split(const Tensor& x, int64_t size, int axis) {
+  axis = checked_axis("split", axis, x.rank(), x.shape());
+  require(size > 0, "split", "pieces of size ", size);
+  std::vector<Tensor> pieces;
+  const int64_t length = x.shape()[axis];
+  for (int64_t at = 0; at < length; at += size) pieces.push_back(slice(x, axis, at, std::min(at + size, length)));
+  return pieces;
+}
+
+std::vector<Tensor> chunk(const Tensor& x, int64_t count, int axis) {
+  require(count > 0, "chunk", "into ", count, " pieces");
+  const int64_t length = x.shape()[checked_axis("chunk", axis, x.rank(), x.shape())];
+  return split(x, std::max<int64_t>(1, (length + count - 1) / count), axis);
+}
+
+std::vector<Tensor> unbind(const Tensor& x, int axis) {
+  std::vector<Tensor> pieces = split(x, 1, axis);
+  for (Tensor& piece : pieces) piece = squeeze(piece, axis);
+  return pieces;
+}
+
+Tensor flip(const Tensor& x, const Axes& axes) {
+  Tensor y = x;
+  for (int axis : axes) {
+    std::vector<int32_t> order(x.dim(axis));
+    std::iota(order.rbegin(), order.rend(), 0);
+    y = index_select(y, axis, order);
+  }
+  return y;
+}
+
+namespace {
+// What stays of the last two axes: below or on a diagonal, or above or on it.
+Tensor triangle(const char* op, const Tensor& x, int64_t diagonal, bool lower) {
+  require(x.rank() >= 2, op, x.shape(), " is not a matrix, nor several");
+  const int64_t rows = x.dim(-2), columns = x.dim(-1);
+  Tensor gone(Shape{rows, columns});
+  for (int64_t i = 0; i < rows * columns; ++i) {
+    const int64_t above = i % columns - i / columns - diagonal;
+    gone.data()[i] = (lower ? above > 0 : above < 0) ? 1 : 0;
+  }
+  return masked_fill(x, gone, 0);
+}
+}  // namespace
+Tensor tril(const Tensor& x, int64_t diagonal) { return triangle("tril", x, diagonal, true); }
+Tensor triu(const Tensor& x, int64_t diagonal) { return triangle("triu", x, diagonal, false); }
+
+Tensor pad(const Tensor& x, const std::vector<int64_t>& widths, Scalar value) {
+  require(widths.size() % 2 == 0 && widths.size() <= 2 * static_cast<size_t>(x.rank()), "pad", widths.size(),
+          " widths for shape ", x.shape(), ": two are needed for each axis, the last axis first");
+  Tensor y = x;
+  for (size_t i = 0; i < widths.size(); i += 2) {
+    const int axis = x.rank() - 1 - static_cast<int>(i / 2);
+    const auto border = [&](int64_t width) {
+      require(width >= 0, "pad", "a width of ", width);
+      Shape shape = y.shape();
+      shape[axis] = width;
+      return full(shape, value);
+    };
+    if (widths[i] || widths[i + 1]) y = concat({border(widths[i]), y, border(widths[i + 1])}, axis);
+  }
+  return y;
 }
 
 }  // namespace difftensor::inline DT_PRECISION

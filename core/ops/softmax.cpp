@@ -1,7 +1,9 @@
-// Softmax and its logarithm.
+// Softmax, its logarithm, and the logarithm of its denominator.
 #include "core/kernels/softmax.h"
 
 #include <algorithm>
+#include <cmath>
+#include <vector>
 
 #include "core/ops.h"
 
@@ -71,6 +73,37 @@ Tensor log_softmax(const Tensor& x) {
                   });
                 },
                 {{out}});
+}
+Tensor logsumexp(const Tensor& x, int axis, bool keepdim) {
+  const Tensor rows = transpose(x, axis, -1);
+  const int64_t width = rows.shape().back(), count = width ? rows.numel() / width : 0;
+  require(width > 0, "logsumexp", "axis ", axis, " of shape ", x.shape(), " is empty");
+  Shape shape = rows.shape();
+  shape[shape.rank() - 1] = 1;
+  Tensor out(shape);
+  parallel_for(count, row_grain(width), [=, x = rows.data(), y = out.data()](int64_t begin, int64_t end) {
+    std::vector<Scalar> exps(width);
+    for (int64_t r = begin; r < end; ++r) {
+      const kernels::ExpRow row = kernels::exp_row(x + r * width, exps.data(), width);
+      const double rest = kernels::rest_of_sum(exps.data(), width, row.sum);
+      y[r] = row.sum == 0 ? row.max : row.max + static_cast<Scalar>(std::log1p(rest));
+    }
+  });
+  // dx_i += dy softmax(x)_i
+  Tensor y = record("logsumexp", out, {rows},
+                    [x = rows.storage(), count, width](const Gradients& g) {
+                      Scalar* dx = g.buffer(0);
+                      parallel_for(count, row_grain(width), [=, x = x.data(), dy = g.out](int64_t begin, int64_t end) {
+                        std::vector<Scalar> p(width);
+                        for (int64_t r = begin; r < end; ++r) {
+                          kernels::softmax_row(x + r * width, p.data(), width);
+                          for (int64_t i = 0; i < width; ++i) dx[r * width + i] += dy[r] * p[i];
+                        }
+                      });
+                    },
+                    {{rows}});
+  y = transpose(y, axis, -1);
+  return keepdim ? y : squeeze(y, axis);
 }
 
 }  // namespace difftensor::inline DT_PRECISION

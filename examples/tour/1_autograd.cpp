@@ -5,7 +5,7 @@
 #include <iostream>
 
 #include "core/gradcheck.h"
-#include "examples/training/fast_blas.h"
+#include "core/fast_blas.h"
 #include "nn/linear.h"
 #include "nn/losses.h"
 #include "optim/optimizer.h"

@@ -15,7 +15,7 @@
 #include <new>
 #include <numeric>
 
-#include "examples/training/fast_blas.h"
+#include "core/fast_blas.h"
 #include "examples/training/signals.h"
 
 namespace training {
@@ -154,7 +154,7 @@ int run_program(int argc, char** argv, const std::string& name, const std::strin
   // Past a limit on the size of files, writing is to fail with a message as on a full disk, not to kill.
   std::signal(SIGXFSZ, SIG_IGN);
   std::ios::sync_with_stdio(false);  // or std::cin takes a read error for the end of the input
-  ensure_fast_blas(argv);
+  difftensor::ensure_fast_blas(argv);
   CLI::App app(description, name);
   app.require_subcommand(1);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // --lr 1 --lr 2: the last counts

@@ -10,7 +10,7 @@
 #include <memory>
 
 #include "core/safetensors.h"
-#include "examples/training/fast_blas.h"
+#include "core/fast_blas.h"
 #include "examples/translate/translator.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/model.h"
@@ -116,7 +116,7 @@ void measure(const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  ensure_fast_blas(argv);
+  difftensor::ensure_fast_blas(argv);
   Arguments a;
   CLI::App app("Measures decoding with a key/value cache.", "decode");
   app.add_option("--run", a.run, "a run folder of build/translate");

@@ -17,7 +17,7 @@
 #include "core/kernels/parallel.h"
 #include "core/kernels/softmax.h"
 #include "examples/text/corpus.h"
-#include "examples/training/fast_blas.h"
+#include "core/fast_blas.h"
 #include "optim/optimizer.h"
 #include "tests/bench/bench.h"
 
@@ -327,7 +327,7 @@ void measure(const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  ensure_fast_blas(argv);
+  difftensor::ensure_fast_blas(argv);
   Arguments a;
   CLI::App app("Measures single operations.", "ops");
   app.add_option("names", a.names, "which, such as softmax or attention/4096 [all]");

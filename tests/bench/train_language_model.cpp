@@ -9,7 +9,7 @@
 #include "core/parallel_backward.h"
 #include "core/safetensors.h"
 #include "examples/text/files.h"
-#include "examples/training/fast_blas.h"
+#include "core/fast_blas.h"
 #include "examples/training/task.h"
 #include "models/language_model.h"
 #include "optim/clip.h"
@@ -89,7 +89,7 @@ void measure(const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  ensure_fast_blas(argv);
+  difftensor::ensure_fast_blas(argv);
   Arguments a;
   CLI::App app("Measures the training of a language model on the bytes of a text: tokens a second, memory.",
                "train_language_model");

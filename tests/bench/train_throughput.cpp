@@ -9,7 +9,7 @@
 
 #include "core/parallel_backward.h"
 #include "core/safetensors.h"
-#include "examples/training/fast_blas.h"
+#include "core/fast_blas.h"
 #include "examples/translate/data.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
@@ -224,7 +224,7 @@ void measure(const Arguments& a) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  ensure_fast_blas(argv);
+  difftensor::ensure_fast_blas(argv);
   Arguments a;
   CLI::App app("Measures training: tokens a second, memory, and the fraction of the machine's GEMM peak.",
                "train_throughput");

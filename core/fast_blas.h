@@ -9,6 +9,8 @@
 #include <cstdlib>
 #include <string>
 
+namespace difftensor {
+
 /// Call first in main(). If OpenBLAS's kernels use less than the CPU offers, runs this program again, once, with
 /// OPENBLAS_CORETYPE set, and says so in one line. A value set by the user is kept, with a warning.
 inline void ensure_fast_blas(char** argv) {
@@ -41,3 +43,5 @@ inline void ensure_fast_blas(char** argv) {
   (void)argv;
 #endif
 }
+
+}  // namespace difftensor

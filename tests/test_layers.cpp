@@ -1,0 +1,321 @@
+// examples/layers: each gradient-checked, compared with its definition or a property of it, and trained on something
+// small.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <utility>
+
+#include "core/gradcheck.h"
+#include "examples/layers/biased_attention.h"
+#include "examples/layers/conv_net.h"
+#include "examples/layers/gated_residual.h"
+#include "examples/layers/grouped_query.h"
+#include "examples/layers/lstm.h"
+#include "examples/layers/mixture_of_experts.h"
+#include "examples/layers/optimizers.h"
+#include "examples/layers/training_aids.h"
+#include "models/decode.h"
+#include "models/transformer.h"
+#include "tests/testing.h"
+
+using namespace difftensor;
+using namespace layers;
+
+namespace {
+void check_gradients(const nn::Module& module, const std::function<Tensor(const std::vector<Tensor>&)>& f,
+                     const std::vector<Tensor>& inputs) {
+  if (sizeof(Scalar) == 4) return;
+  const GradcheckResult result = nn::gradcheck(module, f, inputs);
+  CHECK_MESSAGE(result.ok, result.message);
+}
+
+// The loss after so many updates.
+Scalar train(optim::Optimizer& optimizer, int updates, const std::function<Tensor()>& loss) {
+  for (int i = 0; i < updates; ++i) {
+    optimizer.zero_grad();
+    loss().backward();
+    optimizer.step();
+  }
+  const NoGrad no_grad;
+  return loss().item();
+}
+
+// What a recurrent network says at the end of a sequence: was its first element above 0?
+template <class Recurrent>
+Scalar learns_to_remember(Random& random) {
+  struct Net : nn::Module {
+    explicit Net(Random& random)
+        : memory(add_module<Recurrent>("memory", 1, 8, random)),
+          out(add_module<nn::Linear>("out", 8, 2, true, random)) {}
+    Recurrent& memory;
+    nn::Linear& out;
+  } net(random);
+  const Tensor x = randn({12, 32, 1}, random);
+  std::vector<int32_t> first;
+  for (int64_t b = 0; b < 32; ++b) first.push_back(x.values()[b] > 0);
+  optim::Adam optimizer(net.parameters(), 0.03);
+  return train(optimizer, 120, [&] { return cross_entropy(net.out(unbind(net.memory(x), 0).back()), first); });
+}
+}  // namespace
+
+TEST_CASE("layers: LSTM and GRU compute their formulas, and remember") {
+  Random random(1);
+  const LSTM lstm(3, 4, random);
+  const GRU gru(3, 4, random);
+  const Tensor x = randn({5, 2, 3}, random);
+  check_gradients(lstm, [&](auto& in) { return lstm(in[0]); }, {x});
+  check_gradients(gru, [&](auto& in) { return gru(in[0]); }, {x});
+  // One step from zero, by hand.
+  const auto step = unbind(slice(x, 0, 0, 1), 0)[0];
+  const auto a = chunk(lstm.input(step), 4, -1);
+  CHECK(largest_difference(unbind(lstm(x), 0)[0], sigmoid(a[3]) * tanh(sigmoid(a[0]) * tanh(a[2]))) < rounding);
+  const auto b = chunk(gru.input(step), 3, -1), c = chunk(gru.recurrent(zeros({2, 4})), 3, -1);
+  CHECK(largest_difference(unbind(gru(x), 0)[0],
+                           (1 - sigmoid(b[1] + c[1])) * tanh(b[2] + sigmoid(b[0] + c[0]) * c[2])) < rounding);
+  CHECK(learns_to_remember<LSTM>(random) < 0.1);
+  CHECK(learns_to_remember<GRU>(random) < 0.1);
+}
+
+TEST_CASE("layers: batch norm keeps running statistics, and a conv net tells bars apart") {
+  Random random(2);
+  BatchNorm2d norm(3);
+  const Tensor x = randn({4, 3, 2, 2}, random) * 3 + 5;
+  check_gradients(norm, [&](auto& in) { return norm(in[0]); }, {x});
+  BatchNorm2d fresh(3);
+  const Tensor y = fresh(x);
+  CHECK(largest_difference(mean(y, {0, 2, 3}), zeros({3})) < rounding);
+  CHECK(largest_difference(var(y, {0, 2, 3}, false, 0), ones({3})) < 1e-4);
+  CHECK(largest_difference(fresh.running_mean,
+                           mean(x, {0, 2, 3}, true) * Scalar(0.1) - reshape(zeros({3}), {3, 1, 1})) < rounding);
+  CHECK(largest_difference(fresh.running_var, var(x, {0, 2, 3}, true) * Scalar(0.1) + Scalar(0.9)) < 10 * rounding);
+  fresh.eval();
+  const std::vector<Scalar> kept = fresh.running_mean.values();
+  CHECK(largest_difference(fresh(x), (x - fresh.running_mean) / sqrt(fresh.running_var + Scalar(1e-5))) < rounding);
+  CHECK(fresh.running_mean.values() == kept);
+  CHECK(fresh.state_dict().contains("running_var"));
+
+  // Horizontal or vertical, somewhere in noise.
+  const auto bars = [&](int64_t n) {
+    std::pair<Tensor, std::vector<int32_t>> made{randn({n, 1, 8, 8}, random, Scalar(0.3)), {}};
+    for (int64_t b = 0; b < n; ++b) {
+      made.second.push_back(static_cast<int32_t>(random.below(2)));
+      const auto at = static_cast<int64_t>(random.below(8));
+      for (int64_t i = 0; i < 8; ++i) made.first.data()[b * 64 + (made.second.back() ? at * 8 + i : i * 8 + at)] += 1;
+    }
+    return made;
+  };
+  ConvNet net(1, 2, random);
+  check_gradients(net, [&](auto& in) { return net(in[0]); }, {randn({2, 1, 8, 8}, random)});
+  optim::Adam optimizer(net.parameters(), 0.01);
+  const auto shown = bars(64), others = bars(200);
+  train(optimizer, 40, [&] { return cross_entropy(net(shown.first), shown.second); });
+  net.eval();
+  const NoGrad no_grad;
+  int right = 0;
+  const Index said = argmax(net(others.first), 1);
+  for (size_t i = 0; i < others.second.size(); ++i) right += said.values[i] == others.second[i];
+  CHECK(right > 180);
+}
+
+TEST_CASE("layers: a mixture of all experts is their weighted sum, and one of a few learns") {
+  Random random(3);
+  const MixtureOfExperts all(4, 6, 3, 3, random), few(4, 6, 3, 2, random);
+  const Tensor x = randn({7, 4}, random);
+  const Tensor p = softmax(all.router(x));
+  Tensor sum_of_all = zeros({7, 4});
+  for (int e = 0; e < 3; ++e) sum_of_all = sum_of_all + all.experts[e](x) * slice(p, 1, e, e + 1);
+  CHECK(largest_difference(all(x).y, sum_of_all) < rounding);
+  check_gradients(few, [&](auto& in) { return sum(few(in[0]).y * few(in[0]).y) + few(in[0]).balance; }, {x});
+  CHECK(few(x).balance.item() >= Scalar(0.9));
+  // Two experts, one each for two different functions of x.
+  const MixtureOfExperts two(4, 8, 2, 1, random);
+  const Tensor in = randn({64, 4}, random);
+  const Tensor want = where(gt(slice(in, 1, 0, 1), 0), in * 2, flip(in, 1) * -1);
+  optim::Adam optimizer(two.parameters(), 0.01);
+  const Scalar before = mean(pow(two(in).y - want, 2)).item();
+  CHECK(train(optimizer, 300, [&] {
+          const auto made = two(in);
+          return mean(pow(made.y - want, 2)) + made.balance * Scalar(0.01);
+        }) < before / 4);
+}
+
+TEST_CASE("layers: a gated residual begins nearly closed and opens") {
+  Random random(4);
+  using Layer = GatedResidual<nn::FeedForward>;
+  const Layer layer(4, -4, random, 4, 8, nn::Activation::swiglu, random);
+  const Tensor x = randn({6, 4}, random);
+  check_gradients(layer, [&](auto& in) { return layer(in[0]); }, {x});
+  CHECK(largest_difference(layer(x), x) < 0.2);
+  CHECK(layer.parameters().size() == 5);
+  const Tensor want = x + tanh(x) * 2;
+  optim::Adam optimizer(layer.parameters(), 0.02);
+  CHECK(train(optimizer, 200, [&] { return mean(pow(layer(x) - want, 2)); }) < 0.05);
+}
+
+TEST_CASE("layers: attentions of one's own are their definitions") {
+  Random random(5);
+  const nn::AttentionConfig c{.width = 8, .heads = 4, .rotary = true};
+  const nn::Sequences two = nn::packed_sequences({5, 3});
+  const Tensor x = randn({8, 8}, random);
+  const auto run = [&](const nn::Attention& attention) { return attention(x, two, x, two, true); };
+
+  // As many groups as heads, or a window as long as the sentence: softmax attention.
+  Random a(7), b(7), d(7);
+  const nn::MultiheadAttention softmax_attention(c, a);
+  CHECK(largest_difference(run(GroupedQueryAttention(c, 4, b)), run(softmax_attention)) < rounding);
+  const SlidingWindowAttention wide(c, 5, 0, d);
+  CHECK(largest_difference(run(wide), run(softmax_attention)) < rounding);
+
+  // Two groups are four heads in two pairs that have the same keys and values.
+  const GroupedQueryAttention grouped(c, 2, random);
+  CHECK(grouped.k_proj.weight.shape() == Shape{4, 8});
+  nn::MultiheadAttention whole(c, random);
+  auto state = grouped.state_dict();
+  for (const char* name : {"k_proj.weight", "v_proj.weight"}) {
+    const Tensor heads = reshape(state.at(name), {2, 1, 2, 8});
+    state.at(name) = reshape(concat({heads, heads}, 1), {8, 8});
+  }
+  whole.load_state_dict(state);
+  CHECK(largest_difference(run(grouped), run(whole)) < rounding);
+
+  // A token sees no further than its window; the rest is as in softmax attention among what it sees.
+  const SlidingWindowAttention narrow(c, 2, 0, random);
+  const Tensor changed = concat({slice(x, 0, 0, 2) * 3, slice(x, 0, 2, 8)}, 0);
+  const Tensor before = run(narrow), after = narrow(changed, two, changed, two, true);
+  CHECK(largest_difference(slice(before, 0, 3, 8), slice(after, 0, 3, 8)) == 0);
+  CHECK(largest_difference(slice(before, 0, 2, 3), slice(after, 0, 2, 3)) > 1e-3);
+  // But each sees the first one, if that is a sink.
+  const SlidingWindowAttention rested(c, 2, 1, random);
+  const Tensor other = concat({slice(x, 0, 0, 1) * 3, slice(x, 0, 1, 8)}, 0);
+  CHECK(largest_difference(slice(run(rested), 0, 4, 5), slice(rested(other, two, other, two, true), 0, 4, 5)) > 1e-3);
+
+  // ALiBi: of equal scores, a head's weights fall as 2^(-slope distance) does, in powers of e.
+  const AlibiAttention alibi({.width = 2, .heads = 1}, random);
+  for (const Tensor& w : {alibi.q_proj.weight, alibi.k_proj.weight})
+    std::fill_n(Tensor(w).data(), w.numel(), Scalar{0});
+  for (const Tensor& w : {alibi.v_proj.weight, alibi.out_proj.weight})
+    std::copy_n(eye(2).values().begin(), 4, Tensor(w).data());
+  const nn::Sequences three = nn::packed_sequences({3});
+  const Tensor seen = alibi(tensor({1, 0, 0, 1, 0, 0}, {3, 2}), three, tensor({1, 0, 0, 1, 0, 0}, {3, 2}), three, true);
+  const double slope = std::exp2(-8.0), total = std::exp(-2 * slope) + std::exp(-slope) + 1;
+  CHECK(seen.values()[4] == doctest::Approx(std::exp(-2 * slope) / total));
+  CHECK(seen.values()[5] == doctest::Approx(std::exp(-slope) / total));
+
+  for (const nn::Attention* attention :
+       {static_cast<const nn::Attention*>(&grouped), static_cast<const nn::Attention*>(&narrow)})
+    check_gradients(*attention, [&](auto& in) { return (*attention)(in[0], two, in[0], two, true); }, {x});
+}
+
+TEST_CASE("layers: attentions of one's own work in a Transformer, and in its cache") {
+  const auto factories = std::vector<models::AttentionFactory>{
+      [](const nn::AttentionConfig& c, bool, Random& random) -> std::unique_ptr<nn::Attention> {
+        return std::make_unique<GroupedQueryAttention>(c, 1, random);
+      },
+      [](const nn::AttentionConfig& c, bool cross, Random& random) -> std::unique_ptr<nn::Attention> {
+        if (cross) return std::make_unique<nn::MultiheadAttention>(c, random);
+        return std::make_unique<SlidingWindowAttention>(c, 3, 1, random);
+      },
+      [](const nn::AttentionConfig& c, bool cross, Random& random) -> std::unique_ptr<nn::Attention> {
+        if (cross) return std::make_unique<nn::MultiheadAttention>(c, random);
+        return std::make_unique<AlibiAttention>(c, random);
+      },
+  };
+  for (const auto& factory : factories) {
+    models::TransformerConfig config;
+    config.vocab = 12, config.d_model = 16, config.heads = 2, config.ff = 24;
+    config.encoder_layers = config.decoder_layers = 1;
+    config.attention_factory = factory;
+    Random random(6);
+    models::Transformer model(config, random);
+    optim::AdamW optimizer(model.parameters(), 0.02);
+    // Two sentences to learn by heart.
+    const auto loss = [&] {
+      return model.loss({5, 6, 7, 2, 8, 9, 2}, {4, 3}, {1, 7, 6, 5, 1, 9, 8}, {4, 3}, {7, 6, 5, 2, 9, 8, 2});
+    };
+    CHECK(train(optimizer, 60, loss) < 0.1);
+    model.eval();
+    const NoGrad no_grad;
+    const auto found = models::decode(model, {{5, 6, 7, 2}, {8, 9, 2}});
+    CHECK(found[0].at(0).tokens == std::vector<int32_t>{7, 6, 5});
+    CHECK(found[1].at(0).tokens == std::vector<int32_t>{9, 8});
+  }
+}
+
+TEST_CASE("layers: Lion and Muon do as they say, and go on from a saved state") {
+  Random random(8);
+  Tensor w = tensor({1, -2, 3}, {3}).requires_grad();
+  Lion lion(std::vector<optim::ParameterGroup>{{{w}, 0.1}}, 0.01);
+  sum(w * tensor({5, -1, 0}, {3})).backward();
+  lion.step();
+  const std::vector<double> expected = {1 - 0.01 * 1.1, -2 + 0.01 * 1.2, 3 - 0.01 * 0.3};
+  for (int i = 0; i < 3; ++i) CHECK(w.values()[i] == doctest::Approx(expected[i]));
+
+  // All singular values of a step lie near 1, however unlike those of the gradient are.
+  for (const Shape& shape : {Shape{6, 4}, Shape{3, 5}, Shape{4, 4}}) {
+    const Tensor m = randn(shape, random) * 7;
+    const Tensor o = Muon::orthogonalised(m);
+    const Tensor square = shape[0] > shape[1] ? matmul(o, o, true) : matmul(o, o, false, true);
+    CHECK(largest_difference(square, eye(square.dim(0))) < 0.6);
+    CHECK(sum(o * m).item() > 0);
+  }
+  CHECK(error_of([&] { Muon(std::vector<Tensor>{w}, 0.1); }) == "Muon: (3,) is no matrix");
+  const Tensor target = randn({6, 4}, random);
+  for (int saved : {-1, 20}) {
+    Tensor a = zeros({6, 4}).requires_grad();
+    auto optimizer = std::make_unique<Muon>(std::vector<Tensor>{a}, 0.02);
+    for (int i = 0; i < 60; ++i) {
+      if (i == saved) {
+        auto other = std::make_unique<Muon>(std::vector<Tensor>{a}, 0.02);
+        other->load_state_dict(optimizer->state_dict());
+        optimizer = std::move(other);
+      }
+      if (i == 40) optimizer->set_lr(0.005);
+      optimizer->zero_grad();
+      sum(pow(a - target, 2)).backward();
+      optimizer->step();
+    }
+    CHECK(sum(pow(a - target, 2)).item() < sum(target * target).item() / 10);
+    static std::vector<Scalar> first;
+    if (saved < 0) first = a.values();
+    CHECK(a.values() == first);
+  }
+}
+
+TEST_CASE("layers: a schedule, a moving average and a checkpoint") {
+  const auto lr = warmup_stable_decay(1, 10, 20, 100);
+  CHECK(std::vector<double>{lr(1), lr(5), lr(10), lr(80), lr(90), lr(100), lr(101)} ==
+        std::vector<double>{0.1, 0.5, 1, 1, 0.5, 0, 0});
+  Random random(9);
+  BatchNorm2d norm(1);
+  MovingAverage average(norm, 0.75);
+  Tensor(norm.weight).data()[0] = 5;
+  Tensor(norm.running_mean).data()[0] = 3;
+  average.update(norm);
+  CHECK(average.state().at("weight").item() == 2);
+  CHECK(average.state().at("running_mean").item() == 3);
+
+  // The same gradients, of the parameters too, with dropout; and less memory.
+  const nn::FeedForward one(8, 64, nn::Activation::gelu, random), two(8, 64, nn::Activation::gelu, random);
+  const auto block = [&](const Tensor& x) { return two(dropout(one(x), Scalar(0.5))); };
+  const Tensor values = randn({512, 8}, random);
+  std::vector<std::vector<Scalar>> results[2];
+  size_t memory[2];
+  for (int checkpointed : {0, 1}) {
+    manual_seed(3);
+    const size_t before = allocator_stats().bytes_in_use;
+    Tensor x = values.clone().requires_grad();
+    Tensor y = checkpointed ? checkpoint(block, x) : block(x);
+    memory[checkpointed] = allocator_stats().bytes_in_use - before;
+    const uint64_t next = Random(default_random()).bits();
+    sum(y * y).backward();
+    CHECK(Random(default_random()).bits() == next);
+    results[checkpointed] = {y.values(), x.grad().values()};
+    for (const nn::FeedForward* part : {&one, &two})
+      for (const Tensor& p : part->parameters()) {
+        results[checkpointed].push_back(p.grad().values());
+        p.zero_grad();
+      }
+  }
+  CHECK(results[0] == results[1]);
+  CHECK(memory[1] < memory[0] / 4);
+}
