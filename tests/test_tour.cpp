@@ -68,11 +68,11 @@ TEST_CASE("tour 2.2: the line is y = 2.3 x + 0.8") {
 
 namespace {
 // log(1 + exp(x)), elementwise.
-Tensor softplus(const Tensor& x) {
+Tensor log_one_plus_exp(const Tensor& x) {
   Tensor y(x.shape());
   for (int64_t i = 0; i < x.numel(); ++i) y.data()[i] = std::log1p(std::exp(x.data()[i]));
   // dy/dx = exp(x) / (1 + exp(x)) = 1 / (1 + exp(-x)): the sigmoid.
-  return record("softplus", y, {x}, [x = x.storage()](const Gradients& g) {
+  return record("log_one_plus_exp", y, {x}, [x = x.storage()](const Gradients& g) {
     g.add(0, [dy = g.out, x = x.data()](int64_t i) { return dy[i] / (1 + std::exp(-x[i])); });
   });
 }
@@ -81,9 +81,9 @@ Tensor softplus(const Tensor& x) {
 TEST_CASE("tour 3.1: the derivative of log(1 + exp(x)) is the sigmoid") {
   Random random(1);
   Tensor x = randn({3, 4}, random).requires_grad();
-  const GradcheckResult result = gradcheck([](auto& in) { return softplus(in[0]); }, {x});
+  const GradcheckResult result = gradcheck([](auto& in) { return log_one_plus_exp(in[0]); }, {x});
   CHECK_MESSAGE(result.ok, result.message);
-  sum(softplus(x)).backward();
+  sum(log_one_plus_exp(x)).backward();
   CHECK(largest_difference(x.grad(), sigmoid(x.detach())) <= rounding);
 }
 
