@@ -66,7 +66,7 @@ for source in $(ls examples/tour/[0-9]*.cpp | sort -V); do
   grep -qF "](${page##*/})" examples/tour/README.md && ok || fail "examples/tour/README.md does not name $page"
   for exercise in 1 2; do
     grep -qE "^$exercise\. " <(sed '1,/^## Exercises/d' "$page") && ok || fail "$page has no exercise $exercise"
-    grep -qF "TEST_CASE(\"tour $number.$exercise: " tests/test_tour*.cpp && ok || fail "no test solves exercise $number.$exercise"
+    grep -qF "TEST_CASE(\"tour $number.$exercise: " tests/test_tour*.cpp && ok || fail "no test for $number.$exercise"
   done
 done
 

@@ -6,8 +6,8 @@
 
 using namespace difftensor;
 
-// y = x W^T + b for x (N, in), W (out, in), b (out): each output is a weighted sum of the inputs. The library's linear()
-// is this, fast. To see what gradcheck is for, the backward can be given a mistake.
+// y = x W^T + b for x (N, in), W (out, in), b (out): each output is a weighted sum of the inputs. The library's
+// linear() is this, fast. To see what gradcheck is for, the backward can be given a mistake.
 Tensor dense(const Tensor& x, const Tensor& W, const Tensor& b, bool mistaken = false) {
   const int64_t N = x.dim(0), in = x.dim(1), out = W.dim(0);
   require(W.dim(1) == in && b.shape() == Shape{out}, "dense", x.shape(), " x ", W.shape(), "^T + ", b.shape());

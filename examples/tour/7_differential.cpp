@@ -20,7 +20,7 @@ const char* same(const Tensor& a, const Tensor& b) {
 }
 
 int main() {
-  // --- Why subtract? One query, 32 keys; key 7 is the answer, the others are noise. -----------------------------------
+  // --- Why subtract? One query, 32 keys; key 7 is the answer, the others are noise. --------------------------------
   {
     const int64_t S = 32;
     Random random(3);
@@ -37,7 +37,7 @@ int main() {
     }
   }
 
-  // --- Forward: a sentence of 5 asks one of 7. ------------------------------------------------------------------------
+  // --- Forward: a sentence of 5 asks one of 7. ---------------------------------------------------------------------
   const int64_t T = 5, S = 7, d = 4, e = 8;
   const Scalar root_d = std::sqrt(Scalar(d));
   Random random(1);
@@ -48,7 +48,7 @@ int main() {
   const Tensor A = A1 - lambda * A2, out = matmul(A, V);
   const Tensor dout = randn({T, e}, random);  // dL/dout, as whatever comes after may ask
 
-  // --- Backward by hand, from out to the inputs. ----------------------------------------------------------------------
+  // --- Backward by hand, from out to the inputs. -------------------------------------------------------------------
   const auto by_hand = [&] {
     const NoGrad no_grad;
     // out = A V. The product rule of matrices (program 3): each factor's gradient is dout times the other one.
