@@ -1,4 +1,4 @@
-// 10. The same model faster: products by BLAS, texts packed, attention fused, cores in parallel. Each step is measured
+// 10. The same model faster: matrix products, texts packed, attention fused, cores in parallel. Each step is measured
 // on the same batch, and must compute the same loss.
 #include <omp.h>
 
@@ -7,7 +7,6 @@
 
 #include "core/parallel_backward.h"
 #include "examples/tour/numbers.h"
-#include "examples/training/fast_blas.h"
 #include "nn/attention.h"
 
 using namespace difftensor;
@@ -26,7 +25,7 @@ struct GPT : nn::Module {
   }
   Tensor product(const Tensor& x, const Tensor& w) const {  // x w^T
     // The slow way is that of program 2: all single products, by broadcasting, and their sums.
-    return blas ? linear(x, w) : sum(reshape(x, {x.dim(0), 1, x.dim(1)}) * w, 2);
+    return matrices ? linear(x, w) : sum(reshape(x, {x.dim(0), 1, x.dim(1)}) * w, 2);
   }
   Tensor loss(const numbers::Texts& batch) const {
     const nn::Sequences texts = nn::packed_sequences(batch.lengths);
@@ -50,11 +49,10 @@ struct GPT : nn::Module {
   const int64_t V = static_cast<int64_t>(numbers::alphabet.size());
   const Tensor E;
   std::vector<Tensor> W;
-  bool blas = false, fused = false;
+  bool matrices = false, fused = false;
 };
 
-int main(int, char** argv) {
-  ensure_fast_blas(argv);
+int main() {
   Random random(1);
   GPT model(random);
   const int threads = omp_get_max_threads();
@@ -87,8 +85,8 @@ int main(int, char** argv) {
     std::printf("%-42s loss %.4f %6.0f ms %6.1f times as fast\n", what, loss / tokens, best, slowest / best);
   };
   measure("products and sums, text by text", 64, 2, false);
-  model.blas = true;
-  measure("matrix products by BLAS", 64, 5, false);
+  model.matrices = true;
+  measure("matrix products", 64, 5, false);
   measure("packed: all texts in one matrix", 1, 5, false);
   model.fused = true;
   measure("fused attention and loss", 1, 9, false);
