@@ -38,6 +38,7 @@ all: $(BUILD)/libdifftensor.a $(PROGRAMS:%=$(BUILD)/%) $(TOUR)
 help:
 	@echo "make            the library and the examples, in $(BUILD)/"
 	@echo "make demo       set up, build, train the built-in translation task and show what it learned"
+	@echo "make tour       ten programs, from one number's gradient to a GPT, each with a page in examples/tour"
 	@echo "make test       set up, build and run every test, in float and in double"
 	@echo "make bits       the same bits in builds for other CPUs, by g++ and clang++; ARCH=haswell builds for one of them"
 	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
@@ -114,7 +115,7 @@ $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
 
 # Waiting threads sleep rather than spin: the tests' many tiny loops would otherwise crawl on a busy machine.
-test asan asan-clang tsan golden coverage: export OMP_WAIT_POLICY = passive
+test tour asan asan-clang tsan golden coverage: export OMP_WAIT_POLICY = passive
 
 # --- Running ------------------------------------------------------------------------------------------------------
 demo: deps
@@ -127,6 +128,11 @@ demo: deps
 	@echo "Look first at $(BUILD)/demo/attention.svg: a head reads the English in the order in which German is written, and"
 	@echo "its second map takes away what is done with. $(BUILD)/demo/loss.svg shows how the training went. Ask it yourself:"
 	@echo "  echo 'four hundred fifty-six thousand seven hundred eighty-nine' | $(BUILD)/translate translate --run $(BUILD)/demo"
+
+tour: deps
+	@$(MAKE) -s -j$(JOBS) $(TOUR)
+	@for program in $$(printf '%s\n' $(TOUR) | sort -V); do \
+	  echo "--- $$program, explained in examples/tour/$${program##*/}.md" && $$program && echo || exit 1; done
 
 test: deps
 	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/faults.so $(BENCHMARKS)
@@ -143,6 +149,7 @@ test: deps
 	tests/test_needle_cli.sh $(BUILD)
 	tests/test_browser.sh $(BUILD)
 	tests/test_bench.sh $(BUILD)
+	tests/test_tour.sh $(BUILD)
 	tests/test_pages.sh $(BUILD)
 
 bits: deps
@@ -296,6 +303,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo test lint coverage browser fuzz fuzz-run compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
+.PHONY: all help demo tour test lint coverage browser fuzz fuzz-run compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
