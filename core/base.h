@@ -1,4 +1,8 @@
 #pragma once
+#if __cplusplus < 202002L
+#error "difftensor needs C++20: -std=c++20 or later"
+#endif
+
 // The scalar type, the namespace that carries its precision, and the one way to report an error.
 #include <cstdint>
 #include <sstream>

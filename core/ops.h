@@ -112,9 +112,9 @@ Tensor swiglu(const Tensor& gate, const Tensor& up);
 Tensor dropout(const Tensor& x, Scalar p);
 
 // --- core/ops/reduce.cpp ---------------------------------------------------------------------------------------------
-// Axes (core/ops/axes.h): sum(x) over all, sum(x, 0), sum(x, {0, -1}). Reduced axes vanish unless `keepdim`. Sums, squares and products are in double and in a fixed order: in float, the
-// sum of n elements is right to half a unit in the last place, and n 2^-53 times the sum of their magnitudes. A mean is
-// that sum divided by n, before it is rounded.
+// Axes (core/ops/axes.h): sum(x) over all, sum(x, 0), sum(x, {0, -1}). Reduced axes vanish unless `keepdim`. Sums,
+// squares and products are in double and in a fixed order: in float, the sum of n elements is right to half a unit in
+// the last place, and n 2^-53 times the sum of their magnitudes. A mean is that sum divided by n, before it is rounded.
 
 Tensor sum(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
 Tensor mean(const Tensor& x, const Axes& axes = {}, bool keepdim = false);

@@ -27,9 +27,9 @@ struct Integers {
 
 /// What such a file holds. Names are UTF-8; what is not, in metadata, is written as U+FFFD.
 struct SafeTensors {
-  std::map<std::string, Tensor> tensors;  ///< F32 and F64; written as what Scalar is
-  std::map<std::string, Integers> integers;
-  std::map<std::string, std::string> metadata;
+  std::map<std::string, Tensor> tensors = {};  ///< F32 and F64; written as what Scalar is
+  std::map<std::string, Integers> integers = {};
+  std::map<std::string, std::string> metadata = {};
 };
 
 /// Throws std::runtime_error naming the file and what is wrong with it.

@@ -82,7 +82,7 @@ class Decoding {
     const nn::Sequences sentences = nn::packed_sequences(lengths);
     memory_ = model.memory_keys_values(model.encode(ids, sentences), sentences);
     for (size_t layer = 0; layer < memory_.size(); ++layer)
-      caches_.emplace_back(static_cast<int64_t>(sources.size()), capacity, model.config.d_model);
+      caches_.emplace_back(static_cast<int64_t>(sources.size()), capacity);
   }
   // Adds a token to each row. Then: the `count` likeliest next words of every row, likeliest first.
   std::vector<std::vector<Word>> next(const std::vector<int32_t>& tokens, int count) {

@@ -5,26 +5,21 @@
 
 namespace difftensor::inline DT_PRECISION::models {
 
-KeyValueCache::KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width)
-    : k_({hypotheses * capacity, width}),
-      v_({hypotheses * capacity, width}),
-      hypotheses_(hypotheses),
-      capacity_(capacity),
-      width_(width) {}
-
 nn::KeyValues KeyValueCache::append(const nn::KeyValues& next) {
   require(!grad_enabled(), "KeyValueCache", "decoding with a cache cannot be differentiated: open a NoGrad scope");
   require(length_ < capacity_, "KeyValueCache", "no room for more than ", capacity_, " tokens");
-  const Shape wanted{hypotheses_, width_};
-  require(next.k.shape() == wanted && next.v.shape() == wanted, "KeyValueCache", "keys ", next.k.shape(),
-          " and values ", next.v.shape(), " of one token for each hypothesis: not ", wanted);
-  const auto copy_rows = [&](const Tensor& from, int64_t row, Tensor& to, int64_t to_row, int64_t count) {
-    std::copy_n(from.data() + row * width_, count * width_, to.data() + to_row * width_);
+  const int64_t k_width = k_.defined() ? k_.dim(1) : next.k.dim(1), v_width = v_.defined() ? v_.dim(1) : next.v.dim(1);
+  const Shape k_shape{hypotheses_, k_width}, v_shape{hypotheses_, v_width};
+  require(next.k.shape() == k_shape && next.v.shape() == v_shape, "KeyValueCache", "keys ", next.k.shape(),
+          " and values ", next.v.shape(), " of one token for each hypothesis: not ", k_shape, " and ", v_shape);
+  const auto copy_rows = [](const Tensor& from, int64_t row, Tensor& to, int64_t to_row, int64_t count) {
+    const int64_t width = to.dim(1);
+    std::copy_n(from.data() + row * width, count * width, to.data() + to_row * width);
   };
-  const int64_t blocks = k_.dim(0) / capacity_;
+  const int64_t blocks = k_.defined() ? k_.dim(0) / capacity_ : 0;
   if (hypotheses_ > blocks)  // there are more of them than ever
     for (Tensor* cache : {&k_, &v_}) {
-      Tensor larger({hypotheses_ * capacity_, width_});
+      Tensor larger({hypotheses_ * capacity_, cache == &k_ ? k_width : v_width});
       for (int64_t b = 0; b < blocks; ++b) copy_rows(*cache, b * capacity_, larger, b * capacity_, length_);
       *cache = larger;
     }

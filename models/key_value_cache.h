@@ -16,22 +16,21 @@ namespace difftensor::inline DT_PRECISION::models {
 ///                       e         B's list: a b c e
 class KeyValueCache {
  public:
-  /// Empty, for up to `capacity` keys and values of `width` features in each hypothesis.
-  KeyValueCache(int64_t hypotheses, int64_t capacity, int64_t width);
+  /// Empty, for up to `capacity` keys and values in each hypothesis. The first ones say how wide they are.
+  KeyValueCache(int64_t hypotheses, int64_t capacity) : hypotheses_(hypotheses), capacity_(capacity) {}
   // Moved but not copied: two handles to the same tensors would write into each other.
   KeyValueCache(KeyValueCache&&) = default;
 
-  /// Adds one token's key and value to each hypothesis: row b of `next`, whose k and v are (hypotheses, width), to
-  /// hypothesis b. Returns all that each has, as attention wants it. Throws outside a NoGrad scope, because it
+  /// Adds one token's key and value to each hypothesis: row b of `next`, whose k and v have as many rows, to hypothesis b. Returns all that each has, as attention wants it. Throws outside a NoGrad scope, because it
   /// overwrites what earlier results were computed from; if there is no room; and if the shapes are others.
   nn::KeyValues append(const nn::KeyValues& next);
   /// Goes on with the hypotheses `parents`, numbers from 0: beam search drops some and doubles others.
   void select(const std::vector<int32_t>& parents);
 
  private:
-  Tensor k_, v_;               // (blocks x capacity, width): hypothesis b writes its token t to row b capacity + t
+  Tensor k_, v_;               // (blocks x capacity, features): hypothesis b writes its token t to row b capacity + t
   std::vector<int32_t> rows_;  // (hypotheses, length): where the keys and values of each lie
-  int64_t hypotheses_, capacity_, width_;
+  int64_t hypotheses_, capacity_;
   int64_t length_ = 0;  // tokens of each hypothesis
 };
 

@@ -35,7 +35,7 @@ Tensor LanguageModel::step(const std::vector<int32_t>& tokens, int32_t position,
 
 std::vector<KeyValueCache> LanguageModel::make_caches(int64_t texts, int64_t capacity) const {
   std::vector<KeyValueCache> caches;
-  for (int layer = 0; layer < config.layers; ++layer) caches.emplace_back(texts, capacity, config.d_model);
+  for (int layer = 0; layer < config.layers; ++layer) caches.emplace_back(texts, capacity);
   return caches;
 }
 

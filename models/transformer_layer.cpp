@@ -67,8 +67,11 @@ nn::Attention& TransformerLayer::make_attention(const char* name, bool cross, co
                                                 Random& random) {
   const bool rotary = c.style == Style::llama && !cross;
   const nn::AttentionConfig config{c.d_model, c.heads, rotary, depth, c.head_norm, c.lambda_init};
-  return add_module(name, c.attention_factory ? c.attention_factory(config, cross, random)
-                                              : models::make_attention(c.attention, config, random));
+  if (!c.attention_factory) return add_module(name, models::make_attention(c.attention, config, random));
+  nn::Attention& made = add_module(name, c.attention_factory(config, cross, random));
+  require(made.config.width == c.d_model, "TransformerLayer", "attention_factory made ", name, " for width ",
+          made.config.width, ", not ", c.d_model, ": make it from the configuration that it is given");
+  return made;
 }
 
 TransformerLayer::TransformerLayer(const LayerConfig& c, int depth, StackRole role, Random& random)

@@ -72,11 +72,15 @@ class Attention : public Module {
   }
   /// The second half, with keys and values from keys_values(), or such as a cache has gathered.
   Tensor attend(const Tensor& x, const Sequences& xs, const KeyValues& memory, bool causal) const {
-    Tensor q = q_proj(x);
+    Tensor q = q_proj(x), k = memory.k, v = memory.v;
     if (config.rotary) q = rope(q, static_cast<int>(q.dim(1) / head_width), xs.positions);
     AttentionLayout layout{config.heads, xs.spans, memory.spans, causal, memory.rows};
-    if (trace) *trace = {q, memory.k, {}, layout};
-    const Tensor heads = mix(x, q, memory.k, memory.v, layout);
+    if (!memory.rows.empty() && !takes_listed_rows()) {
+      k = gather_rows(k, memory.rows), v = gather_rows(v, memory.rows);
+      layout.key_rows = {};
+    }
+    if (trace) *trace = {q, k, {}, layout};
+    const Tensor heads = mix(x, q, k, v, layout);
     // A gain of D / h features makes rms_norm take each head by itself.
     return out_proj(subln ? rms_norm(heads, head_gain()) : heads);
   }
@@ -110,6 +114,9 @@ class Attention : public Module {
   /// each row, to the heads' results (N, D). Also gets x (N, D), of which version 2 makes its lambda.
   virtual Tensor mix(const Tensor& x, const Tensor& q, const Tensor& k, const Tensor& v,
                      const AttentionLayout& layout) const = 0;
+  /// Does mix() heed layout.key_rows, where a cache keeps keys and values in rows of any order? If not, as here, it gets
+  /// them in order, copied.
+  virtual bool takes_listed_rows() const { return false; }
   /// The head norm's gain (D / h), where there is a head norm.
   virtual Tensor head_gain() const { return subln->weight; }
 
@@ -138,6 +145,7 @@ class MultiheadAttention : public Attention {
              const AttentionLayout& layout) const override {
     return attention(q, k, v, layout);
   }
+  bool takes_listed_rows() const override { return true; }
 };
 
 }  // namespace difftensor::inline DT_PRECISION::nn

@@ -43,6 +43,7 @@ class MultiheadDiffAttention : public Attention {
     if (trace) trace->lambda = l;
     return diff_attention(q, k, v, l, layout);
   }
+  bool takes_listed_rows() const override { return true; }
   // 2d products here are N D of them saved.
   Tensor head_gain() const override { return subln->weight * (1 - lambda_init); }
 };
@@ -69,6 +70,7 @@ class MultiheadDiffAttentionV2 : public Attention {
     if (trace) trace->lambda = l;
     return diff_attention(q, k, v, l, layout);
   }
+  bool takes_listed_rows() const override { return true; }
 };
 
 }  // namespace difftensor::inline DT_PRECISION::nn

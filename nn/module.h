@@ -86,6 +86,7 @@ class Module {
   /// The same for a part that was made elsewhere, as where its type depends on a setting.
   template <class M>
   M& add_module(const std::string& name, std::unique_ptr<M> part) {
+    require(part != nullptr, "Module", "there is nothing to register as ", name);
     M& result = *part;
     adopt(name, std::move(part));
     return result;
@@ -104,13 +105,14 @@ class Module {
 };
 
 /// difftensor::gradcheck of f, which uses the module: of the inputs, and of each of the module's parameters that is not
-/// frozen.
+/// frozen. Throws if f uses a parameter that is none of the module's: it would go unchecked.
 ///
 ///   gradcheck(layer, [&](auto& x) { return layer(x[0]); }, {randn({3, 8}, random)});
 inline GradcheckResult gradcheck(const Module& module, const std::function<Tensor(const std::vector<Tensor>&)>& f,
                                  const std::vector<Tensor>& inputs, const GradcheckOptions& options = {}) {
   std::vector<Tensor> parameters = module.parameters();
   std::erase_if(parameters, [](const Tensor& p) { return !p.is_parameter(); });
+  module.check_registered(f(inputs));
   return difftensor::gradcheck(f, inputs, options, parameters);
 }
 

@@ -223,6 +223,7 @@ std::vector<Row> all_rows() {
         return attention(x[0], x[1], x[2], {1, {{0, 2}, {3, 1}}, {{1, 3}, {5, 2}}, true});
       },
       {{5, 2}, {8, 2}, {8, 3}});
+  row("merge_heads", [](Inputs x) { return merge_heads(x[0]); }, {{2, 3, 4}});
   row("split_heads", [](Inputs x) { return split_heads(x[0], {1, 3}, 2); }, {{5, 6}});
   for (bool causal : {false, true})
     row("attention_map", [=](Inputs x) { return attention_map(x[0], x[1], causal); }, {{2, 3, 2}, {2, 5, 2}});

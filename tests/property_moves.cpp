@@ -67,6 +67,14 @@ void pieces_that_move(std::vector<Kind>& kinds) {
                                  {},
                                  16 + static_cast<double>(shape.numel())};
                    }});
+  kinds.push_back({"merge_heads", [](Draw& d) {
+                     const Shape shape = d.shape(3, 3, true);
+                     const auto from = [=](const Shape& at) {
+                       return Shape{at[1] / shape[2], at[0], at[1] % shape[2]};
+                     };
+                     const auto run = [](const Tensors& x) { return merge_heads(x[0]); };
+                     return Case{move("merge_heads", run, {shape[1], shape[0] * shape[2]}, from), {d.values(shape)}};
+                   }});
   kinds.push_back({"flip", [](Draw& d) {
                      const Shape shape = d.shape(1, 4, true);
                      const std::vector<int> axes = d.axes(shape.rank());

@@ -50,6 +50,15 @@ else
   echo "make install: CMake is not here; its package was not tried"
 fi
 
+# examples/layers and its tests, from outside, in double.
+mkdir -p outside/examples outside/tests
+cp -r "$project/examples/layers" outside/examples/
+cp "$project"/tests/{main.cpp,test_layers.cpp,testing.h} outside/tests/
+(cd outside && ${CXX:-g++} -std=c++20 -O0 -I. tests/main.cpp tests/test_layers.cpp -o layers \
+  $(pkg-config --cflags --libs difftensor_f64))
+outside/layers >layers.log || { cat layers.log >&2; fail "examples/layers against the installed library"; }
+checks=$((checks + 1))
+
 # Nothing is left, and nothing else is gone.
 touch "$prefix/lib/other.a"
 make -s -C "$project" uninstall DESTDIR= PREFIX="$prefix"

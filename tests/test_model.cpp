@@ -68,7 +68,7 @@ TEST_CASE("a stack that is causal without cross-attention never sees the future,
     }
 
     std::vector<models::KeyValueCache> caches;
-    for (int layer = 0; layer < 2; ++layer) caches.emplace_back(2, 5, config.d_model);
+    for (int layer = 0; layer < 2; ++layer) caches.emplace_back(2, 5);
     for (int32_t i = 0; i < 5; ++i) {
       nn::Sequences one = nn::packed_sequences({1, 1});
       one.positions = {i, i};
@@ -137,7 +137,7 @@ TEST_CASE("token by token with a cache is the same as all at once") {
     const Tensor memory = model.encode(source, from);
     const auto keys_values = model.memory_keys_values(memory, from);
     std::vector<models::KeyValueCache> caches;
-    for (int layer = 0; layer < config.decoder_layers; ++layer) caches.emplace_back(3, 5, config.d_model);
+    for (int layer = 0; layer < config.decoder_layers; ++layer) caches.emplace_back(3, 5);
     std::vector<Tensor> steps;  // all three sentences get the same words
     for (int32_t i = 0; i < 5; ++i) {
       // A copy of the last hypothesis, dropped again: select() must carry the caches along.
@@ -166,7 +166,7 @@ TEST_CASE("hypotheses that share their beginning go on by themselves") {
     const Tensor memory = model.encode(from, source);
     auto keys_values = model.memory_keys_values(memory, source);
     std::vector<models::KeyValueCache> caches;
-    for (int layer = 0; layer < config.decoder_layers; ++layer) caches.emplace_back(1, 6, config.d_model);
+    for (int layer = 0; layer < config.decoder_layers; ++layer) caches.emplace_back(1, 6);
     // At each step some hypotheses are dropped, some doubled; their number grows, shrinks and grows again.
     const std::vector<std::vector<int32_t>> parents{{0}, {0, 0, 0}, {2, 0, 2, 1}, {3, 3}, {1, 0, 0, 1, 0}, {4, 2, 1}};
     std::vector<std::vector<int32_t>> written{{}};
@@ -196,22 +196,25 @@ TEST_CASE("what would give wrong numbers is refused: lengths that are not the id
   models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);
   CHECK_THROWS_WITH(model(source, {4, 2, 4}, target, target_lengths),
                     "embed: 11 ids for sentences of 10 tokens in all");
-  CHECK_THROWS_WITH(model(source, source_lengths, target, {3, 4, 3}),
-                    "embed: 9 ids for sentences of 10 tokens in all");
-  models::KeyValueCache cache(1, 2, 4);
+  CHECK_THROWS_WITH(model(source, source_lengths, target, {3, 4, 3}), "embed: 9 ids for sentences of 10 tokens in all");
+  models::KeyValueCache cache(1, 2);
   const nn::KeyValues next{ones({1, 4}), ones({1, 4}), {{0, 1}}};
   CHECK_THROWS_WITH(cache.append(next),
                     "KeyValueCache: decoding with a cache cannot be differentiated: open a NoGrad scope");
   NoGrad no_grad;
   cache.append(next);
+  CHECK_THROWS_WITH(
+      cache.append({ones({1, 4}), ones({1, 3}), {{0, 1}}}),
+      "KeyValueCache: keys (1, 4) and values (1, 3) of one token for each hypothesis: not (1, 4) and (1, 4)");
   cache.append(next);
   CHECK_THROWS_WITH(cache.append(next), "KeyValueCache: no room for more than 2 tokens");
-  models::KeyValueCache other(2, 2, 4);
-  CHECK_THROWS_WITH(other.append(next),
-                    "KeyValueCache: keys (1, 4) and values (1, 4) of one token for each hypothesis: not (2, 4)");
+  models::KeyValueCache other(2, 2);
+  CHECK_THROWS_WITH(
+      other.append(next),
+      "KeyValueCache: keys (1, 4) and values (1, 4) of one token for each hypothesis: not (2, 4) and (2, 4)");
   CHECK_THROWS_WITH(other.select({1, 2}), "KeyValueCache: no hypothesis 2 among 2");
   std::vector<models::KeyValueCache> caches;
-  caches.emplace_back(2, 2, 4);
+  caches.emplace_back(2, 2);
   CHECK_THROWS_WITH(model.step({3, 4}, 0, {next, next}, caches),
                     "Transformer: memory or caches are not those of 2 layers");
   const nn::Sequences one = nn::packed_sequences({1});

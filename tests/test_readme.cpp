@@ -138,6 +138,39 @@ TEST_CASE("nn/README's attention trains, is saved and decodes in a Transformer")
   CHECK(models::decode(model, {{5, 6, 2}}).size() == 1);
 }
 
+TEST_CASE("an attention_factory that makes nothing, or something of another width, is refused") {
+  Random random(3);
+  const auto refusal = [&](const models::AttentionFactory& factory) {
+    models::TransformerConfig config;
+    config.attention_factory = factory;
+    return error_of([&] { models::Transformer(config, random); });
+  };
+  CHECK(refusal([](const nn::AttentionConfig&, bool, Random&) { return std::unique_ptr<nn::Attention>(); }) ==
+        "Module: there is nothing to register as self_attn");
+  const auto narrow = [](nn::AttentionConfig c, bool, Random& r) {
+    c.width /= 2;
+    return std::unique_ptr<nn::Attention>(std::make_unique<SharpAttention>(c, r));
+  };
+  CHECK(refusal(narrow) ==
+        "TransformerLayer: attention_factory made self_attn for width 64, not 128: make it from the "
+        "configuration that it is given");
+}
+
+TEST_CASE("gradcheck refuses a layer with a part that is not registered") {
+  struct Careless : nn::Module {
+    explicit Careless(Random& random)
+        : good(add_module<nn::Linear>("good", 3, 3, true, random)), loose(3, 3, true, random) {}
+    nn::Linear& good;
+    nn::Linear loose;
+  };
+  Random random(1);
+  const Careless layer(random);
+  const std::string error = error_of([&] {
+    gradcheck(layer, [&](auto& in) { return layer.loose(layer.good(in[0])); }, {ones({2, 3})});
+  });
+  CHECK_MESSAGE(contains(error, "that is no parameter of this module"), error);
+}
+
 TEST_CASE("core/README's ops have the gradients they claim") {
   Random random(1);
   const GradcheckResult result = gradcheck([](auto& in) { return squared_relu(in[0]); }, {randn({3, 4}, random)});
@@ -166,5 +199,7 @@ TEST_CASE("the pages show them word for word") {
 
 TEST_CASE("the front page shows its program word for word") {
   const std::string source = file("examples/tour/8_sorting.cpp");
-  CHECK(contains(file("README.md"), "```cpp\n" + source.substr(source.find('\n') + 1) + "```"));
+  const size_t begin = source.find("  models::TransformerConfig config;"), end = source.find("\n\n  model.eval();");
+  REQUIRE(end != std::string::npos);
+  CHECK(contains(file("README.md"), "```cpp\n" + source.substr(begin, end - begin) + "\n```"));
 }

@@ -54,7 +54,9 @@ TEST_CASE("a list of keys must fit, and is for one query each without a gradient
                     "attention: keys are listed for sentences of one query each, in a NoGrad scope");
   const NoGrad no_grad;
   CHECK(attention(q, k, k, layout).values() == std::vector<Scalar>(8, 1));
-  CHECK_THROWS_WITH(plain_attention(q, k, k, layout), "plain_attention: takes no list of keys");
+  CHECK_THROWS_WITH(
+      plain_attention(q, k, k, layout),
+      "plain_attention: takes no list of keys, as decoding with a cache makes it: gather_rows() them first");
   layout.key_rows = {2, 0, 3};
   CHECK_THROWS_WITH(attention(q, k, k, layout), "attention: a list of keys leaves the 3 rows there are");
   layout.key_rows = {2, 0};

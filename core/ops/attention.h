@@ -29,7 +29,7 @@ using Spans = std::vector<Span>;
 struct AttentionLayout {
   int heads;      ///< output heads h
   Spans queries;  ///< one per sentence, in the rows of q
-  Spans keys;     ///< one per sentence, in the rows of k and v
+  Spans keys;     ///< one per sentence, in the rows of k and v; those that overlap have no gradient
   bool causal;    ///< query i of T sees keys j <= i + S - T; otherwise all S
   /// If not empty, a list of rows of k and v, and `keys` are spans of the list: the keys of a sentence may then lie
   /// anywhere, and sentences may share some of them. For sentences of one query each, in a NoGrad scope.
@@ -55,6 +55,8 @@ Tensor diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const T
 Spans packed_spans(const std::vector<int64_t>& lengths);
 /// A sentence's rows of x (N, heads w) as (heads, T, w).
 Tensor split_heads(const Tensor& x, const Span& span, int64_t heads);
+/// (heads, T, w) back to (T, heads w).
+Tensor merge_heads(const Tensor& x);
 /// The map itself: softmax(Q K^T / sqrt(d)) over the keys that each query may see. (heads, T, d), (heads, S, d) ->
 /// (heads, T, S).
 Tensor attention_map(const Tensor& q, const Tensor& k, bool causal);

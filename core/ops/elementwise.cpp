@@ -24,7 +24,7 @@ Tensor compare(const char* op, const Tensor& a, const Tensor& b, Relation holds)
   const Broadcast shape(op, {a.shape(), b.shape()});
   Tensor out(shape.shape);
   shape.map(a.data(), b.data(), out.data(),
-            [holds](Scalar a, Scalar b, int64_t) { return holds(a, b) ? Scalar{1} : Scalar{0}; });
+            [holds](Scalar x, Scalar y, int64_t) { return holds(x, y) ? Scalar{1} : Scalar{0}; });
   return out;
 }
 
@@ -79,27 +79,28 @@ Tensor le(const Tensor& a, const Tensor& b) { return compare("le", a, b, std::le
 Tensor gt(const Tensor& a, const Tensor& b) { return compare("gt", a, b, std::greater<Scalar>()); }
 Tensor ge(const Tensor& a, const Tensor& b) { return compare("ge", a, b, std::greater_equal<Scalar>()); }
 
-Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
-  Broadcast shape("where", {a.shape(), b.shape(), condition.shape()});
+Tensor where(const Tensor& condition, const Tensor& A, const Tensor& B) {
+  Broadcast shape("where", {A.shape(), B.shape(), condition.shape()});
   Tensor out(shape.shape);
-  auto each = [shape](const Scalar* condition, auto f) {  // f(element, offset in a, offset in b, condition)
+  auto each = [shape](const Scalar* holds, auto f) {  // f(element, offset in A, offset in B, does it hold?)
     shape.each_row([&](int64_t row) {
       int64_t at = row * shape.inner, a = shape.offset(0, row), b = shape.offset(1, row), c = shape.offset(2, row);
       for (int64_t i = 0; i < shape.inner; ++i)
-        f(at + i, a + i * shape.stride(0), b + i * shape.stride(1), condition[c + i * shape.stride(2)] != 0);
+        f(at + i, a + i * shape.stride(0), b + i * shape.stride(1), holds[c + i * shape.stride(2)] != 0);
     });
   };
-  each(condition.data(), [x = a.data(), y = b.data(), z = out.data()](int64_t i, int64_t a, int64_t b, bool c) {
-    z[i] = c ? x[a] : y[b];
+  each(condition.data(), [x = A.data(), y = B.data(), z = out.data()](int64_t i, int64_t a, int64_t b, bool holds) {
+    z[i] = holds ? x[a] : y[b];
   });
   // da += dz where the condition holds, db += dz elsewhere
-  return record("where", out, {a, b},
+  return record("where", out, {A, B},
                 [condition = condition.storage(), shape, each](const Gradients& g) {
                   for (int k : {0, 1}) {
                     if (!g.wants(k)) continue;
                     Storage full(shape.shape.numel());
-                    each(condition.data(),
-                         [&](int64_t i, int64_t, int64_t, bool c) { full.data()[i] = c == (k == 0) ? g.out[i] : 0; });
+                    each(condition.data(), [&](int64_t i, int64_t, int64_t, bool holds) {
+                      full.data()[i] = holds == (k == 0) ? g.out[i] : 0;
+                    });
                     unbroadcast(shape, k, full.data(), g.buffer(k));
                   }
                 },
@@ -110,9 +111,9 @@ Tensor masked_fill(const Tensor& x, const Tensor& mask, Scalar value) {
   Broadcast shape("masked_fill", {x.shape(), mask.shape()});
   require(shape.shape == x.shape(), "masked_fill", "mask ", mask.shape(), " does not broadcast to ", x.shape());
   Tensor out(x.shape());
-  auto each = [shape](const Scalar* mask, auto f) {  // f(element, masked)
+  auto each = [shape](const Scalar* masks, auto f) {  // f(element, masked)
     shape.each_row([&](int64_t row) {
-      const Scalar* m = mask + shape.offset(1, row);
+      const Scalar* m = masks + shape.offset(1, row);
       for (int64_t i = 0; i < shape.inner; ++i) f(row * shape.inner + i, m[i * shape.stride(1)] != 0);
     });
   };

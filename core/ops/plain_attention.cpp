@@ -8,8 +8,11 @@
 namespace difftensor::inline DT_PRECISION {
 
 Tensor split_heads(const Tensor& x, const Span& span, int64_t heads) {
+  require(x.rank() == 2 && heads > 0 && x.dim(1) % heads == 0, "split_heads", x.shape(), " in ", heads, " heads");
+  require(span.begin >= 0 && span.length >= 0 && span.begin + span.length <= x.dim(0), "split_heads", "rows ",
+          span.begin, " to ", span.begin + span.length, " of ", x.shape());
   Tensor rows = slice(x, 0, span.begin, span.begin + span.length);
-  return permute(reshape(rows, {span.length, heads, x.dim(1) / std::max<int64_t>(1, heads)}), {1, 0, 2});
+  return permute(reshape(rows, {span.length, heads, x.dim(1) / heads}), {1, 0, 2});
 }
 
 Tensor attention_map(const Tensor& q, const Tensor& k, bool causal) {
@@ -24,15 +27,18 @@ Tensor attention_map(const Tensor& q, const Tensor& k, bool causal) {
   return softmax(scores, 1 / std::sqrt(static_cast<Scalar>(q.dim(2))));
 }
 
-namespace {
-// (heads, T, w) back to (T, heads w).
-Tensor merge_heads(const Tensor& x) { return reshape(permute(x, {1, 0, 2}), {x.dim(1), x.dim(0) * x.dim(2)}); }
+Tensor merge_heads(const Tensor& x) {
+  require(x.rank() == 3, "merge_heads", "not (heads, T, w), but ", x.shape());
+  return reshape(permute(x, {1, 0, 2}), {x.dim(1), x.dim(0) * x.dim(2)});
+}
 
+namespace {
 // Results are joined one after the other, so the spans must be.
 void check_spans(const char* op, const Tensor& q, const AttentionLayout& layout) {
   require(layout.queries.size() == layout.keys.size(), op, layout.queries.size(), " query spans for ",
           layout.keys.size(), " key spans");
-  require(layout.key_rows.empty(), op, "takes no list of keys");
+  require(layout.key_rows.empty(), op,
+          "takes no list of keys, as decoding with a cache makes it: gather_rows() them first");
   int64_t row = 0;
   for (const Span& span : layout.queries) {
     require(span.begin == row, op, "query spans must follow one another, without a gap");

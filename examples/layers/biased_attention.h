@@ -29,8 +29,7 @@ class BiasedAttention : public nn::Attention {
       const Span &to = layout.queries[b], &from = layout.keys[b];
       const Tensor scores = matmul(split_heads(q, to, h), split_heads(k, from, h), false, true);  // (h, T, S)
       const Tensor A = softmax(scores / std::sqrt(static_cast<Scalar>(head_width)) + biases(to, from, layout.causal));
-      const Tensor heads = permute(matmul(A, split_heads(v, from, h)), {1, 0, 2});  // (T, h, d)
-      sentences.push_back(reshape(heads, {to.length, config.width}));
+      sentences.push_back(merge_heads(matmul(A, split_heads(v, from, h))));  // (T, D)
     }
     return concat(sentences, 0);
   }
