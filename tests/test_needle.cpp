@@ -17,6 +17,7 @@
 using namespace needle;
 using namespace difftensor;
 using doctest::Approx;
+using training::read_records;
 using models::LanguageModel;
 
 // --- The task ------------------------------------------------------------------------------------------------------
@@ -309,7 +310,8 @@ nlohmann::json record(const Trial& t, std::vector<std::pair<int64_t, double>> cu
 }  // namespace
 
 TEST_CASE("a study tunes each arm on seeds of their own, then runs the others at its best learning rate") {
-  const Study study{"mine", "", "needle1", {"softmax", "diff"}, {0.001, 0.002}, {101, 102}, {1, 2, 3}, 3000};
+  Study study = study_named("first", 0);
+  study.arms = {"softmax", "diff"}, study.lrs = {0.001, 0.002}, study.seeds = {1, 2, 3};
   CHECK(study.size() == 14);
   Records records;
   CHECK(study.trials(records).size() == 8);

@@ -10,32 +10,17 @@
 #include "examples/training/options.h"
 #include "examples/training/report.h"
 #include "examples/training/statistics.h"
+#include "examples/training/tables.h"
 
 namespace needle {
 
 using text::format;
-using training::say;
+using training::mean_and_interval, training::print_table, training::say, training::trial_of;
 
 namespace {
 
-std::string mean_and_interval(const std::vector<double>& values, const char* pattern = "%.3f") {
-  const training::MeanInterval i = training::student_interval(values);
-  const std::string mean = format(pattern, i.mean);  // NOLINT: patterns are this file's
-  return std::isinf(i.half_width) ? mean : mean + " ± " + format(pattern, i.half_width);
-}
-
 std::string updates_text(double updates, int64_t all) {
   return std::isinf(updates) ? format("> %ld", all) : format("%.0f", updates);
-}
-
-// A table in Markdown; its first row is the head.
-void print_table(const std::string& title, const std::vector<std::vector<std::string>>& rows) {
-  say("\n**%s**\n\n", title.c_str());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::string line = "|", rule = "|";
-    for (const std::string& cell : rows[i]) line += " " + cell + " |", rule += "---|";
-    say("%s\n%s", line.c_str(), i == 0 ? (rule + "\n").c_str() : "");
-  }
 }
 
 // --- Tables -------------------------------------------------------------------------------------------------------
@@ -145,7 +130,7 @@ void print_test(const std::vector<ArmRecords>& arms) {
 }
 
 void report(const Study& study, const std::string& path, const std::string& folder) {
-  const Records records = read_records(path);
+  const Records records = training::read_records(path);
   std::vector<ArmRecords> arms;
   size_t reported = 0;
   std::map<std::string, size_t> cpus;
