@@ -337,8 +337,8 @@ TEST_CASE("a study tunes each arm on seeds of their own, then runs the others at
   records.push_back(record({"needle1", "diff", 0.002, 3, 3000}, {{500, 0.9}}, 0.975));
   const ArmRecords diff{"diff", 0.002, study.reported("diff", records)};
   REQUIRE(diff.records.size() == 2);
-  CHECK(diff.solved() == 1);
-  CHECK(diff.updates(0.99) == std::vector<double>{500, std::numeric_limits<double>::infinity()});
+  CHECK(solved(diff) == 1);
+  CHECK(updates(diff, 0.99) == std::vector<double>{500, std::numeric_limits<double>::infinity()});
 }
 
 TEST_CASE("the confirmatory study is the one that was announced") {

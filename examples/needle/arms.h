@@ -6,8 +6,8 @@ namespace needle {
 
 using training::arm_names;
 
-/// The model of an arm: D = 128, two layers, h = 4, feed-forward 256, output not tied. Throws std::invalid_argument on a
-/// name that is none of arm_names().
+/// The model of an arm: D = 128, two layers, h = 4, feed-forward 256, output not tied. Throws std::invalid_argument on
+/// a name that is none of arm_names().
 difftensor::models::LanguageModelConfig arm_config(const std::string& arm, int64_t vocab);
 
 /// A newly initialised model, paired with those of other arms.

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <map>
 #include <memory>
 
 #include "examples/needle/commands.h"
@@ -31,14 +30,14 @@ void print_learning(const Study& study, const std::vector<ArmRecords>& arms) {
                                               "CPU ms an update"}};
   for (const ArmRecords& a : arms) {
     const auto middle = [&](double accuracy) {
-      return updates_text(training::median(a.updates(accuracy)), study.updates);
+      return updates_text(training::median(updates(a, accuracy)), study.updates);
     };
-    std::vector<double> seeds = a.updates(0.99);
+    std::vector<double> seeds = updates(a, 0.99);
     std::string list;
     for (const double updates : seeds)
       list += (list.empty() ? "" : ", ") + (std::isinf(updates) ? "never" : format("%.0f", updates));
     rows.push_back({a.arm, format("%g", a.lr), std::to_string(a.records.size()), middle(0.5), middle(0.9), middle(0.99),
-                    list, format("%ld of %zu", a.solved(), a.records.size()), a.records[0].at("parameters").dump(),
+                    list, format("%ld of %zu", solved(a), a.records.size()), a.records[0].at("parameters").dump(),
                     format("%.0f", 1000 * training::median(a.values("/cpu_seconds_per_update")))});
   }
   print_table("Learning: medians over seeds; a seed that never came there counts as the last", rows);
@@ -124,26 +123,15 @@ void print_test(const std::vector<ArmRecords>& arms) {
   const auto diff = arm("diff"), control = arm("softmax-wide-norm");
   if (diff == arms.end() || control == arms.end()) return;
   const auto n = static_cast<int64_t>(diff->records.size()), m = static_cast<int64_t>(control->records.size());
-  const double p = training::fisher_exact(diff->solved(), n, control->solved(), m);
+  const double p = training::fisher_exact(solved(*diff), n, solved(*control), m);
   say("\nFisher's exact test, one-sided: diff solved %ld of %ld, softmax-wide-norm %ld of %ld: p = %.4f, %s at 0.05\n",
-      diff->solved(), n, control->solved(), m, p, p < 0.05 ? "significant" : "not significant");
+      solved(*diff), n, solved(*control), m, p, p < 0.05 ? "significant" : "not significant");
 }
 
 void report(const Study& study, const std::string& path, const std::string& folder) {
   const Records records = training::read_records(path);
-  std::vector<ArmRecords> arms;
-  size_t reported = 0;
-  std::map<std::string, size_t> cpus;
-  for (const std::string& arm : study.arms) {
-    ArmRecords a{arm, study.best_lr(arm, records), study.reported(arm, records)};
-    for (const nlohmann::json& record : a.records) ++cpus[record.at("cpu")];
-    reported += a.records.size();
-    if (!a.records.empty()) arms.push_back(std::move(a));
-  }
-  say("Study \"%s\": %s. %zu of %zu reported trainings are done", study.name.c_str(), study.purpose.c_str(), reported,
-      study.arms.size() * study.seeds.size());
-  for (const auto& [cpu, count] : cpus) say("; %zu on one core of %s", count, cpu.c_str());
-  say(".\n");
+  const std::vector<ArmRecords> arms = training::reported_arms(study, records);
+  say("Study \"%s\": %s. %s.\n", study.name.c_str(), study.purpose.c_str(), training::progress_of(study, arms).c_str());
   print_tuning(study, records);
   if (arms.empty()) return;
   print_learning(study, arms);

@@ -1,5 +1,6 @@
 #include "examples/needle/pictures.h"
 
+#include <algorithm>
 #include <limits>
 
 #include "examples/text/files.h"
@@ -9,21 +10,16 @@
 
 namespace needle {
 
-std::vector<double> ArmRecords::values(const std::string& path) const {
-  const nlohmann::json::json_pointer place(path);
+std::vector<double> updates(const ArmRecords& arm, double accuracy) {
   std::vector<double> all;
-  for (const nlohmann::json& record : records) all.push_back(record.at(place));
-  return all;
-}
-
-std::vector<double> ArmRecords::updates(double accuracy) const {
-  std::vector<double> all;
-  for (const nlohmann::json& record : records) {
+  for (const nlohmann::json& record : arm.records) {
     const int64_t needed = updates_to(accuracy, record);
     all.push_back(needed ? static_cast<double>(needed) : std::numeric_limits<double>::infinity());
   }
   return all;
 }
+
+int64_t solved(const ArmRecords& arm) { return std::count_if(arm.records.begin(), arm.records.end(), is_solved); }
 
 std::string mass_path(const std::string& normalisation, size_t index) {
   return "/mass/1/" + normalisation + "/" + std::to_string(index);
@@ -65,7 +61,7 @@ void draw_pictures(const Study& study, const std::vector<ArmRecords>& arms, cons
     return p;
   };
   const auto all = static_cast<double>(study.updates);
-  const auto to = [&](double accuracy) { return [=](const ArmRecords& a) { return a.updates(accuracy); }; };
+  const auto to = [&](double accuracy) { return [=](const ArmRecords& a) { return updates(a, accuracy); }; };
   const auto at = [](const std::string& path) { return [=](const ArmRecords& a) { return a.values(path); }; };
   text::write_file(
       folder + "/" + study.name + "-arms.svg",

@@ -10,10 +10,10 @@ using training::Records, training::Study, training::Trial;
 /// never came there counts as all updates; of equals, the one with the lower loss at the end.
 ///
 /// The confirmatory study was fixed before its first training: the claim is that differential attention learns to tell
-/// needles from near keys where its control does not. Tested is the share of seeds whose accuracy on the task as trained
-/// is 98% or more at the end, by Fisher's exact test, one-sided at 0.05, of `diff` against `softmax-wide-norm`; all
-/// other comparisons of it are told, but not tested. It stands or falls with that one number, which is published either
-/// way.
+/// needles from near keys where its control does not. Tested is the share of seeds whose accuracy on the task as
+/// trained is 98% or more at the end, by Fisher's exact test, one-sided at 0.05, of `diff` against `softmax-wide-norm`;
+/// all other comparisons of it are told, but not tested. It stands or falls with that one number, which is published
+/// either way.
 const std::vector<Study>& studies();
 /// One of them, with so many updates instead of its own if not 0. Throws text::InputError naming those that there are.
 Study study_named(const std::string& name, int64_t updates);

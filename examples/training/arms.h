@@ -20,8 +20,8 @@ namespace training {
 const std::vector<std::string>& arm_names();
 
 /// `base`, whose heads are the h pairs, with the attention of this arm. diff-v2 has more queries, and so a narrower
-/// feed-forward: all arms have the same number of parameters, to 1%. Throws std::invalid_argument on a name that is none
-/// of arm_names().
+/// feed-forward: all arms have the same number of parameters, to 1%. Throws std::invalid_argument on a name that is
+/// none of arm_names().
 difftensor::models::LanguageModelConfig arm_config(const std::string& arm,
                                                    const difftensor::models::LanguageModelConfig& base);
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <map>
 #include <sstream>
 
 #include "core/json.h"
@@ -79,6 +80,42 @@ Records Study::reported(const std::string& arm, const Records& records) const {
     if (const nlohmann::json* record = find({task, arm, best_lr(arm, records), seed, updates}, records))
       found.push_back(*record);
   return found;
+}
+
+std::vector<double> ArmRecords::values(const std::string& path) const {
+  const nlohmann::json::json_pointer place(path);
+  std::vector<double> all;
+  for (const nlohmann::json& record : records) all.push_back(record.at(place));
+  return all;
+}
+
+std::vector<ArmRecords> reported_arms(const Study& study, const Records& records) {
+  std::vector<ArmRecords> arms;
+  for (const std::string& arm : study.arms) {
+    ArmRecords a{arm, study.best_lr(arm, records), study.reported(arm, records)};
+    if (!a.records.empty()) arms.push_back(std::move(a));
+  }
+  return arms;
+}
+
+std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms) {
+  size_t reported = 0;
+  std::map<std::string, size_t> cpus;
+  for (const ArmRecords& a : arms)
+    for (const nlohmann::json& record : a.records) ++cpus[record.at("cpu")], ++reported;
+  std::string words =
+      text::format("%zu of %zu reported trainings are done", reported, study.arms.size() * study.seeds.size());
+  for (const auto& [cpu, count] : cpus) words += text::format("; %zu on one core of %s", count, cpu.c_str());
+  return words;
+}
+
+std::vector<double> paired_differences(const ArmRecords& a, const ArmRecords& b,
+                                       const std::function<double(const nlohmann::json&)>& value) {
+  std::vector<double> differences;
+  for (const nlohmann::json& one : a.records)
+    for (const nlohmann::json& other : b.records)
+      if (one.at("seed") == other.at("seed")) differences.push_back(value(one) - value(other));
+  return differences;
 }
 
 }  // namespace training

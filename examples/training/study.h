@@ -19,7 +19,8 @@ struct Trial {
   bool operator==(const Trial&) const = default;
 };
 
-/// What trained models told, in the order in which they came. Whatever else it tells, a record says which trial it is of.
+/// What trained models told, in the order in which they came. Whatever else it tells, a record says which trial it is
+/// of.
 using Records = std::vector<nlohmann::json>;
 /// Which trial it is of.
 Trial trial_of(const nlohmann::json& record);
@@ -49,5 +50,25 @@ struct Study {
   /// The records of the reported seeds of an arm, at its learning rate.
   Records reported(const std::string& arm, const Records& records) const;
 };
+
+/// An arm, and what its reported seeds told.
+struct ArmRecords {
+  std::string arm;
+  double lr;
+  Records records;
+
+  /// The number at this place of every record, such as "/tests/context x2/accuracy".
+  std::vector<double> values(const std::string& path) const;
+};
+/// Those of all arms that have any.
+std::vector<ArmRecords> reported_arms(const Study& study, const Records& records);
+
+/// "3 of 50 reported trainings are done; 3 on one core of AMD EPYC"
+std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms);
+
+/// The value of a's record less that of b's, for each seed that both have. Paired trainings share much of their luck
+/// (the order of the data, and most initial weights), which goes from the difference.
+std::vector<double> paired_differences(const ArmRecords& a, const ArmRecords& b,
+                                       const std::function<double(const nlohmann::json& record)>& value);
 
 }  // namespace training

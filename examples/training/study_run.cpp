@@ -59,8 +59,8 @@ class Runner {
   }
   std::string folder(const Trial& trial) const { return how_.runs + "/" + trial.name(); }
 
-  // Starts the first trial that is neither done nor running nor hopeless. Returns whether there was one. (One that ended
-  // at the moment in which all was stopped has its record in its run folder already.)
+  // Starts the first trial that is neither done nor running nor hopeless. Returns whether there was one. (One that
+  // ended at the moment in which all was stopped has its record in its run folder already.)
   bool start_next() {
     for (const Trial& trial : study_.trials(records_)) {
       const bool busy = std::any_of(running_.begin(), running_.end(), [&](auto& r) { return r.second == trial; });
