@@ -24,7 +24,7 @@ PARTS     := $(wildcard $(PROGRAMS:%=examples/%/*.cpp))
 # What the tests and benchmarks link: all of the examples but main().
 EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(PARTS))
 SUITES    := tests/main.cpp tests/golden_check.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
-EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp language_task.cpp study.cpp needle.cpp)
+EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp distractors.cpp inspect.cpp language_task.cpp study.cpp needle.cpp)
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 
 TOUR       = $(patsubst examples/tour/%.cpp,$(BUILD)/tour/%,$(wildcard examples/tour/*.cpp))

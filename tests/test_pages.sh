@@ -15,7 +15,7 @@ words=$(mktemp) && trap 'rm -f "$words"' EXIT
 cat $sources | grep -oE '[A-Za-z_][A-Za-z_0-9]*' | LC_ALL=C sort -u >"$words"
 find $folders -type f | sed 's|.*/||; s|\.[^.]*$||' >>"$words"
 targets=$(grep -oE '^[a-z][a-z-]*:' Makefile | tr -d :)
-flags=$({ for c in train translate test data compare inspect; do "$build"/translate $c --help; done
+flags=$({ for c in train translate test data compare inspect distract; do "$build"/translate $c --help; done
   for c in train sample evaluate inspect "study run" "study report"; do "$build"/language_model $c --help; done
   for b in "$build"/bench/*; do [ -x "$b" ] && "$b" --help; done
   grep -ohE 'add_argument\("--[a-z-]+' tests/bench/*.py; } 2>/dev/null | grep -oE -- '--[a-z][a-z0-9-]*' | sort -u)
