@@ -148,18 +148,28 @@ void print_positions(const Told& told) {
 
 // --- Pictures -----------------------------------------------------------------------------------------------------
 
-// What looking back is worth: the loss of each arm by position.
+// What looking back is worth: the loss of each arm by position, and how far it is from that of plain softmax.
 void draw_positions(const Told& told, const std::string& folder) {
-  std::vector<Series> curves;
-  for (const ArmRecords& a : told.arms) {
+  const auto curve = [](const ArmRecords& a) {
     Series series{a.arm, {}};
     const nlohmann::json& parts = a.records[0].at("positions");
     for (size_t i = 0; i < parts.size(); ++i)
       series.points.push_back({(parts[i].at(0).get<double>() + parts[i].at(1).get<double>()) / 2,
                                student_interval(a.values("/positions/" + std::to_string(i) + "/2")).mean});
-    curves.push_back(std::move(series));
+    return series;
+  };
+  std::vector<Series> losses, differences;
+  for (const ArmRecords& a : told.arms) losses.push_back(curve(a));
+  write_file(folder + "/" + told.study.task + "-positions.svg", position_chart(losses));
+  const ArmRecords* softmax = told.find("softmax");
+  if (!softmax) return;
+  const Series zero = curve(*softmax);
+  for (Series series : losses) {
+    for (size_t i = 0; i < series.points.size(); ++i) series.points[i].y -= zero.points.at(i).y;
+    differences.push_back(std::move(series));
   }
-  write_file(folder + "/" + told.study.task + "-positions.svg", position_chart(curves));
+  write_file(folder + "/" + told.study.task + "-positions-less-softmax.svg",
+             position_chart(differences, "loss by position, less that of softmax", "%+.3f"));
 }
 
 // Every comparison of every text, with each seed's difference a dot and its interval a bar.
@@ -177,6 +187,8 @@ void draw_differences(const std::vector<Told>& all, const std::string& path) {
         panel.values.push_back(there ? d->seeds : std::vector<double>{});
         panel.intervals.push_back(there ? d->student : Interval{});
         for (const double x : panel.values.back()) widest = std::max(widest, std::abs(x));
+        for (const double x : {panel.intervals.back().low, panel.intervals.back().high})
+          if (std::isfinite(x)) widest = std::max(widest, std::abs(x));
       }
       const double step = std::pow(10, std::floor(std::log10(widest)));
       panel.high = step * std::ceil(widest / step), panel.low = -panel.high;
@@ -231,7 +243,8 @@ void report(const Arguments& a) {
   }
   if (all.empty()) throw InputError(a.records[0] + ": there is no record");
   draw_differences(all, a.pictures + "/differences.svg");
-  say("\npictures: %s/differences.svg, and TEXT-positions.svg of each text\n", a.pictures.c_str());
+  say("\npictures: %s/differences.svg; of each text TEXT-positions.svg, TEXT-positions-less-softmax.svg\n",
+      a.pictures.c_str());
 }
 
 }  // namespace

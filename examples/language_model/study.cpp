@@ -28,9 +28,9 @@ nlohmann::json study_settings() {
 
 const std::vector<Comparison>& comparisons() {
   static const std::vector<Comparison> all{
-      {"diff", "softmax-wide-norm", "the second map alone"},
-      {"diff-nonorm", "softmax-wide", "the second map alone, where heads are not normalised"},
-      {"diff-v2", "softmax", "the second map alone, in diff-v2"},
+      {"diff", "softmax-wide-norm", "the second map"},
+      {"diff-nonorm", "softmax-wide", "the second map, where heads are not normalised"},
+      {"diff-v2", "softmax", "the second map, in diff-v2"},
       {"diff", "softmax", "second map, wide heads and head norm: what papers compare"},
       {"softmax-wide-norm", "softmax-wide", "the head norm alone"},
       {"softmax-wide", "softmax", "wide heads alone"},

@@ -10,9 +10,12 @@ namespace training {
 
 std::string dot_chart(const std::string& title, const std::vector<std::string>& rows,
                       const std::vector<DotPanel>& panels) {
-  constexpr double left = 150, panel_width = 190, gap = 34, row_height = 24, top = 74;
+  constexpr double panel_width = 190, gap = 34, row_height = 24, top = 74;
+  double left = 150;
+  for (const std::string& row : rows) left = std::max(left, text_width(row, 12) + 24);
   const double bottom = top + row_height * static_cast<double>(rows.size());
-  Svg svg(left + static_cast<double>(panels.size()) * (panel_width + gap), bottom + 40);
+  const double width = left + static_cast<double>(panels.size()) * (panel_width + gap);
+  Svg svg(std::max(width, text_width(title, 16) + 40), bottom + 40);
   svg.text(20, 30, 16, ink, title, bold);
   const auto colour = [&](size_t row) { return rows[row].starts_with("softmax") ? blue : orange; };
   const auto height = [&](size_t row) { return top + row_height * (static_cast<double>(row) + 0.5); };

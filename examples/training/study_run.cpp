@@ -13,6 +13,7 @@
 #include "examples/text/files.h"
 #include "examples/training/progress.h"
 #include "examples/training/report.h"
+#include "examples/training/run_folder.h"
 #include "examples/training/signals.h"
 
 namespace training {
@@ -27,9 +28,10 @@ class Runner {
   Runner(const Study& study, const StudyRun& how)
       : study_(study),
         how_(how),
+        lock_(lock_file(how_.records + ".lock", how_.records,
+                        "a study is at work with these records, or its trainings are still saving")),
         records_(read_records(how_.records)),
         progress_(static_cast<int64_t>(study_.size()), static_cast<int64_t>(done())) {
-    fs::create_directories(how_.runs);
     text::require_writable(how_.records);
   }
 
@@ -91,8 +93,10 @@ class Runner {
     const pid_t child = fork();
     if (child == -1) throw std::system_error(errno, std::generic_category(), "cannot start a training");
     if (child > 0) return child;
-    // It saves and ends when its parent does, however that ends.
+    // It saves and ends when its parent does, however that ends. Until then the records stay locked: the same training
+    // must not be started a second time.
     prctl(PR_SET_PDEATHSIG, SIGTERM);
+    fcntl(lock_->descriptor(), F_SETFD, 0);
     const int file = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND, 0644);
     if (file == -1 || dup2(file, STDOUT_FILENO) == -1 || dup2(file, STDERR_FILENO) == -1) _exit(2);
     execv("/proc/self/exe", argv.data());
@@ -147,6 +151,7 @@ class Runner {
 
   const Study& study_;
   const StudyRun& how_;
+  const Lock lock_;
   Records records_;
   Progress progress_;
   std::map<pid_t, Trial> running_;
@@ -155,6 +160,9 @@ class Runner {
 
 }  // namespace
 
-void run_study(const Study& study, const StudyRun& how) { Runner(study, how).run(); }
+void run_study(const Study& study, const StudyRun& how) {
+  fs::create_directories(how.runs);
+  Runner(study, how).run();
+}
 
 }  // namespace training
