@@ -1,7 +1,5 @@
 // translate distract: what an unrelated sentence beside the marked one costs.
-#include <cmath>
-#include <cstdio>
-#include <map>
+#include <algorithm>
 #include <memory>
 
 #include "examples/training/study.h"
@@ -32,7 +30,9 @@ nlohmann::json score(const std::string& run, const Arguments& a) {
   std::vector<std::string> references;
   for (size_t i = 0; i < pairs.size(); ++i) references.push_back(pairs.targets().text(i));
   const BleuOptions options{a.set.lowercase, !a.set.tokenized, {}};
+  // A built-in task has one right answer.
   const bool sentences =
+      translator.settings.task.is_default() &&
       std::any_of(references.begin(), references.end(), [&](const auto& r) { return has_4gram(r, options); });
   nlohmann::json scores{{"seed", translator.settings.loop().seed.value},
                         {"attention", translator.settings.attention.value},
@@ -96,7 +96,7 @@ void add_distract_command(CLI::App& app) {
   add_threads_option(*command);
   command->callback([a] { distract(*a); });
   command->footer(
-      "Tells BLEU, or where no reference has four words the exact matches. Examples:\n"
+      "Tells BLEU; of a built-in task, or where no reference has four words, the exact matches. Examples:\n"
       "  translate train --run runs/d --task reverse --distractors 0.67\n"
       "  translate distract runs/d");
 }

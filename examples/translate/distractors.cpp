@@ -18,9 +18,10 @@ void require_unmarked(const Pair& pair, size_t number) {
 }  // namespace
 
 std::string marked(const std::string& source, const std::string& other, Place place) {
-  const std::string inner = std::string(opening) + " " + source + " " + closing;
-  if (place == Place::nowhere) return inner;
-  return place == Place::before ? other + " " + inner : inner + " " + other;
+  std::string words = std::string(opening) + " " + source + " " + closing;
+  if (place == Place::before) words = other + " " + words;
+  if (place == Place::after) words += " " + other;
+  return words;
 }
 
 std::vector<size_t> draw_others(const Sentences& sentences, Random& random) {
