@@ -24,7 +24,7 @@ PARTS     := $(wildcard $(PROGRAMS:%=examples/%/*.cpp))
 # What the tests and benchmarks link: all of the examples but main().
 EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(PARTS))
 SUITES    := tests/main.cpp tests/golden_check.cpp tests/gradcheck_rows.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
-EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp inspect.cpp language_task.cpp needle.cpp)
+EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp distractors.cpp inspect.cpp language_task.cpp study.cpp needle.cpp)
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
 
 TOUR       = $(patsubst examples/tour/%.cpp,$(BUILD)/tour/%,$(wildcard examples/tour/*.cpp))
@@ -146,6 +146,7 @@ test: deps
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
 	tests/test_language_cli.sh $(BUILD)
+	tests/test_study_cli.sh $(BUILD)
 	tests/test_needle_cli.sh $(BUILD)
 	tests/test_browser.sh $(BUILD)
 	tests/test_bench.sh $(BUILD)
@@ -174,6 +175,7 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(PROGRAMS:%=$(BUILD)/%)
 	tests/test_eval_cli.sh $(BUILD)
 	tests/test_inspect.sh $(BUILD)
 	tests/test_language_cli.sh $(BUILD)
+	tests/test_study_cli.sh $(BUILD)
 	tests/test_needle_cli.sh $(BUILD)
 
 # g++'s OpenMP waits where ThreadSanitizer does not see it; clang's tells it all, through the library archer.

@@ -187,4 +187,24 @@ if [ -e /dev/full ]; then
 fi
 $translate $run <input >&- 2>err; check "closed output: exit 2" "[ $? = 2 ] && grep -q 'stdout: is closed' err"
 
+# --- Distractors --------------------------------------------------------------------------------------------------
+tiny="--task reverse --pairs 4000 --d-model 16 --ff 32 --layers 1 --distractors 0.6 --batch-tokens 300 --warmup 10 --lr 0.02"
+for arm in softmax diff; do
+  $translate train --run d-$arm --attention $arm $tiny --max-updates 120 >out 2>&1 || fail "training with distractors"
+done
+check "validation has distractors" "grep -qE '⟦ .* ⟧ [a-z]|[a-z] ⟦ .* ⟧' out"
+# References that are what the model says of the marked sentences: alone, all are right.
+for i in $(seq 30); do echo "a b c $(printf "\\x$(printf %x $((97 + i % 26)))") d e"; done >alone
+sed 's/.*/⟦ & ⟧/' alone | $translate translate --run d-diff 2>/dev/null >said
+paste -d' ' said <(yes 'x y z w' | head -30) >never  # and such as it never says
+$translate distract d-diff --src alone --tgt said >out 2>err || fail "distract: $(cat err)"
+check "alone, all references are met" "grep -qE '^\\| d-diff \\| diff \\| 1 \\| 100\\.00 \\| [0-9.]+ \\| [0-9.]+ \\|$' out"
+$translate distract d-diff --src alone --tgt never >out 2>err
+check "or none" "grep -qE '^\\| d-diff \\| diff \\| 1 \\| ([0-9]|[1-8][0-9])\\.[0-9]+ \\|' out"
+$translate distract d-softmax d-diff >out 2>err || fail "distract: $(cat err)"
+check "of a task its own test set; the drop of each attention" "grep -qE '^\\| (softmax|diff) \\| 1 \\| [0-9.]+ \\| -?[0-9.]+ \\| -?[0-9.]+ \\|' out && grep -q \"less softmax's, before\" out"
+refuses "run: was trained without --distractors" $translate distract run
+refuses "d-diff: was trained with --distractors; it is tested by" $translate test --run d-diff
+refuses "--distractors 1: must be in [0, 1)" $translate train --run none --distractors 1
+
 report

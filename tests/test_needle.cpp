@@ -17,6 +17,7 @@
 using namespace needle;
 using namespace difftensor;
 using doctest::Approx;
+using training::read_records;
 using models::LanguageModel;
 
 // --- The task ------------------------------------------------------------------------------------------------------
@@ -309,7 +310,8 @@ nlohmann::json record(const Trial& t, std::vector<std::pair<int64_t, double>> cu
 }  // namespace
 
 TEST_CASE("a study tunes each arm on seeds of their own, then runs the others at its best learning rate") {
-  const Study study{"mine", "", "needle1", {"softmax", "diff"}, {0.001, 0.002}, {101, 102}, {1, 2, 3}, 3000};
+  Study study = study_named("first", 0);
+  study.arms = {"softmax", "diff"}, study.lrs = {0.001, 0.002}, study.seeds = {1, 2, 3};
   CHECK(study.size() == 14);
   Records records;
   CHECK(study.trials(records).size() == 8);
@@ -335,8 +337,8 @@ TEST_CASE("a study tunes each arm on seeds of their own, then runs the others at
   records.push_back(record({"needle1", "diff", 0.002, 3, 3000}, {{500, 0.9}}, 0.975));
   const ArmRecords diff{"diff", 0.002, study.reported("diff", records)};
   REQUIRE(diff.records.size() == 2);
-  CHECK(diff.solved() == 1);
-  CHECK(diff.updates(0.99) == std::vector<double>{500, std::numeric_limits<double>::infinity()});
+  CHECK(solved(diff) == 1);
+  CHECK(updates(diff, 0.99) == std::vector<double>{500, std::numeric_limits<double>::infinity()});
 }
 
 TEST_CASE("the confirmatory study is the one that was announced") {

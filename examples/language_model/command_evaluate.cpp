@@ -63,9 +63,7 @@ void add_evaluate_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("evaluate", "how well models predict a text, and how far they look back");
   command->add_option("runs", a->runs, "run folders")->required();
-  command->add_option("--model", a->model, "their best, last or average parameters")
-      ->capture_default_str()
-      ->check(CLI::IsMember(model_files).description(""));
+  training::add_model_option(*command, a->model);
   command->add_option("--text", a->text, "files and folders to predict [what each run held out]");
   command->add_option("--context", a->context, "tokens of a context [as many as in training]")
       ->check(training::range(2, 1000000));

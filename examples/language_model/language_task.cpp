@@ -4,8 +4,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <ctime>
 
 #include "examples/language_model/attention_picture.h"
+#include "examples/language_model/study.h"
+#include "examples/training/history.h"
+#include "examples/training/program.h"
 #include "models/sample.h"
 
 namespace language_model {
@@ -54,7 +58,19 @@ double LanguageTask::guessing_loss() const { return std::log(trained_.tokenizer.
 
 // --- Updates ------------------------------------------------------------------------------------------------------
 
+void UpdateClock::update_begins() {
+  update_ends();
+  began_ = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
+}
+
+void UpdateClock::update_ends() {
+  if (began_ < 0) return;
+  seconds_ += static_cast<double>(std::clock()) / CLOCKS_PER_SEC - began_;
+  began_ = -1, ++updates_;
+}
+
 Update LanguageTask::begin_update(int64_t update) {
+  clock_.update_begins();
   const int64_t epoch = (update - 1) / updates_per_epoch_ + 1, number = (update - 1) % updates_per_epoch_;
   if (epoch != epoch_) {
     Random random(s_.loop().seed, shuffle_stream(epoch));
@@ -87,6 +103,7 @@ PieceLoss LanguageTask::piece_loss(int64_t piece) {
 std::vector<std::string> LanguageTask::lambda_names() const { return names_of(differential_attentions(trained_)); }
 
 Validation LanguageTask::validate() {
+  clock_.update_ends();
   Validation v;
   {
     LambdaMeter lambdas(differential_attentions(trained_));
@@ -110,14 +127,33 @@ Validation LanguageTask::validate() {
 }
 
 void LanguageTask::draw(const std::string& folder) {
-  write_file(folder + "/loss_by_position.svg",
-             position_chart({{"held-out text", loss_by_position(*trained_.model, valid_, s_.context).curve()}}));
+  const LossByPosition loss = loss_by_position(*trained_.model, valid_, s_.context);
+  write_file(folder + "/loss_by_position.svg", position_chart({{"held-out text", loss.curve()}}));
+  if (!s_.arm.is_default()) write_file(folder + "/record.json", make_record(folder, loss).dump() + "\n");
   if (lambda_names().empty()) return;
   // The longest held-out text has enough to look back at; more than some twenty tokens make a crowded picture.
   const auto longest = std::max_element(valid_.texts.begin(), valid_.texts.end(),
                                         [](const auto& a, const auto& b) { return a.size() < b.size(); });
   const std::vector<int32_t> ids(longest->begin(), longest->begin() + std::min<int64_t>(24, longest->size()));
   write_file(folder + "/attention.svg", attention_chart(attention_picture(trained_, ids)));
+}
+
+nlohmann::json LanguageTask::make_record(const std::string& folder, const LossByPosition& loss) const {
+  const TrainingHistory history = read_history(folder);
+  nlohmann::json curve = nlohmann::json::array(), positions = curve, lambdas = curve;
+  for (const Point& p : history.valid_loss) curve.push_back({std::lround(p.x), p.y});
+  for (const LossByPosition::Part& part : loss.parts(1)) positions.push_back({part.first, part.last, part.loss});
+  for (const Series& series : history.lambda) lambdas.push_back(series.points.back().y);
+  return {{"settings", shared_settings(s_)},
+          {"data", data_fingerprint()},
+          {"cpu", cpu_name()},
+          {"cpu_seconds_per_update", clock_.seconds_per_update()},
+          {"parameters", trained_.model->parameter_count()},
+          {"loss", loss.loss()},
+          {"bits_per_byte", loss.bits_per_byte(valid_.bytes)},
+          {"curve", curve},
+          {"positions", positions},
+          {"lambda", lambdas}};
 }
 
 }  // namespace language_model

@@ -6,9 +6,22 @@
 
 namespace language_model {
 
-/// Texts to learn from, and the model that learns them. An epoch has every token once, in contexts cut at random
-/// places; an update is a share of the epoch's contexts, its pieces of about 256 tokens. Validation: the loss over all
-/// held-out text, bits per byte, and some text that the model writes.
+/// CPU seconds of updates, all that the loop does for them included, but validations and what follows these not.
+class UpdateClock {
+ public:
+  void update_begins();
+  void update_ends();  // if one had begun
+  /// The mean, over the updates of this process; NaN without any.
+  double seconds_per_update() const { return seconds_ / static_cast<double>(updates_); }
+
+ private:
+  double seconds_ = 0, began_ = -1;  // negative: no update is at work
+  int64_t updates_ = 0;
+};
+
+/// Texts to learn from, and the model that learns them. A pass over them has every token once, in contexts cut at random
+/// places; an update is a share of the pass's contexts, its pieces of about 256 tokens. Validation, after each pass or
+/// every --check-every updates: the loss over all held-out text, bits per byte, and some text that the model writes.
 class LanguageTask : public Task {
  public:
   /// Reads the texts. The vocabulary is that of the run in `folder`, or learned if that is empty. Throws InputError on
@@ -23,18 +36,22 @@ class LanguageTask : public Task {
   double guessing_loss() const override;
   void write_files(const std::string& folder) const override { trained_.tokenizer.save(folder); }
 
-  int64_t updates_per_epoch() const override { return updates_per_epoch_; }
+  int64_t updates_per_epoch() const override { return s_.check_every ? s_.check_every : updates_per_epoch_; }
   Update begin_update(int64_t update) override;
   PieceLoss piece_loss(int64_t piece) override;
+  /// Of the update at work.
+  const std::vector<Batch>& pieces() const { return pieces_; }
 
   std::vector<Figure> figures() const override { return {{"accuracy", 0, 1, "%"}}; }
   std::vector<std::string> lambda_names() const override;
   Validation validate() override;
-  /// loss_by_position.svg, and of differential attention attention.svg: what a head sees in a held-out text.
+  /// loss_by_position.svg; of differential attention attention.svg: what a head sees in a held-out text; of a study's
+  /// arm record.json, all that is told of this training: make_record().
   void draw(const std::string& folder) override;
 
  private:
   LanguageTask(const Settings& settings, Data data);
+  nlohmann::json make_record(const std::string& folder, const LossByPosition& loss) const;
 
   const Settings s_;
   const size_t files_;
@@ -46,6 +63,7 @@ class LanguageTask : public Task {
   std::vector<Context> contexts_;
   std::vector<Batch> pieces_;  // of the update that is being made
   int64_t targets_ = 0;        // of all of them
+  UpdateClock clock_;
 };
 
 }  // namespace language_model

@@ -6,6 +6,7 @@
 //   language_model evaluate runs/self                             perplexity, bits per byte, loss by position
 //   language_model compare runs/a runs/b                          a table and a picture
 //   language_model inspect --run runs/self --text "int x = 1;"    what a head looks at
+//   language_model study run; language_model study report runs/study/sources.jsonl      kinds of attention, paired
 #include "examples/language_model/commands.h"
 #include "examples/language_model/settings.h"
 #include "examples/training/program.h"
@@ -19,5 +20,6 @@ int main(int argc, char** argv) {
         language_model::add_evaluate_command(app);
         training::add_compare_command(app);
         language_model::add_inspect_command(app);
+        language_model::add_study_command(app);
       });
 }

@@ -2,11 +2,17 @@
 
 #include <filesystem>
 
+#include "examples/training/arms.h"
+
 namespace language_model {
 
 namespace models = difftensor::models;
 
 void Settings::change(const nlohmann::json& values, const std::string& source) {
+  for (const SettingBase* chosen :
+       std::initializer_list<const SettingBase*>{&attention, &head_norm, &lambda_init, &heads})
+    if (values.contains("arm") && values.contains(chosen->name))
+      throw InputError("--arm and " + chosen->flag() + ": the arm chooses that");
   if (values.contains("attention")) heads = 0;
   loop_settings.forget_limits(values);
   update(values, source);
@@ -20,25 +26,44 @@ void Settings::resolve() {
     train = {"core", "nn", "optim", "models", "examples", "tests"};
     if (suffixes.is_default()) suffixes = {".h", ".cpp"};
   }
+  if (!check_every.is_default() && loop_settings.max_updates == 0)
+    throw InputError("--check-every: say with --max-updates how long the training is, not with --max-epochs");
   if (loop_settings.max_epochs == 0 && loop_settings.max_updates == 0) loop_settings.max_epochs = own_sources ? 6 : 10;
   TrainSettings::resolve();
   loop_settings.check();
   if (attention != "diff" && !lambda_init.is_default())
     throw InputError("--lambda-init is of --attention diff, not of " + attention.value);
-  heads = model(1).heads;
+  const models::LanguageModelConfig c = model(1);
+  heads = c.heads;
+  if (arm.is_default()) return;
+  attention = models::to_string(c.attention);
+  head_norm = *c.head_norm ? "yes" : "no";
 }
 
 models::LanguageModelConfig Settings::model(int64_t vocabulary) const {
-  models::LanguageModelConfig c;
+  models::LanguageModelConfig c = base(vocabulary);
+  if (!arm.is_default()) return arm_config(arm, c);
   c.attention = models::attention_from_string(attention);
-  c.style = models::style_from_string(style);
   if (head_norm != "published") c.head_norm = head_norm == "yes";
   if (!lambda_init.is_default()) c.lambda_init = static_cast<difftensor::Scalar>(lambda_init);
+  // Differential attention has half the output heads, each of two maps: the same number of maps of the same width.
+  if (c.attention != models::AttentionKind::diff) c.heads = std::max(1, static_cast<int>(c.d_model / 32));
+  if (heads) c.heads = heads;
+  return c;
+}
+
+std::unique_ptr<models::LanguageModel> Settings::make_model(int64_t vocabulary) const {
+  if (!arm.is_default()) return make_arm(arm, base(vocabulary), loop_settings.seed);
+  difftensor::Random random(loop_settings.seed);
+  return std::make_unique<models::LanguageModel>(model(vocabulary), random);
+}
+
+models::LanguageModelConfig Settings::base(int64_t vocabulary) const {
+  models::LanguageModelConfig c;
+  c.style = models::style_from_string(style);
   c.vocab = vocabulary;
   c.d_model = d_model;
-  // Differential attention has half the output heads, each of two maps: the same number of maps of the same width.
-  const int64_t width = c.attention == models::AttentionKind::diff ? 64 : 32;
-  c.heads = heads ? heads : static_cast<int>(std::max<int64_t>(1, c.d_model / width));
+  c.heads = std::max(1, static_cast<int>(c.d_model / 64));
   c.ff = ff;
   c.layers = layers;
   c.tied_output = !untied;

@@ -31,6 +31,9 @@ struct Settings : TrainSettings {
   Group model_group{*this, "Model"};
   Setting<int64_t> context{model_group, "context", 256, "tokens that the model learns to look back over",
                            at_least<int64_t>(2)};
+  Setting<std::string> arm{model_group, "arm", "",
+                           "an arm of a study (examples/training/arms.h): it chooses attention, head norm and heads, "
+                           "and pairs the initial weights"};
   Setting<std::string> attention{model_group, "attention", "diff", "softmax, diff or diff-v2"};
   Setting<std::string> head_norm{model_group, "head_norm", "published",
                                  "normalise each head's result: yes, no, or published: in diff alone",
@@ -49,17 +52,26 @@ struct Settings : TrainSettings {
   // --- Training. An epoch has every token once, in contexts that are cut elsewhere in each epoch ---
   Group training{*this, "Training"};
   Setting<int64_t> batch_tokens{training, "batch_tokens", 2048, "tokens of an update", at_least<int64_t>(1)};
+  Setting<int64_t> check_every{training, "check_every", 0, "updates between validations [an epoch's]",
+                               at_least<int64_t>(1)};
   LoopSettings loop_settings{*this};
 
   const LoopSettings& loop() const override { return loop_settings; }
   std::unique_ptr<Task> make_task(const std::string& folder) const override;
   /// Where the new values name another attention, the number of heads is its own again; where they name one of
-  /// max_epochs and max_updates, the other is no limit any more.
+  /// max_epochs and max_updates, the other is no limit any more. Throws InputError if they name an arm and what it
+  /// chooses.
   void change(const nlohmann::json& values, const std::string& source) override;
   /// Fills in what depends on other settings.
   void resolve() override;
   /// The model these settings describe, for a vocabulary of this size.
   difftensor::models::LanguageModelConfig model(int64_t vocabulary) const;
+  /// A new one, as the seed has it; of an arm, paired with those of the others.
+  std::unique_ptr<difftensor::models::LanguageModel> make_model(int64_t vocabulary) const;
+
+ private:
+  // The model without what the arm chooses; heads are the pairs of differential attention.
+  difftensor::models::LanguageModelConfig base(int64_t vocabulary) const;
 };
 
 }  // namespace language_model

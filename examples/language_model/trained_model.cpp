@@ -7,8 +7,7 @@
 namespace language_model {
 
 TrainedModel TrainedModel::begin(const Settings& settings, Tokenizer tokenizer) {
-  difftensor::Random random(settings.loop().seed);
-  auto model = std::make_unique<difftensor::models::LanguageModel>(settings.model(tokenizer.size()), random);
+  auto model = settings.make_model(tokenizer.size());
   return {settings, std::move(tokenizer), std::move(model)};
 }
 

@@ -1,31 +1,16 @@
 #pragma once
-// The arms of the experiment: models that differ in attention alone.
-#include <memory>
-#include <string>
-#include <vector>
-
-#include "models/language_model.h"
+// The models that are compared: examples/training/arms.h, at the size of this experiment.
+#include "examples/training/arms.h"
 
 namespace needle {
 
-/// With h pairs, d = D / 2h:
-///   softmax            2h heads of width d             softmax-norm        the same, with diff's head norm
-///   softmax-wide       h heads of width 2d             softmax-wide-norm   the same, with diff's head norm
-///   diff               as published: h pairs of width d, values 2d wide, head norm, lambda_init by depth
-///   diff-nonorm        without the norm, and without the factor 1 - lambda_init
-///   diff-0.8, diff-0.5 lambda_init fixed
-///   diff-v2            as published: 2h heads of width d, two queries each, lambda from the token, no norm
-///   diff-v2-norm       the same, with diff's head norm
-/// softmax-wide-norm is the control that tells the subtraction from all else: a diff head without its second map.
-const std::vector<std::string>& arm_names();
+using training::arm_names;
 
-/// The model of an arm: D = 128, two layers, h = 4, feed-forward 256, output not tied. diff-v2 has more queries, and so
-/// a narrower feed-forward: all arms have the same number of parameters, to 1%. Throws std::invalid_argument on a name
-/// that is none of arm_names().
+/// The model of an arm: D = 128, two layers, h = 4, feed-forward 256, output not tied. Throws std::invalid_argument on
+/// a name that is none of arm_names().
 difftensor::models::LanguageModelConfig arm_config(const std::string& arm, int64_t vocab);
 
-/// A newly initialised model. Arms are paired: of one seed, all parameters that agree in name and shape begin with the
-/// same bits, whatever the arms.
+/// A newly initialised model, paired with those of other arms.
 std::unique_ptr<difftensor::models::LanguageModel> make_model(const std::string& arm, int64_t vocab, uint64_t seed);
 
 }  // namespace needle

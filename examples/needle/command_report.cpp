@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
-#include <map>
 #include <memory>
 
 #include "examples/needle/commands.h"
@@ -10,32 +9,17 @@
 #include "examples/training/options.h"
 #include "examples/training/report.h"
 #include "examples/training/statistics.h"
+#include "examples/training/tables.h"
 
 namespace needle {
 
 using text::format;
-using training::say;
+using training::mean_and_interval, training::print_table, training::say, training::trial_of;
 
 namespace {
 
-std::string mean_and_interval(const std::vector<double>& values, const char* pattern = "%.3f") {
-  const training::MeanInterval i = training::student_interval(values);
-  const std::string mean = format(pattern, i.mean);  // NOLINT: patterns are this file's
-  return std::isinf(i.half_width) ? mean : mean + " ± " + format(pattern, i.half_width);
-}
-
 std::string updates_text(double updates, int64_t all) {
   return std::isinf(updates) ? format("> %ld", all) : format("%.0f", updates);
-}
-
-// A table in Markdown; its first row is the head.
-void print_table(const std::string& title, const std::vector<std::vector<std::string>>& rows) {
-  say("\n**%s**\n\n", title.c_str());
-  for (size_t i = 0; i < rows.size(); ++i) {
-    std::string line = "|", rule = "|";
-    for (const std::string& cell : rows[i]) line += " " + cell + " |", rule += "---|";
-    say("%s\n%s", line.c_str(), i == 0 ? (rule + "\n").c_str() : "");
-  }
 }
 
 // --- Tables -------------------------------------------------------------------------------------------------------
@@ -46,14 +30,14 @@ void print_learning(const Study& study, const std::vector<ArmRecords>& arms) {
                                               "CPU ms an update"}};
   for (const ArmRecords& a : arms) {
     const auto middle = [&](double accuracy) {
-      return updates_text(training::median(a.updates(accuracy)), study.updates);
+      return updates_text(training::median(updates(a, accuracy)), study.updates);
     };
-    std::vector<double> seeds = a.updates(0.99);
+    std::vector<double> seeds = updates(a, 0.99);
     std::string list;
     for (const double updates : seeds)
       list += (list.empty() ? "" : ", ") + (std::isinf(updates) ? "never" : format("%.0f", updates));
     rows.push_back({a.arm, format("%g", a.lr), std::to_string(a.records.size()), middle(0.5), middle(0.9), middle(0.99),
-                    list, format("%ld of %zu", a.solved(), a.records.size()), a.records[0].at("parameters").dump(),
+                    list, format("%ld of %zu", solved(a), a.records.size()), a.records[0].at("parameters").dump(),
                     format("%.0f", 1000 * training::median(a.values("/cpu_seconds_per_update")))});
   }
   print_table("Learning: medians over seeds; a seed that never came there counts as the last", rows);
@@ -139,26 +123,15 @@ void print_test(const std::vector<ArmRecords>& arms) {
   const auto diff = arm("diff"), control = arm("softmax-wide-norm");
   if (diff == arms.end() || control == arms.end()) return;
   const auto n = static_cast<int64_t>(diff->records.size()), m = static_cast<int64_t>(control->records.size());
-  const double p = training::fisher_exact(diff->solved(), n, control->solved(), m);
+  const double p = training::fisher_exact(solved(*diff), n, solved(*control), m);
   say("\nFisher's exact test, one-sided: diff solved %ld of %ld, softmax-wide-norm %ld of %ld: p = %.4f, %s at 0.05\n",
-      diff->solved(), n, control->solved(), m, p, p < 0.05 ? "significant" : "not significant");
+      solved(*diff), n, solved(*control), m, p, p < 0.05 ? "significant" : "not significant");
 }
 
 void report(const Study& study, const std::string& path, const std::string& folder) {
-  const Records records = read_records(path);
-  std::vector<ArmRecords> arms;
-  size_t reported = 0;
-  std::map<std::string, size_t> cpus;
-  for (const std::string& arm : study.arms) {
-    ArmRecords a{arm, study.best_lr(arm, records), study.reported(arm, records)};
-    for (const nlohmann::json& record : a.records) ++cpus[record.at("cpu")];
-    reported += a.records.size();
-    if (!a.records.empty()) arms.push_back(std::move(a));
-  }
-  say("Study \"%s\": %s. %zu of %zu reported trainings are done", study.name.c_str(), study.purpose.c_str(), reported,
-      study.arms.size() * study.seeds.size());
-  for (const auto& [cpu, count] : cpus) say("; %zu on one core of %s", count, cpu.c_str());
-  say(".\n");
+  const Records records = training::read_records(path);
+  const std::vector<ArmRecords> arms = training::reported_arms(study, records);
+  say("Study \"%s\": %s. %s.\n", study.name.c_str(), study.purpose.c_str(), training::progress_of(study, arms).c_str());
   print_tuning(study, records);
   if (arms.empty()) return;
   print_learning(study, arms);

@@ -1,29 +1,25 @@
 #include "examples/needle/pictures.h"
 
+#include <algorithm>
 #include <limits>
 
-#include "examples/needle/dot_chart.h"
 #include "examples/text/files.h"
 #include "examples/training/charts.h"
+#include "examples/training/dot_chart.h"
 #include "examples/training/statistics.h"
 
 namespace needle {
 
-std::vector<double> ArmRecords::values(const std::string& path) const {
-  const nlohmann::json::json_pointer place(path);
+std::vector<double> updates(const ArmRecords& arm, double accuracy) {
   std::vector<double> all;
-  for (const nlohmann::json& record : records) all.push_back(record.at(place));
-  return all;
-}
-
-std::vector<double> ArmRecords::updates(double accuracy) const {
-  std::vector<double> all;
-  for (const nlohmann::json& record : records) {
+  for (const nlohmann::json& record : arm.records) {
     const int64_t needed = updates_to(accuracy, record);
     all.push_back(needed ? static_cast<double>(needed) : std::numeric_limits<double>::infinity());
   }
   return all;
 }
+
+int64_t solved(const ArmRecords& arm) { return std::count_if(arm.records.begin(), arm.records.end(), is_solved); }
 
 std::string mass_path(const std::string& normalisation, size_t index) {
   return "/mass/1/" + normalisation + "/" + std::to_string(index);
@@ -60,28 +56,29 @@ void draw_pictures(const Study& study, const std::vector<ArmRecords>& arms, cons
   text::write_file(folder + "/" + study.name + "-curves.svg",
                    training::comparison_chart(curves, title, training::Ordinate::from_zero, "%.0f%%"));
   const auto panel = [&](const std::string& head, double low, double high, auto value) {
-    DotPanel p{head, low, high, {}};
+    training::DotPanel p{head, low, high, {}};
     for (const ArmRecords& a : arms) p.values.push_back(value(a));
     return p;
   };
   const auto all = static_cast<double>(study.updates);
-  const auto to = [&](double accuracy) { return [=](const ArmRecords& a) { return a.updates(accuracy); }; };
+  const auto to = [&](double accuracy) { return [=](const ArmRecords& a) { return updates(a, accuracy); }; };
   const auto at = [](const std::string& path) { return [=](const ArmRecords& a) { return a.values(path); }; };
-  text::write_file(folder + "/" + study.name + "-arms.svg",
-                   dot_chart("Each dot is a seed; the bar is their median; hollow: never", names,
-                             {panel("updates to 50%", 0, all, to(0.5)), panel("updates to 99%", 0, all, to(0.99)),
-                              panel("accuracy, context x2", 0, 1, at("/tests/context x2/accuracy")),
-                              panel("accuracy, context x4", 0, 1, at("/tests/context x4/accuracy"))}));
+  text::write_file(
+      folder + "/" + study.name + "-arms.svg",
+      training::dot_chart("Each dot is a seed; the bar is their median; hollow: never", names,
+                          {panel("updates to 50%", 0, all, to(0.5)), panel("updates to 99%", 0, all, to(0.99)),
+                           panel("accuracy, context x2", 0, 1, at("/tests/context x2/accuracy")),
+                           panel("accuracy, context x4", 0, 1, at("/tests/context x4/accuracy"))}));
   const auto lambda = [](const ArmRecords& a) {
     return a.records[0].at("lambda").empty() ? std::vector<double>{} : a.values("/lambda/1");
   };
   text::write_file(
       folder + "/" + study.name + "-attention.svg",
-      dot_chart("Second layer, mean of heads: where the rows that must answer look", names,
-                {panel("answer, signed", -1, 2, at(mass_path("signed", 0))),
-                 panel("noise, signed", -1, 2, at(mass_path("signed", 1))),
-                 panel("answer, absolute", 0, 1, at(mass_path("absolute", 0))),
-                 panel("noise, absolute", 0, 1, at(mass_path("absolute", 1))), panel("λ", -1, 1, lambda)}));
+      training::dot_chart("Second layer, mean of heads: where the rows that must answer look", names,
+                          {panel("answer, signed", -1, 2, at(mass_path("signed", 0))),
+                           panel("noise, signed", -1, 2, at(mass_path("signed", 1))),
+                           panel("answer, absolute", 0, 1, at(mass_path("absolute", 0))),
+                           panel("noise, absolute", 0, 1, at(mass_path("absolute", 1))), panel("λ", -1, 1, lambda)}));
 }
 
 }  // namespace needle

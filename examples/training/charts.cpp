@@ -286,10 +286,9 @@ std::string comparison_chart(const std::vector<Series>& runs, const std::string&
   return curves_chart(title, "update", runs, ordinate, pattern, false);
 }
 
-std::string position_chart(const std::vector<Series>& models) {
-  return curves_chart("loss by position",
-                      "position in the context (logarithmic): tokens that are there to predict from", models,
-                      Ordinate::free, "%#.3g", true);
+std::string position_chart(const std::vector<Series>& models, const std::string& title, const char* pattern) {
+  return curves_chart(title, "position in the context (logarithmic): tokens that are there to predict from", models,
+                      Ordinate::free, pattern, true);
 }
 
 }  // namespace training

@@ -33,7 +33,9 @@ std::string comparison_chart(const std::vector<Series>& runs,
                              const std::string& title = "validation loss per target token",
                              Ordinate ordinate = Ordinate::loss, const char* pattern = "%#.3g");
 
-/// The loss of several models, each labelled with its name, over the position in the context, from 1 on, in octaves.
-std::string position_chart(const std::vector<Series>& models);
+/// The loss of several models, each labelled with its name and its last value, over the position in the context, from 1
+/// on, in octaves.
+std::string position_chart(const std::vector<Series>& models, const std::string& title = "loss by position",
+                           const char* pattern = "%#.3g");
 
 }  // namespace training

@@ -27,12 +27,17 @@ inline CLI::Validator whole_number(int64_t least) {
   return CLI::Validator(check, "");
 }
 
+/// --model: which parameters of a run, or of each of several.
+inline void add_model_option(CLI::App& command, std::string& model) {
+  command.add_option("--model", model, "best, last or average parameters")
+      ->capture_default_str()
+      ->check(CLI::IsMember(model_files).description(""));
+}
+
 /// --run and --model: which parameters of which run.
 inline void add_run_options(CLI::App& command, std::string& run, std::string& model) {
   command.add_option("--run", run, "the run folder")->required();
-  command.add_option("--model", model, "its best, last or average parameters")
-      ->capture_default_str()
-      ->check(CLI::IsMember(model_files).description(""));
+  add_model_option(command, model);
 }
 
 /// Starts as many threads as OpenMP is to have, before there is any work that could be lost: OpenMP itself ends the

@@ -50,14 +50,19 @@ std::string unknown(const std::string& word, const std::vector<std::string>& kno
   return word + ": unknown" + (nearest.empty() ? "" : "; did you mean " + nearest + "?");
 }
 
+// The program and the subcommands, each of the one before it, that a command line names.
+std::vector<const CLI::App*> named_commands(const CLI::App& app) {
+  std::vector<const CLI::App*> commands{&app};
+  while (!commands.back()->get_subcommands().empty()) commands.push_back(commands.back()->get_subcommands()[0]);
+  return commands;
+}
+
 // What is wrong with a command line: first of all what we do not know in it, for that may be why something else lacks.
-std::string explain(const CLI::App& app, const CLI::ParseError& error) {
-  const bool chosen = !app.get_subcommands().empty();
-  const CLI::App& command = chosen ? *app.get_subcommands()[0] : app;
+std::string explain(const CLI::App& command, const CLI::ParseError& error) {
   const std::vector<std::string> rest = command.remaining();
   std::vector<std::string> names;
-  if (!chosen && !rest.empty() && !rest[0].starts_with('-')) {
-    for (const CLI::App* subcommand : app.get_subcommands({})) names.push_back(subcommand->get_name());
+  if (const auto all = command.get_subcommands({}); !all.empty() && !rest.empty() && !rest[0].starts_with('-')) {
+    for (const CLI::App* subcommand : all) names.push_back(subcommand->get_name());
     return unknown(rest[0], names);
   }
   for (const CLI::Option* option : command.get_options())
@@ -122,9 +127,10 @@ int parse(CLI::App& app, int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
     if (e.get_exit_code() == 0) return app.exit(e);  // --help
-    const auto chosen = app.get_subcommands();
-    return fail(name, explain(app, e) + " (" + name + " " + (chosen.empty() ? "" : chosen[0]->get_name() + " ") +
-                          "--help lists the options)");
+    std::string words;
+    const auto commands = named_commands(app);
+    for (const CLI::App* command : commands) words += command->get_name() + " ";
+    return fail(name, explain(*commands.back(), e) + " (" + words + "--help lists the options)");
   } catch (const Interrupted& e) {
     std::printf("stopped by %s %s; go on with: %s %s\n", e.signal == SIGINT ? "SIGINT" : "SIGTERM", e.done.c_str(),
                 name.c_str(), e.go_on.c_str());

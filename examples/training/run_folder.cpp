@@ -17,17 +17,21 @@ namespace training {
 namespace fs = std::filesystem;
 using text::InputError;
 
-RunFolder::Lock RunFolder::lock(const std::string& path) {
+Lock lock_file(const std::string& file, const std::string& path, const std::string& held) {
   Lock lock;
   try {
-    lock = std::make_unique<difftensor::File>(path + "/lock", O_WRONLY | O_CREAT, "cannot write into this folder");
+    lock = std::make_unique<difftensor::File>(file, O_WRONLY | O_CREAT, "cannot write into this folder");
   } catch (const std::system_error& error) {
     throw InputError(path + ": " + error.what());
   }
   if (flock(lock->descriptor(), LOCK_EX | LOCK_NB) != 0)
-    throw InputError(path + (errno == EWOULDBLOCK ? ": another training is at work in this folder"
-                                                  : std::string(": cannot be locked: ") + std::strerror(errno)));
+    throw InputError(path +
+                     (errno == EWOULDBLOCK ? ": " + held : std::string(": cannot be locked: ") + std::strerror(errno)));
   return lock;
+}
+
+Lock RunFolder::lock(const std::string& path) {
+  return lock_file(path + "/lock", path, "another training is at work in this folder");
 }
 
 RunFolder RunFolder::open(const std::string& path) { return {path, lock(path)}; }

@@ -28,6 +28,12 @@
 
 namespace training {
 
+/// A file that nobody else can lock until the object goes or the process ends in whatever way, and with it all others
+/// that inherited the descriptor.
+using Lock = std::unique_ptr<difftensor::File>;
+/// Locks a file, which is made if it is not there. Throws InputError, "`path`: `held`", if it is locked.
+Lock lock_file(const std::string& file, const std::string& path, const std::string& held);
+
 /// A folder in which this process trains. No other can, until the object goes or the process ends in whatever way.
 class RunFolder {
  public:
@@ -42,7 +48,6 @@ class RunFolder {
   const std::string path;
 
  private:
-  using Lock = std::unique_ptr<difftensor::File>;
   static Lock lock(const std::string& path);
   RunFolder(const std::string& path, Lock lock) : path(path), lock_(std::move(lock)) {}
   Lock lock_;

@@ -6,7 +6,7 @@
 #include <limits>
 #include <numeric>
 
-#include "core/base.h"
+#include "core/random.h"
 
 namespace training {
 
@@ -40,6 +40,19 @@ MeanInterval student_interval(const std::vector<double>& values) {
   double squares = 0;
   for (const double x : values) squares += (x - mean) * (x - mean);
   return {mean, t_quantile(values.size() - 1) * std::sqrt(squares / (n - 1) / n)};
+}
+
+Interval bootstrap_interval(const std::vector<double>& values) {
+  require(!values.empty(), "bootstrap_interval", "no values");
+  difftensor::Random random(1);
+  std::vector<double> means(10'000);
+  for (double& mean : means) {
+    for (size_t i = 0; i < values.size(); ++i) mean += values[random.below(values.size())];
+    mean /= static_cast<double>(values.size());
+  }
+  std::sort(means.begin(), means.end());
+  const size_t left_out = means.size() / 40;  // at each end
+  return {means[left_out], means[means.size() - 1 - left_out]};
 }
 
 double median(std::vector<double> values) {

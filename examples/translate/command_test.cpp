@@ -13,26 +13,23 @@ namespace {
 
 struct Arguments {
   DecodingArguments decoding;
-  std::string source, target, out;
-  bool tokenized = false, lowercase = false;
+  TestArguments set;
+  std::string out;
 };
 
 void test(const Arguments& a) {
   const Translator translator = Translator::load(a.decoding.run, a.decoding.model);
-  if (a.source.empty() != a.target.empty()) throw InputError("--src and --tgt go together");
+  if (translator.settings.distractors > 0)
+    throw InputError(a.decoding.run + ": was trained with --distractors; it is tested by `translate distract`");
   if (!a.out.empty()) require_writable(a.out);  // now, rather than after all the work
-  if (a.source.empty() && translator.settings.task.is_default())
-    throw InputError(a.decoding.run + ": was trained on files, which have no test set: name one with --src and --tgt");
-  Settings drawn = translator.settings;
-  drawn.pairs = 1;  // the held-out pairs are the same however many are drawn for training
-  const Pairs pairs = a.source.empty() ? load_pairs(drawn).test : read_parallel(a.source, a.target);
+  const Pairs pairs = test_pairs(translator, a.decoding.run, a.set);
   std::vector<std::string> sources, references;
   for (size_t i = 0; i < pairs.size(); ++i) {
     sources.push_back(pairs.sources().text(i));
     references.push_back(pairs.targets().text(i));
   }
   const std::vector<std::string> found =
-      translator.translate(sources, a.decoding.options, a.source.empty() ? "test" : a.source,
+      translator.translate(sources, a.decoding.options, a.set.source.empty() ? "test" : a.set.source,
                            long_lines_names.at(a.decoding.long_lines));
   size_t exact = 0;
   for (size_t i = 0; i < pairs.size(); ++i) exact += found[i] == references[i];
@@ -43,12 +40,12 @@ void test(const Arguments& a) {
   }
   for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i)
     std::fputs(translation_lines(pairs[i], found[i]).c_str(), stdout);
-  const BleuOptions bleu_options{a.lowercase, !a.tokenized, /*confidence=*/true};
+  const BleuOptions bleu_options{a.set.lowercase, !a.set.tokenized, /*confidence=*/true};
   if (std::any_of(references.begin(), references.end(), [&](const auto& r) { return has_4gram(r, bleu_options); }))
     std::printf("%s\n", corpus_bleu(found, references, bleu_options).format().c_str());
   else
     std::printf("no BLEU: it compares runs of four words, and no reference has so many\n");
-  const Chrf chrf = corpus_chrf(found, references, {a.lowercase, /*confidence=*/true});
+  const Chrf chrf = corpus_chrf(found, references, {a.set.lowercase, /*confidence=*/true});
   std::printf("%s\n", chrf.format().c_str());
   std::printf("exact match: %zu of %zu (%.1f%%)\n", exact, pairs.size(),
               100.0 * static_cast<double>(exact) / static_cast<double>(pairs.size()));
@@ -56,15 +53,31 @@ void test(const Arguments& a) {
 
 }  // namespace
 
+void add_test_options(CLI::App& command, TestArguments& a) {
+  command.add_option("--src", a.source, "sentences to translate, one a line [a task has its own]");
+  command.add_option("--tgt", a.target, "their references, line for line");
+  command.add_flag("--tokenized", a.tokenized, "the text has spaces between its tokens already: tok:none");
+  command.add_flag("--lowercase", a.lowercase, "compare without case: case:lc");
+}
+
+Pairs test_pairs(const Translator& translator, const std::string& run, const TestArguments& a) {
+  if (a.source.empty() != a.target.empty()) throw InputError("--src and --tgt go together");
+  if (!a.source.empty()) return read_parallel(a.source, a.target);
+  if (translator.settings.task.is_default())
+    throw InputError(run + ": was trained on files, which have no test set: name one with --src and --tgt");
+  Settings drawn = translator.settings;
+  drawn.pairs = 1;        // the held-out pairs are the same however many are drawn for training,
+  drawn.distractors = 0;  // and come without marks
+  return load_pairs(drawn).test;
+}
+
 void add_test_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("test", "translate held-out sentences and score the translations");
+  add_run_options(*command, a->decoding.run, a->decoding.model);
   add_decoding_options(*command, a->decoding);
-  command->add_option("--src", a->source, "sentences to translate, one a line [a task has its own]");
-  command->add_option("--tgt", a->target, "their references, line for line");
+  add_test_options(*command, a->set);
   command->add_option("--out", a->out, "write the translations into this file");
-  command->add_flag("--tokenized", a->tokenized, "the text has spaces between its tokens already: tok:none");
-  command->add_flag("--lowercase", a->lowercase, "compare without case: case:lc");
   add_threads_option(*command);
   command->callback([a] { test(*a); });
   command->footer(

@@ -58,6 +58,7 @@ void translate_stdin(const Arguments& a) {
 void add_translate_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();
   CLI::App* command = app.add_subcommand("translate", "translate stdin, a line for each line");
+  add_run_options(*command, a->decoding.run, a->decoding.model);
   add_decoding_options(*command, a->decoding);
   command
       ->add_option("--n-best", a->n_best,

@@ -13,6 +13,7 @@ void add_translate_command(CLI::App& app);  // command_translate.cpp
 void add_test_command(CLI::App& app);       // command_test.cpp
 void add_data_command(CLI::App& app);       // command_data.cpp
 void add_inspect_command(CLI::App& app);    // command_inspect.cpp
+void add_distract_command(CLI::App& app);   // command_distract.cpp
 
 /// What the subcommands that translate have in common.
 struct DecodingArguments {
@@ -21,9 +22,8 @@ struct DecodingArguments {
   std::string long_lines = "fail";
 };
 
-/// --run, --model, --beam, --length-penalty, --batch-size and --long-lines.
+/// --beam, --length-penalty, --batch-size and --long-lines; --run and --model are added beside them.
 inline void add_decoding_options(CLI::App& command, DecodingArguments& a) {
-  add_run_options(command, a.run, a.model);
   command.add_option("--beam", a.options.beam, "hypotheses kept open; 1: greedy search")
       ->capture_default_str()
       ->check(range(1, 100));
@@ -40,5 +40,15 @@ inline void add_decoding_options(CLI::App& command, DecodingArguments& a) {
       ->capture_default_str()
       ->check(CLI::IsMember(long_lines_names).description(""));
 }
+
+/// What is tested on, and how it is compared.
+struct TestArguments {
+  std::string source, target;
+  bool tokenized = false, lowercase = false;
+};
+/// --src, --tgt, --tokenized and --lowercase.
+void add_test_options(CLI::App& command, TestArguments& a);  // command_test.cpp
+/// The pairs of those files, or of a task its own. Throws InputError naming the `run` that has neither.
+Pairs test_pairs(const Translator& translator, const std::string& run, const TestArguments& a);
 
 }  // namespace translate

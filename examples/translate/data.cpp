@@ -6,18 +6,17 @@
 #include "core/kernels/parallel.h"
 #include "examples/text/encoder.h"
 #include "examples/translate/corpus_progress.h"
+#include "examples/translate/distractors.h"
 
 namespace translate {
 
-using difftensor::parallel_for;
+using difftensor::parallel_for, difftensor::Random;
 
 namespace {
 
 constexpr int64_t sentences_at_once = 1024;  // that a thread encodes
 
-}  // namespace
-
-Splits load_pairs(const Settings& s, const ReadingProgress& progress) {
+Splits read_pairs(const Settings& s, const ReadingProgress& progress) {
   if (s.task == "numbers") return make_numbers(s.pairs, s.loop().seed);
   if (s.task == "reverse") return make_reverse(s.pairs, s.loop().seed);
   Splits splits;
@@ -33,6 +32,17 @@ Splits load_pairs(const Settings& s, const ReadingProgress& progress) {
     for (size_t i = 0; i < splits.train.size(); ++i)
       if (held_out(i)) splits.valid.add(splits.train[i]);
     splits.train.remove_if(held_out);
+  }
+  return splits;
+}
+
+}  // namespace
+
+Splits load_pairs(const Settings& s, const ReadingProgress& progress) {
+  Splits splits = read_pairs(s, progress);
+  if (s.distractors > 0) {  // those to validate on are the same whatever the seed, so that runs compare
+    splits.train = with_distractors(splits.train, s.distractors, Random(s.loop().seed, /*stream=*/2));
+    splits.valid = with_distractors(splits.valid, s.distractors, Random(0, /*stream=*/2));
   }
   return splits;
 }

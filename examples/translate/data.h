@@ -8,7 +8,8 @@
 
 namespace translate {
 
-/// The pairs that the settings name: drawn for a task, read from files. Files have no test set.
+/// The pairs that the settings name: drawn for a task, read from files. Files have no test set. With distractors,
+/// sources to train and validate on have marks and others beside them; those to test on are as they are without.
 Splits load_pairs(const Settings& settings, const ReadingProgress& progress = {});
 
 /// The files that pairs were read from, for messages. A TSV has both sides.

@@ -7,6 +7,7 @@
 //   translate data --train pairs.tsv                        what is in a corpus, and what is wrong with it
 //   translate compare runs/a runs/b                         a table and a picture
 //   translate inspect --run runs/numbers --sentence "seven"  a page that shows what every head attends to
+//   translate distract runs/mine                            how well it looks past an unrelated sentence
 #include "examples/training/program.h"
 #include "examples/training/train_command.h"
 #include "examples/translate/commands.h"
@@ -22,5 +23,6 @@ int main(int argc, char** argv) {
         translate::add_data_command(app);
         training::add_compare_command(app);
         translate::add_inspect_command(app);
+        translate::add_distract_command(app);
       });
 }

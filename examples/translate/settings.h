@@ -28,6 +28,9 @@ struct Settings : TrainSettings {
   Setting<std::string> train_tgt{data, "train_tgt", "", "and target", {}, may_change};
   Setting<std::string> valid_src{data, "valid_src", "", "the same to validate on", {}, may_change};
   Setting<std::string> valid_tgt{data, "valid_tgt", "", "and target", {}, may_change};
+  Setting<double> distractors{data, "distractors", 0,
+                              "mark every source ⟦ so ⟧, and put an unrelated one before or after this share of them",
+                              fraction()};
   Setting<int> vocab_size{data, "vocab_size", 0, "subwords at most [160 for a task, 8000 for files]", at_least(1)};
   Setting<int64_t> max_length{data, "max_length", 256, "tokens a sentence may have; a longer one is an error",
                               at_least<int64_t>(1)};

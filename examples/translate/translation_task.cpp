@@ -32,12 +32,6 @@ NamedAttentions differential_attentions(const models::Transformer& model) {
   return found;
 }
 
-double percent_exact(const std::vector<std::string>& found, const std::vector<std::string>& references) {
-  double exact = 0;
-  for (size_t i = 0; i < found.size(); ++i) exact += found[i] == references[i];
-  return exact * (100 / static_cast<double>(found.size()));
-}
-
 Translator make_translator(const Settings& s, const std::string& folder, const Splits& pairs) {
   Vocabulary vocabulary = folder.empty() ? learn_vocabulary(pairs.train.sources(), pairs.train.targets(), s.vocab_size)
                                          : Vocabulary::load(folder + "/spm.model");

@@ -14,6 +14,12 @@ namespace models = difftensor::models;
 const std::map<std::string, LongLines> long_lines_names{
     {"fail", LongLines::fail}, {"crop", LongLines::crop}, {"empty", LongLines::empty}};
 
+double percent_exact(const std::vector<std::string>& found, const std::vector<std::string>& references) {
+  double exact = 0;
+  for (size_t i = 0; i < found.size(); ++i) exact += found[i] == references[i];
+  return exact * (100 / static_cast<double>(found.size()));
+}
+
 std::string translation_lines(const Pair& pair, const std::string& translation) {
   return "  source       " + pair.source + "\n  translation  " + translation +
          (translation == pair.target ? "  (exact)" : "") + "\n  reference    " + pair.target + "\n\n";

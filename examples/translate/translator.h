@@ -45,6 +45,9 @@ struct Translator {
                                      LongLines long_lines = LongLines::fail) const;
 };
 
+/// How many of a hundred translations are their references to the letter.
+double percent_exact(const std::vector<std::string>& found, const std::vector<std::string>& references);
+
 /// A translation beneath its source and above its reference.
 std::string translation_lines(const Pair& pair, const std::string& translation);
 

@@ -15,7 +15,7 @@ LIVED = ["", "alive so far", "alive"]  # after so many of them
 OPTIMISE = {PLAIN: "-O2 -march=native", ASAN: "-O1 -march=native -fsanitize=address"}
 LIBRARY = {"f32": "libdifftensor.a", "f64": "libdifftensor_f64.a"}
 EXAMPLES = {"test_text", "test_training", "test_translate", "test_inspect", "test_language_task",
-            "test_needle"}  # in float only
+            "test_needle", "test_study", "test_distractors"}  # in float only
 # Not test_formulas: it compares a page with the text of the sources, so that any change would be noticed there.
 SUITES = sorted(p.stem for p in ROOT.glob("tests/test_*.cpp") if p.stem != "test_formulas")
 NO_EFFECT, _, NOT_TESTED = (ROOT / "tests/mutation/survivors.md").read_text().partition("## Not tested")

@@ -1,0 +1,120 @@
+// language_model study run: all trainings of the study on a text.
+#include <omp.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <memory>
+
+#include "examples/language_model/commands.h"
+#include "examples/language_model/corpus.h"
+#include "examples/language_model/study.h"
+#include "examples/training/arms.h"
+#include "examples/training/options.h"
+#include "examples/training/study_run.h"
+
+namespace language_model {
+namespace {
+
+struct Arguments {
+  std::string text, config, runs = "runs/study", records;
+  std::vector<std::string> train, suffixes, arms;
+  int seeds = 0, jobs = omp_get_num_procs();
+  int64_t updates = 0;
+};
+
+// What all trainings have in common, to be read by `train --config`.
+nlohmann::json settings_for(const Arguments& a) {
+  nlohmann::json settings = study_settings();
+  if (!a.config.empty()) settings.update(read_json(a.config));
+  if (!a.train.empty()) settings["train"] = a.train;
+  if (!a.suffixes.empty()) settings["suffixes"] = a.suffixes;
+  return settings;
+}
+
+// Reads the text once before any training does, so that what is wrong with it is said once. Throws InputError if
+// earlier trainings were of another text, or had other settings.
+void check(const Study& study, const nlohmann::json& shared, const Arguments& a) {
+  Settings settings;
+  settings.update(shared, a.config.empty() ? "the study" : a.config);
+  const Trial any = {study.task, study.arms.at(0), study.lrs.at(0), study.seeds.at(0), study.updates};
+  settings.arm = any.arm, settings.loop_settings.max_updates = any.updates;
+  settings.resolve();
+  const Data data = load_data(settings, "");
+  nlohmann::json record = to_json(any);
+  record["data"] = fingerprint_of(data.train, data.valid), record["settings"] = shared_settings(settings);
+  Records records = read_records(a.records);
+  std::erase_if(records, [&](const nlohmann::json& r) { return r.at("task") != study.task; });
+  records.push_back(std::move(record));
+  require_comparable(records, a.records);
+}
+
+void run(Arguments a) {
+  const auto safe = [](char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '-' || c == '_'; };
+  if (a.text.empty() && !a.train.empty()) throw InputError("--train needs --text, the name that it has in the records");
+  if (a.text.empty()) a.text = "sources";
+  if (!std::all_of(a.text.begin(), a.text.end(), safe))
+    throw InputError("--text " + a.text + ": letters, digits, - and _ make a name");
+  if (a.records.empty()) a.records = a.runs + "/" + a.text + ".jsonl";
+  Study study = study_of(a.text, a.updates, a.seeds);
+  if (!a.arms.empty()) study.arms = a.arms;
+  const nlohmann::json shared = settings_for(a);
+  check(study, shared, a);
+  std::filesystem::create_directories(a.runs);
+  const std::string config = a.runs + "/" + a.text + "-settings.json";
+  write_file(config, shared.dump(2) + "\n");
+
+  const auto flags = [&](const Trial& trial) {
+    return std::vector<std::string>{"--config",      config,
+                                    "--arm",         trial.arm,
+                                    "--lr",          format("%g", trial.lr),
+                                    "--seed",        std::to_string(trial.seed),
+                                    "--max-updates", std::to_string(trial.updates)};
+  };
+  const auto outcome = [](const nlohmann::json& record) {
+    return format("loss %.4f, %.4f bits per byte", record.at("loss").get<double>(),
+                  record.at("bits_per_byte").get<double>());
+  };
+  std::string go_on = "study run --text " + a.text;
+  const auto add = [&](const char* flag, const std::vector<std::string>& words) {
+    if (!words.empty()) go_on += flag;
+    for (const std::string& word : words) go_on += " " + word;
+  };
+  add(" --train", a.train), add(" --suffixes", a.suffixes), add(" --arms", a.arms);
+  if (!a.config.empty()) add(" --config", {a.config});
+  if (a.seeds) add(" --seeds", {std::to_string(a.seeds)});
+  if (a.updates) add(" --updates", {std::to_string(a.updates)});
+  add(" --runs", {a.runs}), add(" --records", {a.records});
+  run_study(study, {"language_model", a.runs, a.records, a.jobs, flags, outcome, go_on});
+}
+
+void add_run_subcommand(CLI::App& study) {
+  const auto a = std::make_shared<Arguments>();
+  CLI::App* command = study.add_subcommand("run", "run all trainings of the study, and go on where it was stopped");
+  command->add_option("--text", a->text, "the name of the text, in the records [sources: difftensor's own]");
+  command->add_option("--train", a->train, "its files and folders");
+  command->add_option("--suffixes", a->suffixes, "of folders, only files whose names end so");
+  command->add_option("--arms", a->arms, "the arms to train [the study's six]")
+      ->check(CLI::IsMember(arm_names()).description(""));
+  command->add_option("--seeds", a->seeds, "report the seeds 1 to so many [10]")->check(range(1, 100));
+  command->add_option("--updates", a->updates, "updates of each training [400]")->check(whole_number(1));
+  command->add_option("--config", a->config, "other settings than the study's, for all trainings: a JSON file");
+  command->add_option("--runs", a->runs, "where the run folders go")->capture_default_str();
+  command->add_option("--records", a->records, "the file of records: what it has is not run again [RUNS/TEXT.jsonl]");
+  command->add_option("--jobs", a->jobs, "trainings at once, one thread each [all cores]")->check(range(1, 1024));
+  command->callback([a] { run(*a); });
+  command->footer(
+      "Examples:\n"
+      "  language_model study run\n"
+      "  language_model study run --text captions --train train.en --jobs 4");
+}
+
+}  // namespace
+
+void add_study_command(CLI::App& app) {
+  CLI::App* study = app.add_subcommand("study", "compare kinds of attention over many seeds: run, then report");
+  study->require_subcommand(1);
+  add_run_subcommand(*study);
+  add_study_report_command(*study);
+}
+
+}  // namespace language_model

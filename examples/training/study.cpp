@@ -1,0 +1,121 @@
+#include "examples/training/study.h"
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+#include <sstream>
+
+#include "core/json.h"
+#include "examples/text/files.h"
+
+namespace training {
+
+std::string Trial::name() const {
+  return text::format("%s-%s-%g-%lu-%ld", task.c_str(), arm.c_str(), lr, seed, updates);
+}
+
+Trial trial_of(const nlohmann::json& record) {
+  return {record.at("task"), record.at("arm"), record.at("lr"), record.at("seed"), record.at("max_updates")};
+}
+
+nlohmann::json to_json(const Trial& t) {
+  return {{"task", t.task}, {"arm", t.arm}, {"lr", t.lr}, {"seed", t.seed}, {"max_updates", t.updates}};
+}
+
+Records read_records(const std::string& path) {
+  Records records;
+  if (!std::filesystem::exists(path)) return records;
+  std::istringstream lines(text::read_file(path));
+  for (std::string line; std::getline(lines, line);) {
+    const std::string where = path + ":" + std::to_string(records.size() + 1);
+    try {
+      records.push_back(difftensor::parse_json(line, where));
+      trial_of(records.back());
+    } catch (const std::exception& error) {
+      throw text::InputError(where + ": is no record of a training: " + error.what());
+    }
+  }
+  return records;
+}
+
+namespace {
+const nlohmann::json* find(const Trial& trial, const Records& records) {
+  const auto found = std::find_if(records.begin(), records.end(), [&](auto& r) { return trial_of(r) == trial; });
+  return found == records.end() ? nullptr : &*found;
+}
+}  // namespace
+
+double Study::best_lr(const std::string& arm, const Records& records) const {
+  if (lrs.size() == 1) return lrs[0];
+  double best = 0;
+  std::vector<double> least;
+  for (const double lr : lrs) {
+    std::vector<double> sum;
+    for (const uint64_t seed : tuning_seeds) {
+      const nlohmann::json* record = find({task, arm, lr, seed, updates}, records);
+      if (!record) return 0;
+      const std::vector<double> bad = badness(*record);
+      sum.resize(bad.size());
+      for (size_t i = 0; i < bad.size(); ++i) sum[i] += bad[i];
+    }
+    if (best == 0 || sum < least) least = sum, best = lr;
+  }
+  return best;
+}
+
+std::vector<Trial> Study::trials(const Records& records) const {
+  std::vector<Trial> all;
+  for (const uint64_t seed : tuning_seeds)
+    for (const double lr : lrs)
+      for (const std::string& arm : arms) all.push_back({task, arm, lr, seed, updates});
+  for (const uint64_t seed : seeds)
+    for (const std::string& arm : arms)
+      if (const double lr = best_lr(arm, records); lr > 0) all.push_back({task, arm, lr, seed, updates});
+  return all;
+}
+
+Records Study::reported(const std::string& arm, const Records& records) const {
+  Records found;
+  for (const uint64_t seed : seeds)
+    if (const nlohmann::json* record = find({task, arm, best_lr(arm, records), seed, updates}, records))
+      found.push_back(*record);
+  return found;
+}
+
+std::vector<double> ArmRecords::values(const std::string& path) const {
+  const nlohmann::json::json_pointer place(path);
+  std::vector<double> all;
+  for (const nlohmann::json& record : records) all.push_back(record.at(place));
+  return all;
+}
+
+std::vector<ArmRecords> reported_arms(const Study& study, const Records& records) {
+  std::vector<ArmRecords> arms;
+  for (const std::string& arm : study.arms) {
+    ArmRecords a{arm, study.best_lr(arm, records), study.reported(arm, records)};
+    if (!a.records.empty()) arms.push_back(std::move(a));
+  }
+  return arms;
+}
+
+std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms) {
+  size_t reported = 0;
+  std::map<std::string, size_t> cpus;
+  for (const ArmRecords& a : arms)
+    for (const nlohmann::json& record : a.records) ++cpus[record.at("cpu")], ++reported;
+  std::string words =
+      text::format("%zu of %zu reported trainings are done", reported, study.arms.size() * study.seeds.size());
+  for (const auto& [cpu, count] : cpus) words += text::format("; %zu on one core of %s", count, cpu.c_str());
+  return words;
+}
+
+std::vector<double> paired_differences(const ArmRecords& a, const ArmRecords& b,
+                                       const std::function<double(const nlohmann::json&)>& value) {
+  std::vector<double> differences;
+  for (const nlohmann::json& one : a.records)
+    for (const nlohmann::json& other : b.records)
+      if (one.at("seed") == other.at("seed")) differences.push_back(value(one) - value(other));
+  return differences;
+}
+
+}  // namespace training

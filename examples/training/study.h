@@ -1,0 +1,74 @@
+#pragma once
+// A study: many trainings that are to be compared, each arm at a learning rate of its own, and what is kept of each.
+#include <functional>
+#include <nlohmann/json.hpp>
+#include <string>
+#include <vector>
+
+namespace training {
+
+/// One training.
+struct Trial {
+  std::string task, arm;
+  double lr;
+  uint64_t seed;
+  int64_t updates;
+
+  /// "needle1-diff-0.001-3-3000"
+  std::string name() const;
+  bool operator==(const Trial&) const = default;
+};
+
+/// What trained models told, in the order in which they came. Whatever else it tells, a record says which trial it is
+/// of.
+using Records = std::vector<nlohmann::json>;
+/// Which trial it is of.
+Trial trial_of(const nlohmann::json& record);
+/// What trial_of() reads.
+nlohmann::json to_json(const Trial& trial);
+/// A file of one record a line; none if there is no such file. Throws text::InputError naming the line that is none.
+Records read_records(const std::string& path);
+
+struct Study {
+  std::string name, purpose;
+  std::string task;
+  std::vector<std::string> arms;
+  std::vector<double> lrs;             ///< the learning rates to choose from, on
+  std::vector<uint64_t> tuning_seeds;  ///< these seeds, which are not reported; with one rate, there are none
+  std::vector<uint64_t> seeds;         ///< what is reported: each arm at its rate
+  int64_t updates;
+  /// By what a learning rate is chosen: numbers of a record, the first of which matter most; the less, the better.
+  std::function<std::vector<double>(const nlohmann::json& record)> badness;
+
+  /// The learning rate of an arm: the one with the least badness, on average over the tuning seeds. 0 if it is not yet
+  /// known.
+  double best_lr(const std::string& arm, const Records& records) const;
+  /// The trials of all stages that can be known from these records, in the order in which to run them.
+  std::vector<Trial> trials(const Records& records) const;
+  /// How many there will be in all.
+  size_t size() const { return arms.size() * (lrs.size() * tuning_seeds.size() + seeds.size()); }
+  /// The records of the reported seeds of an arm, at its learning rate.
+  Records reported(const std::string& arm, const Records& records) const;
+};
+
+/// An arm, and what its reported seeds told.
+struct ArmRecords {
+  std::string arm;
+  double lr;
+  Records records;
+
+  /// The number at this place of every record, such as "/tests/context x2/accuracy".
+  std::vector<double> values(const std::string& path) const;
+};
+/// Those of all arms that have any.
+std::vector<ArmRecords> reported_arms(const Study& study, const Records& records);
+
+/// "3 of 50 reported trainings are done; 3 on one core of AMD EPYC"
+std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms);
+
+/// The value of a's record less that of b's, for each seed that both have. Paired trainings share much of their luck
+/// (the order of the data, and most initial weights), which goes from the difference.
+std::vector<double> paired_differences(const ArmRecords& a, const ArmRecords& b,
+                                       const std::function<double(const nlohmann::json& record)>& value);
+
+}  // namespace training

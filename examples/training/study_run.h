@@ -1,0 +1,24 @@
+#pragma once
+// All trainings of a study: as many at once as there are cores, stopped and gone on with at any moment.
+#include "examples/training/study.h"
+
+namespace training {
+
+/// How a study's trainings are run, and where to.
+struct StudyRun {
+  std::string program;                                               ///< this one, as its user calls it
+  std::string runs;                                                  ///< the folder of the run folders
+  std::string records;                                               ///< the file of records
+  int jobs;                                                          ///< trainings at once
+  std::function<std::vector<std::string>(const Trial&)> flags;       ///< what `train` is told of a new run
+  std::function<std::string(const nlohmann::json& record)> outcome;  ///< how a training went, in a few words
+  std::string go_on;                                                 ///< what the program is to be told to go on
+};
+
+/// Runs all trials of the study that the file of records lacks, as processes of their own (`train` on one thread each),
+/// and adds their records to it: what each leaves in its run folder as record.json, and which trial it is of. Throws
+/// Interrupted after the first SIGINT or SIGTERM, when all that is at work has saved, and InputError if another process
+/// is at work with the records, or in the end if some trainings failed.
+void run_study(const Study& study, const StudyRun& how);
+
+}  // namespace training

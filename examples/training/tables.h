@@ -1,0 +1,15 @@
+#pragma once
+// Tables in Markdown: read on a screen, or copied into a page.
+#include <string>
+#include <vector>
+
+namespace training {
+
+/// A title and a table on stdout; its first row is the head.
+void print_table(const std::string& title, const std::vector<std::vector<std::string>>& rows);
+
+/// "0.979 ± 0.012": the mean and its 95% interval (student_interval); of a single value that alone. Each as `pattern`
+/// has it.
+std::string mean_and_interval(const std::vector<double>& values, const char* pattern = "%.3f");
+
+}  // namespace training

@@ -1,0 +1,95 @@
+#!/usr/bin/env bash
+# language_model study from outside: stopped, killed and resumed, its records, tables and pictures.
+# usage: tests/test_study_cli.sh BUILD_DIR
+. "$(dirname "$0")"/cli_helpers.sh
+language_model=$(dirname "$translate")/language_model
+export OMP_NUM_THREADS=2 OMP_WAIT_POLICY=passive
+
+for i in $(seq 60); do printf 'line %d: the cat sat on mat %d.\n' "$i" $((i * 7 % 13)); done >cats.txt
+echo '{"context": 16, "d_model": 64, "ff": 64, "layers": 1, "batch_tokens": 256, "vocab_size": 0,
+       "warmup": 4, "check_every": 10}' >tiny.json
+# Two arms: three rates on two seeds, then two seeds at the rate that was best.
+study="$language_model study run --text cats --train cats.txt --config tiny.json --arms softmax-wide-norm diff --seeds 2 --updates 20"
+
+# --- A study ------------------------------------------------------------------------------------------------------
+$study --runs straight --jobs 2 >out 2>err || fail "run: $(cat err)"
+check "16 trainings" "[ \$(wc -l <straight/cats.jsonl) = 16 ] && tail -1 out | grep -qx '16 trainings are done; their records are in straight/cats.jsonl'"
+check "each is told" "[ \$(grep -cE '^ *[0-9]+/16  cats-[a-z-]+-0\.[0-9]+-[0-9]+-20: loss [0-9.]+, [0-9.]+ bits per byte$' out) = 16 ]"
+check "two arms, two reported seeds" "[ \$(grep -cE '\"seed\":[12],' straight/cats.jsonl) = 4 ]"
+$study --runs straight >out 2>err
+check "nothing is run twice" "[ \$(wc -l <out) = 1 ]"
+
+# What must not depend on what happened in between: all but the time that it took.
+timeless() { sed 's/"cpu_seconds_per_update":[^,]*,//' "$1" | sort; }
+for signal in TERM KILL; do
+  $study --runs stopped --jobs 2 >out 2>err &
+  await "[ \$(cat stopped/cats.jsonl 2>/dev/null | wc -l) -ge 3 ]"
+  kill -$signal $!; wait $! 2>/dev/null; status=$?
+  check "$signal ends it" "[ $status = $((128 + $(kill -l $signal))) ]"
+  if [ $signal = TERM ]; then
+    check "and it says how to go on" "grep -qE '^stopped by SIGTERM with [0-9]+ of 16 trainings done, and those at work saved; go on with: language_model study run --text cats --train cats.txt --arms softmax-wide-norm diff --config tiny.json --seeds 2 --updates 20 --runs stopped --records stopped/cats.jsonl$' out"
+    go_on=$(sed -n 's/.*go on with: language_model//p' out)
+  fi
+  await "! pgrep -f 'train --threads 1 --run stopped/' >/dev/null"  # children end with their parent
+  $language_model $go_on >out 2>err || fail "going on after $signal: $(cat out err)"
+  check "after $signal the same records" "[ \"\$(timeless straight/cats.jsonl)\" = \"\$(timeless stopped/cats.jsonl)\" ]"
+  rm -rf stopped
+done
+# Two studies cannot be at work with the same records, nor one while trainings of another, which was killed, still save.
+long="$study --updates 3000 --jobs 1 --runs long"
+$long >out 2>err & runner=$!
+await "grep -qs VALID long/*.log"
+refuses "long/cats.jsonl: a study is at work with these records" $long
+child=$(pgrep -P $runner)
+kill -STOP $child; kill -KILL $runner; wait $runner 2>/dev/null
+refuses "long/cats.jsonl: a study is at work with these records" $long
+kill -CONT $child
+await "! pgrep -f 'train --threads 1 --run long/' >/dev/null"
+check "then it can go on" "grep -q 'stopped by SIGTERM after update' long/*.log"
+# A record file alone is enough: another machine goes on from it.
+head -15 straight/cats.jsonl >some.jsonl
+$study --runs elsewhere --records some.jsonl >out 2>err || fail "going on elsewhere: $(cat err)"
+check "one training was left" "[ \$(ls -d elsewhere/*/ | wc -l) = 1 ] && [ \"\$(timeless some.jsonl)\" = \"\$(timeless straight/cats.jsonl)\" ]"
+# A training that had ended when all was killed is not trained again: its record is taken from its run folder.
+head -15 straight/cats.jsonl >some.jsonl
+$study --runs straight --records some.jsonl >out 2>err || fail "a record that was left: $(cat err)"
+check "taken from the run folder, with its time" "cmp some.jsonl straight/cats.jsonl"
+
+# --- The report ---------------------------------------------------------------------------------------------------
+$language_model study report straight/cats.jsonl --seeds 2 --updates 20 --pictures pictures >out 2>err || fail "report: $(cat err)"
+check "how many are done" "grep -qE '^4 of 12 reported trainings are done; 4 on one core of .*, of 20 updates each\.$' out"
+check "both arms" "for arm in softmax-wide-norm diff; do grep -qE \"^\\| \$arm \\| 0\.[0-9]+ \\| 2 \\| [0-9]+ \\| [0-9.]+ ± \" out || exit 1; done"
+check "the primary difference alone" "[ \$(grep -c '^| [a-z-]* − [a-z-]* ' out) = 1 ] && grep -qE '^\\| diff − softmax-wide-norm \\| .* \\| 2 \\| [+-][0-9.]+ \\| [+-][0-9.]+ to [+-][0-9.]+ \\|' out"
+check "what it says" "grep -q '^The primary difference, diff − softmax-wide-norm on cats: its interval lies ' out"
+check "loss by position" "grep -qE '^\\| 8-15 \\| [0-9.]+ \\| [0-9.]+ \\| [+-]' out"
+for picture in differences cats-positions; do
+  check "$picture is well-formed" "python3 -c 'import sys, xml.dom.minidom as x; x.parse(sys.argv[1])' pictures/$picture.svg"
+done
+grep '"seed":10[12],' straight/cats.jsonl >tuning.jsonl
+$language_model study report tuning.jsonl --updates 20 >out 2>err || fail "report of tuning alone: $(cat err)"
+check "before any seed is done" "grep -q '^0 of 60 reported trainings' out && ! grep -q 'primary' out"
+sed 's/"task":"cats"/"task":"dogs"/' straight/cats.jsonl >dogs.jsonl
+$language_model study report straight/cats.jsonl dogs.jsonl --seeds 2 --updates 20 --pictures pictures >out 2>err
+check "two texts" "[ \$(grep -cE '^## (cats|dogs): ' out) = 2 ] && grep -q 'dogs, equal time' pictures/differences.svg"
+
+# --- What is refused ----------------------------------------------------------------------------------------------
+refuses "there is no record" $language_model study report nothing.jsonl
+sed 's/"data":"/"data":"0/' dogs.jsonl | sed 's/dogs/cats/' >>dogs.jsonl
+sed 's/dogs/cats/' dogs.jsonl >mixed.jsonl
+refuses "mixed.jsonl: the text of cats-" $language_model study report mixed.jsonl
+sed 's/"ff": 64/"ff": 48/' tiny.json >other.json
+refuses "straight/cats.jsonl: the settings of cats-" $language_model study run --text cats --train cats.txt --config other.json --runs straight
+echo another >>cats.txt
+refuses "straight/cats.jsonl: the text of cats-" $study --runs straight
+refuses "missing.txt: no such file or folder" $language_model study run --text cats --train missing.txt
+refuses "--train needs --text" $language_model study run --train cats.txt
+refuses "--text a/b: letters, digits" $language_model study run --text a/b --train cats.txt
+refuses "--train is missing, and difftensor's own sources" $language_model study run
+refuses "--arms: diff-v3" $language_model study run --arms diff-v3
+refuses "--jobs" $language_model study run --jobs 0
+refuses "--job: unknown; did you mean --jobs?" $language_model study run --job 1
+refuses "repor: unknown; did you mean report?" $language_model study repor
+refuses '"contxt" is no setting' $language_model study run --text cats --train cats.txt --config <(echo '{"contxt": 8}')
+check "nothing is left behind" "[ ! -e runs ]"
+
+report
