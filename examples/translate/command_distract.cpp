@@ -78,7 +78,7 @@ void distract(const Arguments& a) {
     }
     for (const char* place : {"before", "after"}) {
       const std::vector<double> less = paired_differences(arm, arms[0], drop(place));
-      rows.back().push_back(&arm == &arms[0] || less.empty() ? "" : mean_and_interval(less, "%+.2f"));
+      rows.back().push_back(&arm == &arms[0] || less.empty() ? "" : mean_and_interval(less, "%.2f"));
     }
   }
   print_table("The drop: mean ± 95% interval over seeds; differences are paired by seed", rows);
