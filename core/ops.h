@@ -275,14 +275,14 @@ Tensor along(const Tensor& x, int axis, Op op) {
 
 // --- core/ops/convolution.cpp ----------------------------------------------------------------------------------------
 
-using Pair = std::array<int64_t, 2>;  ///< down and across
+using HeightWidth = std::array<int64_t, 2>;  ///< down and across
 
 struct ConvOptions {
   int64_t stride = 1, padding = 0, dilation = 1;  ///< the same along both axes
   int64_t groups = 1;                             ///< channels in so many groups, each seen by its own outputs alone
 };
 /// Every window of x (B, C, H, W), as a column: (B, C size, windows), PyTorch's unfold.
-Tensor unfold(const Tensor& x, Pair size, Pair stride = {1, 1}, Pair dilation = {1, 1});
+Tensor unfold(const Tensor& x, HeightWidth size, HeightWidth stride = {1, 1}, HeightWidth dilation = {1, 1});
 /// y[b][o][i][j] = bias[o] + sum_c,p,q weight[o][c][p][q] x[b][c][i stride + p dilation][j stride + q dilation], x padded
 /// with zeros: (B, C, H, W), (out, C / groups, k, k') -> (B, out, H', W'), H' = (H + 2 padding - dilation (k - 1) - 1) /
 /// stride + 1, rounded down. The bias may be undefined.

@@ -228,8 +228,8 @@ void convolution_kinds(std::vector<Kind>& kinds) {
   }
   kinds.push_back(
       {"unfold", [](Draw& d) {
-         const Pair size{d.between(1, 2), d.between(1, 3)}, stride{d.between(1, 2), d.between(1, 3)};
-         const Pair dilation{d.between(1, 2), d.between(1, 2)};
+         const HeightWidth size{d.between(1, 2), d.between(1, 3)}, stride{d.between(1, 2), d.between(1, 3)};
+         const HeightWidth dilation{d.between(1, 2), d.between(1, 2)};
          const Shape image{d.between(1, 2), d.between(1, 3), d.between(3, 5), d.between(5, 7)};
          const auto count = [&](int i) { return (image[2 + i] - dilation[i] * (size[i] - 1) - 1) / stride[i] + 1; };
          const int64_t across = count(1);

@@ -4,9 +4,9 @@
 
 namespace difftensor::inline DT_PRECISION {
 
-Tensor unfold(const Tensor& x, Pair size, Pair stride, Pair dilation) {
+Tensor unfold(const Tensor& x, HeightWidth size, HeightWidth stride, HeightWidth dilation) {
   require(x.rank() == 4, "unfold", "images must be (B, C, H, W), not ", x.shape());
-  Pair count;  // of windows, down and across
+  HeightWidth count;  // of windows, down and across
   for (int i : {0, 1}) {
     const int64_t length = x.shape()[2 + i], reach = dilation[i] * (size[i] - 1) + 1;
     require(size[i] > 0 && stride[i] > 0 && dilation[i] > 0, "unfold", "size ", size[i], ", stride ", stride[i],
@@ -40,8 +40,8 @@ Tensor unfold(const Tensor& x, Pair size, Pair stride, Pair dilation) {
 
 namespace {
 // Both convolutions: the 1d one is that of images one row high.
-Tensor convolve(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, Pair stride, Pair padding,
-                Pair dilation, int64_t groups) {
+Tensor convolve(const char* op, const Tensor& x, const Tensor& weight, const Tensor& bias, HeightWidth stride,
+                HeightWidth padding, HeightWidth dilation, int64_t groups) {
   const Shape &image = x.shape(), &kernel = weight.shape();
   require(groups > 0 && image[1] % groups == 0 && kernel[0] % groups == 0, op, groups, " groups of ", image[1],
           " channels, and of ", kernel[0]);
@@ -66,7 +66,7 @@ Tensor as_image(const char* op, const Tensor& x) {
 }
 
 // (B, C, H, W) -> (B, C, windows in a plane, H', W'), to be reduced along axis 2
-Tensor windows(const Tensor& x, Pair size, Pair stride) {
+Tensor windows(const Tensor& x, HeightWidth size, HeightWidth stride) {
   const Tensor columns = unfold(x, size, stride, {1, 1});
   return reshape(columns, {x.dim(0), x.dim(1), size[0] * size[1], (x.dim(2) - size[0]) / stride[0] + 1, -1});
 }
