@@ -7,8 +7,8 @@
 namespace layers {
 using namespace difftensor;
 
-/// softmax(Q K^T / sqrt(d) + bias) V for a bias that a subclass chooses by head, query and key. Not fused: it is made of
-/// ops, as core/ops/plain_attention.cpp, and holds whole maps.
+/// softmax(Q K^T / sqrt(d) + bias) V for a bias that a subclass chooses by head, query and key. Not fused: it is made
+/// of ops, as core/ops/plain_attention.cpp, and holds whole maps.
 class BiasedAttention : public nn::Attention {
  public:
   BiasedAttention(const nn::AttentionConfig& c, Random& random)
@@ -63,8 +63,8 @@ class SlidingWindowAttention : public BiasedAttention {
   }
 };
 
-/// Attention with linear biases (Press et al. 2021, arXiv 2108.12409): head i of h, from 1, takes 2^(-8 i / h) off a score
-/// for each token of distance. No other positions are needed, and sentences may be longer than in training.
+/// Attention with linear biases (Press et al. 2021, arXiv 2108.12409): head i of h, from 1, takes 2^(-8 i / h) off a
+/// score for each token of distance. No other positions are needed, and sentences may be longer than in training.
 class AlibiAttention : public BiasedAttention {
  public:
   using BiasedAttention::BiasedAttention;

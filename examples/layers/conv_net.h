@@ -6,9 +6,9 @@
 namespace layers {
 using namespace difftensor;
 
-/// Batch normalisation (Ioffe, Szegedy 2015): each channel of x (B, C, H, W) to mean 0 and variance 1, then times weight
-/// plus bias. In training these are the batch's mean and variance; in evaluation the running ones, which are buffers:
-/// saved, but not trained.
+/// Batch normalisation (Ioffe, Szegedy 2015): each channel of x (B, C, H, W) to mean 0 and variance 1, then times
+/// weight plus bias. In training these are the batch's mean and variance; in evaluation the running ones, which are
+/// buffers: saved, but not trained.
 class BatchNorm2d : public nn::Module {
  public:
   explicit BatchNorm2d(int64_t channels, Scalar momentum = Scalar(0.1), Scalar eps = Scalar(1e-5))

@@ -1,5 +1,5 @@
 #pragma once
-// Two recurrent networks over sequences x (T, B, in): the same step for t = 0, 1, ..., each with what the last one left.
+// Two recurrent networks over sequences x (T, B, in): the same step for each t, with what the last one left.
 #include "core/ops.h"
 #include "nn/linear.h"
 

@@ -6,8 +6,8 @@
 namespace layers {
 using namespace difftensor;
 
-/// Mixture of experts (Shazeer et al. 2017, arXiv 1701.06538): of E feed-forward networks, each token takes the k that a
-/// router likes best, y = sum of p_e expert_e(x), with p the softmax over those k.
+/// Mixture of experts (Shazeer et al. 2017, arXiv 1701.06538): of E feed-forward networks, each token takes the k that
+/// a router likes best, y = sum of p_e expert_e(x), with p the softmax over those k.
 class MixtureOfExperts : public nn::Module {
  public:
   MixtureOfExperts(int64_t width, int64_t inner, int experts, int64_t k, Random& random)

@@ -29,9 +29,10 @@ class Lion : public optim::Optimizer {
 };
 
 /// Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), for matrices inside a network: the momentum's nearest
-/// orthogonal matrix is the step, so that no direction of a gradient is stronger than another. It is found by five steps
-/// of Newton and Schulz, all products:
-///   m = momentum m + g,  X = m / |m|,  five times X = a X + (b X X^T + c (X X^T)^2) X,  w -= lr sqrt(max(1, out / in)) X
+/// orthogonal matrix is the step, so that no direction of a gradient is stronger than another. It is found by five
+/// steps of Newton and Schulz, all products:
+///   m = momentum m + g,  X = m / |m|,  five times X = a X + (b X X^T + c (X X^T)^2) X,
+///   w -= lr sqrt(max(1, out / in)) X
 class Muon : public optim::Optimizer {
  public:
   Muon(const optim::ParameterGroups& groups, double lr, double momentum = 0.95)

@@ -7,8 +7,8 @@
 namespace layers {
 using namespace difftensor;
 
-/// Rises linearly to `peak` in `warmup` updates, stays, and falls linearly to 0 in the last `decay` of `total`: a run can be
-/// prolonged from any point of the middle (Hu et al. 2024, arXiv 2404.06395).
+/// Rises linearly to `peak` in `warmup` updates, stays, and falls linearly to 0 in the last `decay` of `total`: a run
+/// can be prolonged from any point of the middle (Hu et al. 2024, arXiv 2404.06395).
 inline optim::Schedule warmup_stable_decay(double peak, int64_t warmup, int64_t decay, int64_t total) {
   require(0 <= warmup && 0 <= decay && warmup + decay <= total, "warmup_stable_decay", warmup, " and ", decay, " of ",
           total, " updates");
@@ -41,8 +41,8 @@ class MovingAverage {
   std::map<std::string, Tensor> average_;
 };
 
-/// Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): y = f(x), but nothing that f computes on its way is kept.
-/// backward() computes it again. What f draws from default_random(), as dropout does, is drawn again, too.
+/// Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): y = f(x), but nothing that f computes on its way is
+/// kept. backward() computes it again. What f draws from default_random(), as dropout does, is drawn again, too.
 inline Tensor checkpoint(const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {
   if (!grad_enabled() || !x.needs_grad()) return f(x);
   const Random before = default_random();
