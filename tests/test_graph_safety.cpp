@@ -226,10 +226,23 @@ TEST_CASE("packed copies of a weight that was written are packed again") {
   kernels::PackedWeights weights;
   const kernels::PackedWeights::Scope scope(weights);
   Tensor w = ones({1, 1}).requires_grad();
+  w.node()->name = "weight";  // as a module's has; others are not packed
   const Tensor x = ones({1, 1});
   CHECK(linear(x, w).item() == 1);
   w.data()[0] = 5;
   CHECK(linear(x, w).item() == 5);
+}
+
+TEST_CASE("leaves that a program makes on its way are not held") {
+  kernels::PackedWeights weights;
+  const kernels::PackedWeights::Scope scope(weights);
+  const Tensor x = ones({1, 300});
+  const size_t before = allocator_stats().bytes_in_use;
+  {
+    const Tensor w = ones({300, 300}).requires_grad();
+    sum(linear(x, w)).backward();
+  }
+  CHECK(allocator_stats().bytes_in_use == before);
 }
 
 TEST_CASE("parallel_backward refuses too, and its parts are right after writes before it") {
