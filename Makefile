@@ -225,17 +225,17 @@ coverage: deps
 	$(BUILD)/coverage/tests_f32 >/dev/null
 	gcovr -r . $(BUILD)/coverage --filter '(core|nn|optim|models)/' --fail-under-line 97
 
-# The library's sources as other compilers read them: those that are here, in both precisions, as C++20 and C++23, for
+# The library's sources as other compilers read them: all that are here, in both precisions, as C++20 and C++23, for
 # CPUs from SSE4 to AVX-512.
-COMPILERS = $(foreach c,g++ g++-11 g++-12 g++-13 g++-14 g++-15 clang++ $(addprefix clang++-,14 15 16 17 18 19 20 21 22),$(if $(shell command -v $c),$c))
+COMPILERS = $(sort $(realpath $(foreach c,g++ $(addprefix g++-,11 12 13 14 15) clang++ $(addprefix clang++-,14 15 16 17 18 19 20 21 22),$(shell command -v $c))))
 compilers: deps
 	@for cxx in $(COMPILERS); do \
 	  echo 'int main() { return omp_get_max_threads(); }' | $$cxx -x c++ -fopenmp -include omp.h -fsyntax-only - 2>/dev/null || \
-	    { echo "$$cxx: left out, for it has no omp.h"; continue; }; \
-	  for how in "-std=c++20 -march=x86-64-v2" "-std=c++2b -march=x86-64-v3 -DDT_DOUBLE" "-std=c++2b -march=x86-64-v4"; do \
+	    { echo "$$($$cxx --version | head -n1): left out, for it has no omp.h"; continue; }; \
+	  for how in "-std=c++20 -march=x86-64-v2" "-std=c++2b -march=x86-64-v4 -DDT_DOUBLE"; do \
 	    printf '%s\n' $(LIBRARY) | xargs -P$(JOBS) -I{} $$cxx $$how $(WARNINGS) -Wno-deprecated-declarations -Werror -fopenmp -I. \
 	      $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas nlohmann_json)) -fsyntax-only {} || exit 1; \
-	    echo "$$cxx $$how: $(words $(LIBRARY)) sources, no warning"; \
+	    echo "$$($$cxx --version | head -n1), $$how: $(words $(LIBRARY)) sources, no warning"; \
 	  done; done
 
 MUTANTS ?= 320
