@@ -157,11 +157,12 @@ Tensor Module::add_buffer(const std::string& name, Tensor values) {
   return values;
 }
 
-void Module::adopt(const std::string& name, std::unique_ptr<Module> part) {
+Module& Module::adopt(const std::string& name, std::unique_ptr<Module> part) {
   require_new(name);
   for (auto& [path, parameter] : part->named_parameters())
     if (parameter.is_parameter()) parameter.node()->name = name + "." + path;
   parts_.emplace_back(name, std::move(part));
+  return *parts_.back().second;
 }
 
 }  // namespace difftensor::inline DT_PRECISION::nn

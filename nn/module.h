@@ -87,14 +87,12 @@ class Module {
   template <class M>
   M& add_module(const std::string& name, std::unique_ptr<M> part) {
     require(part != nullptr, "Module", "there is nothing to register as ", name);
-    M& result = *part;
-    adopt(name, std::move(part));
-    return result;
+    return static_cast<M&>(adopt(name, std::move(part)));
   }
 
  private:
   NamedTensors saved() const;  // parameters, then buffers
-  void adopt(const std::string& name, std::unique_ptr<Module> part);
+  Module& adopt(const std::string& name, std::unique_ptr<Module> part);  // returns it
   void require_new(const std::string& name) const;
   // Adds those of this module and its parts, each tensor once; `which` is a list that every module has.
   void collect(NamedTensors Module::*which, const std::string& prefix, std::set<const Scalar*>& seen,
