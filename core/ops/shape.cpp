@@ -157,7 +157,7 @@ Tensor unsqueeze(const Tensor& x, int axis) {
 }
 
 Tensor expand(const Tensor& x, const Shape& shape) {
-  const Tensor y = mul(x, ones(shape));  // its gradient is then summed over the copies, as broadcasting does
+  Tensor y = mul(x, ones(shape));  // its gradient is then summed over the copies, as broadcasting does
   require(y.shape() == shape, "expand", x.shape(), " does not stretch to ", shape);
   return y;
 }
