@@ -5,6 +5,7 @@ set -eu
 build=$(realpath "$1")
 cd "$(dirname "$0")/.."
 project=$PWD
+compiler=${CXX:-g++}  # perhaps with a ccache before it
 dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 fail() { echo "FAILED: $*" >&2; exit 1; }
@@ -25,7 +26,7 @@ cd "$dir"
   printf '#include "%s"\n#include <%s>\n' "${header#difftensor/}" "$header"
 done >headers.cpp
 [ "$(wc -l <headers.cpp)" -gt 80 ] || fail "few headers are installed"
-${CXX:-g++} -std=c++20 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror \
+$compiler -std=c++20 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-conversion -Werror \
   -fsyntax-only headers.cpp $(pkg-config --cflags difftensor)
 checks=$((checks + 1))
 
@@ -37,12 +38,12 @@ block "CMakeLists.txt" >CMakeLists.txt
 expected="[      12       15       18] shape (3,)"
 for standard in c++20 c++23; do
   for package in difftensor difftensor_f64; do
-    ${CXX:-g++} -std=$standard -O0 -Wall -Wextra -Werror program.cpp -o program $(pkg-config --cflags --libs $package)
+    $compiler -std=$standard -O0 -Wall -Wextra -Werror program.cpp -o program $(pkg-config --cflags --libs $package)
     same "$(./program)" "$expected" "the program with $package as $standard"
   done
 done
 if command -v cmake >/dev/null; then
-  cmake -S . -B cmake -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$(command -v ${CXX##* } || command -v g++)" >cmake.log 2>&1 ||
+  cmake -S . -B cmake -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$(command -v "${compiler##* }")" >cmake.log 2>&1 ||
     { cat cmake.log >&2; fail "cmake"; }
   cmake --build cmake >>cmake.log 2>&1 || { cat cmake.log >&2; fail "cmake --build"; }
   same "$(./cmake/program)" "$expected" "the program by CMake"
@@ -54,7 +55,7 @@ fi
 mkdir -p outside/examples outside/tests
 cp -r "$project/examples/layers" outside/examples/
 cp "$project"/tests/{main.cpp,test_layers.cpp,testing.h} outside/tests/
-(cd outside && ${CXX:-g++} -std=c++20 -O0 -I. tests/main.cpp tests/test_layers.cpp -o layers \
+(cd outside && $compiler -std=c++20 -O0 -I. tests/main.cpp tests/test_layers.cpp -o layers \
   $(pkg-config --cflags --libs difftensor_f64))
 outside/layers >layers.log || { cat layers.log >&2; fail "examples/layers against the installed library"; }
 checks=$((checks + 1))
