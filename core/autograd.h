@@ -126,6 +126,9 @@ class Gradients {
   Node& node_;
 };
 
+/// Is this a parameter that a module has registered? Its node has a name then, and it lives as long as the module.
+inline bool is_registered(const Tensor& t) { return t.is_parameter() && !t.node()->name.empty(); }
+
 /// False inside a NoGrad scope.
 bool grad_enabled();
 

@@ -1,7 +1,7 @@
 #pragma once
 // Every operation on tensors. Each is one function, in the file named above its group: shapes are checked, the result
-// computed, the gradient's formula stated and its closure recorded, in that order; or it is a composition of others. All
-// throw std::invalid_argument naming the op, the shapes and the rule broken. To add one: core/elementwise.h.
+// computed, the gradient's formula stated and its closure recorded, in that order; or it is a composition of others.
+// All throw std::invalid_argument naming the op, the shapes and the rule broken. To add one: core/elementwise.h.
 //
 // Shape comments use fixed letters:
 //   B  sentences in a batch               D  model width
@@ -166,8 +166,8 @@ std::vector<Tensor> chunk(const Tensor& x, int64_t count, int axis = 0);
 std::vector<Tensor> unbind(const Tensor& x, int axis = 0);
 /// In reverse order along these axes.
 Tensor flip(const Tensor& x, const Axes& axes);
-/// The elements on and below (tril), or on and above (triu), a diagonal of the last two axes; 0 elsewhere. Diagonal 1 is
-/// the one above the main one.
+/// The elements on and below (tril), or on and above (triu), a diagonal of the last two axes; 0 elsewhere. Diagonal 1
+/// is the one above the main one.
 Tensor tril(const Tensor& x, int64_t diagonal = 0);
 Tensor triu(const Tensor& x, int64_t diagonal = 0);
 /// A border of `value`: widths before and after along the last axis, then along the one before it, ..., as PyTorch's.
@@ -283,12 +283,12 @@ struct ConvOptions {
 };
 /// Every window of x (B, C, H, W), as a column: (B, C size, windows), PyTorch's unfold.
 Tensor unfold(const Tensor& x, HeightWidth size, HeightWidth stride = {1, 1}, HeightWidth dilation = {1, 1});
-/// y[b][o][i][j] = bias[o] + sum_c,p,q weight[o][c][p][q] x[b][c][i stride + p dilation][j stride + q dilation], x padded
-/// with zeros: (B, C, H, W), (out, C / groups, k, k') -> (B, out, H', W'), H' = (H + 2 padding - dilation (k - 1) - 1) /
-/// stride + 1, rounded down. The bias may be undefined.
+/// y[b][o][i][j] = bias[o] + sum_c,p,q weight[o][c][p][q] x[b][c][i stride + p dilation][j stride + q dilation], with x
+/// padded with zeros: (B, C, H, W), (out, C / groups, k, k') -> (B, out, H', W'), where
+/// H' = (H + 2 padding - dilation (k - 1) - 1) / stride + 1, rounded down. The bias may be undefined.
 Tensor conv2d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& options = {});
-/// The same along one axis: (B, C, L), (out, C / groups, k) -> (B, out, L'). A causal one is that of pad(x, {k - 1, 0}),
-/// a depthwise one that of groups = C.
+/// The same along one axis: (B, C, L), (out, C / groups, k) -> (B, out, L'). A causal one is that of
+/// pad(x, {k - 1, 0}), a depthwise one that of groups = C.
 Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias = {}, const ConvOptions& options = {});
 /// The largest, or the mean, of each window of size x size; stride 0 is the size. pad() with -inf, or 0, comes before.
 Tensor max_pool2d(const Tensor& x, int64_t size, int64_t stride = 0);

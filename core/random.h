@@ -1,6 +1,7 @@
 #pragma once
 // Seeded random numbers that are a pure function of (seed, stream, index).
 #include <cmath>
+#include <utility>
 
 #include "core/base.h"
 
@@ -26,11 +27,13 @@ class Random {
     constexpr int digits = sizeof(Scalar) == 4 ? 24 : 53;
     return static_cast<Scalar>(bits >> (64 - digits)) / static_cast<Scalar>(uint64_t{1} << digits);
   }
+  /// The same in double, in either precision: a float has too few digits for the rarest of many choices.
+  double uniform_double() { return static_cast<double>(bits() >> 11) * 0x1p-53; }
   /// Uniform on {0, ..., n - 1}, 0 < n < 2^32. (The bias of at most n / 2^32 does not matter here.)
   uint64_t below(uint64_t n) { return (bits() >> 32) * n >> 32; }
   /// Standard normal, by the Box-Muller transform of two uniforms in double.
   Scalar normal() {
-    double u = static_cast<double>((bits() >> 11) + 1) * 0x1p-53, v = static_cast<double>(bits() >> 11) * 0x1p-53;
+    double u = static_cast<double>((bits() >> 11) + 1) * 0x1p-53, v = uniform_double();
     return static_cast<Scalar>(std::sqrt(-2 * std::log(u)) * std::cos(2 * 3.14159265358979323846 * v));
   }
 
@@ -43,6 +46,12 @@ class Random {
   }
   uint64_t key_, counter_ = 0;
 };
+
+/// Puts the elements into random order, each order as likely as any other (Fisher, Yates 1938).
+template <class Elements>
+void shuffle(Elements& elements, Random& random) {
+  for (size_t left = elements.size(); left > 1; --left) std::swap(elements[left - 1], elements[random.below(left)]);
+}
 
 /// The generator that dropout draws from: one per thread, so that a thread with its own graph has its own.
 Random& default_random();

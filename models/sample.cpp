@@ -27,9 +27,6 @@ int32_t draw(const std::vector<Candidate>& candidates, double u) {
   return candidates.back().token;  // the sum rounded to a little less than 1
 }
 
-// Uniform on [0, 1), in double: a float has too few digits for the rarest of many tokens.
-double uniform(Random& random) { return static_cast<double>(random.bits() >> 11) * 0x1p-53; }
-
 // A text as far as it is written.
 struct Text {
   size_t index;
@@ -122,7 +119,7 @@ std::vector<std::vector<int32_t>> sample(const LanguageModel& model, const std::
       std::vector<int32_t> drawn(at_end.size());
       parallel_for(logits.dim(0), 1, [&](int64_t first, int64_t last) {
         for (int64_t i = first; i < last; ++i)
-          drawn[i] = draw(candidates(logits.data() + i * V, V, o), uniform(open[at_end[i]].random));
+          drawn[i] = draw(candidates(logits.data() + i * V, V, o), open[at_end[i]].random.uniform_double());
       });
 
       std::vector<bool> done(open.size(), false);

@@ -25,8 +25,8 @@ enum class AttentionKind { softmax, diff, diff_v2 };
 /// vaswani: LayerNorm after each sublayer, ReLU with biases, sinusoids added to the embedding.
 enum class Style { llama, vaswani };
 
-/// Makes an attention of one's own for a layer; `cross` says whether it is its cross-attention. It is made from `config`,
-/// which carries the width, the heads, whether positions are to be rotated in, and the depth.
+/// Makes an attention of one's own for a layer; `cross` says whether it is its cross-attention. It is made from
+/// `config`, which carries the width, the heads, whether positions are to be rotated in, and the depth.
 using AttentionFactory =
     std::function<std::unique_ptr<nn::Attention>(const nn::AttentionConfig& config, bool cross, Random& random)>;
 

@@ -95,8 +95,8 @@ class Attention : public Module {
   /// `maps`: key heads of an output head (2 in diff, otherwise 1). `query_width`: features of all queries of a token.
   /// `one_head`: of one query or key head, d. Throws unless D divides by heads x maps, and one_head by 2 if rotary. (A
   /// subclass computes it before `heads` has been checked, so it takes care not to divide by 0.) `head_norm`:
-  /// is there one where the configuration leaves it open? `key_width`, `value_width`: features of all keys and values of
-  /// a token; 0 is D. Where they are fewer, as when heads share them, mix() makes D of them.
+  /// is there one where the configuration leaves it open? `key_width`, `value_width`: features of all keys and values
+  /// of a token; 0 is D. Where they are fewer, as when heads share them, mix() makes D of them.
   Attention(const AttentionConfig& c, int maps, int64_t query_width, int64_t one_head, Random& random,
             bool head_norm = false, int64_t key_width = 0, int64_t value_width = 0)
       : config(c),
@@ -114,8 +114,8 @@ class Attention : public Module {
   /// each row, to the heads' results (N, D). Also gets x (N, D), of which version 2 makes its lambda.
   virtual Tensor mix(const Tensor& x, const Tensor& q, const Tensor& k, const Tensor& v,
                      const AttentionLayout& layout) const = 0;
-  /// Does mix() heed layout.key_rows, where a cache keeps keys and values in rows of any order? If not, as here, it gets
-  /// them in order, copied.
+  /// Does mix() heed layout.key_rows, where a cache keeps keys and values in rows of any order? If not, as here, it
+  /// gets them in order, copied.
   virtual bool takes_listed_rows() const { return false; }
   /// The head norm's gain (D / h), where there is a head norm.
   virtual Tensor head_gain() const { return subln->weight; }

@@ -44,18 +44,11 @@ void Optimizer::set_lr(double lr) {
   lr_ = lr;
 }
 
-void Optimizer::set_weight_decay(size_t group, double weight_decay) {
-  require(group < groups_, "Optimizer", "there is no group ", group, " of ", groups_);
-  check_group(weight_decay, 0);
+void Optimizer::set_group(size_t group, double weight_decay, double lr_scale) {
+  require(group < groups_, "Optimizer", "there is no group ", group, " among ", groups_);
+  check_group(weight_decay, lr_scale);
   for (Slot& slot : slots_)
-    if (slot.group == group) slot.weight_decay = weight_decay;
-}
-
-void Optimizer::set_lr_scale(size_t group, double lr_scale) {
-  require(group < groups_, "Optimizer", "there is no group ", group, " of ", groups_);
-  check_group(0, lr_scale);
-  for (Slot& slot : slots_)
-    if (slot.group == group) slot.lr_scale = lr_scale;
+    if (slot.group == group) slot.weight_decay = weight_decay, slot.lr_scale = lr_scale;
 }
 
 void Optimizer::step() {

@@ -49,9 +49,9 @@ class Optimizer {
   double lr() const { return lr_; }
   /// Throws unless lr >= 0; so do the constructors.
   void set_lr(double lr);
-  /// Of a group, by its number: takes effect at the next step. Throws as the constructors do.
-  void set_weight_decay(size_t group, double weight_decay);
-  void set_lr_scale(size_t group, double lr_scale);
+  /// Of a group, by its number from 0: takes effect at the next step. Throws if there is no such group, or a number is
+  /// negative, as the constructors do.
+  void set_group(size_t group, double weight_decay, double lr_scale);
 
   /// A copy of the state by name, such as "m.0" for m of the first parameter: with it, the parameters and the learning
   /// rate, training goes on to the same bits.

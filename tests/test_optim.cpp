@@ -62,6 +62,51 @@ TEST_CASE("what is frozen has no state until it learns, also when the state is l
   CHECK(copy.state_dict().at("v.1").values() == optimizer.state_dict().at("v.1").values());
 }
 
+TEST_CASE("a group's decay and rate can change") {
+  Tensor a = ones({2}).requires_grad(), b = ones({2}).requires_grad(), c = ones({2}).requires_grad();
+  SGD optimizer(std::vector<ParameterGroup>{{{a}}, {{b}}}, 0.1),
+      from_the_start(std::vector<ParameterGroup>{{{c}, 0.5, 2}}, 0.1);
+  optimizer.set_group(1, 0.5, 2);
+  for (const Tensor& p : {a, b, c}) set_grad(p, tensor({1, -1}, {2}));
+  optimizer.step(), from_the_start.step();
+  CHECK(b.values() == c.values());
+  CHECK(a.values()[0] == doctest::Approx(0.9));
+  CHECK_THROWS_WITH(optimizer.set_group(2, 0, 1), "Optimizer: there is no group 2 among 2");
+  CHECK_THROWS_WITH(optimizer.set_group(0, -1, 1),
+                    "Optimizer: weight decay -1 and learning rate scale 1 must not be negative");
+}
+
+TEST_CASE("state may have a shape of its own, and an update may be of whole parameters") {
+  // A step for each row, as long as the row's largest gradient has been so far.
+  struct ByRow : Optimizer {
+    explicit ByRow(const std::vector<Tensor>& parameters)
+        : Optimizer(parameters, 1,
+                    {.names = {"largest"},
+                     .shape = [](const std::string&, const Shape& p) { return Shape{p[0]}; },
+                     .whole = true}) {}
+    void update(Slot& slot, Range elements, const Scalar* g, double, double) const override {
+      const int64_t width = slot.parameter.dim(1);
+      CHECK(elements.end - elements.begin == slot.parameter.numel());
+      for (int64_t i = 0; i < elements.end; ++i) {
+        Scalar& largest = slot.state[0].data()[i / width];
+        largest = std::max(largest, std::abs(g[i]));
+      }
+      for (int64_t i = 0; i < elements.end; ++i) slot.parameter.data()[i] -= slot.state[0].values()[i / width];
+    }
+  };
+  Tensor w = zeros({200, 100}).requires_grad(), v = zeros({2, 1}).requires_grad();
+  ByRow optimizer({w, v}), copy({w, v});
+  set_grad(w, ones({200, 100})), set_grad(v, tensor({3, -4}, {2, 1}));
+  optimizer.step();
+  CHECK(w.values() == std::vector<Scalar>(20000, -1));
+  CHECK(v.values() == std::vector<Scalar>{-3, -4});
+  CHECK(optimizer.state_dict().at("largest.0").shape() == Shape{200});
+  copy.load_state_dict(optimizer.state_dict());
+  set_grad(v, tensor({1, 1}, {2, 1})), w.zero_grad();
+  copy.step();
+  CHECK(v.values() == std::vector<Scalar>{-6, -8});
+}
+
 TEST_CASE("ten updates as PyTorch makes them") {
   struct Case {
     const char* name;

@@ -67,9 +67,9 @@ class PackedWeights {
   std::map<std::tuple<const Scalar*, bool, int64_t, int64_t, int64_t>, Copy> copies_;
 };
 
-/// C (M, N) = A op(W), or C + A op(W) if `add`; dense, in parallel. If W is a module's parameter and this thread is in a
-/// PackedWeights::Scope, a packed copy of W is read. (Other matrices, and leaves that a program makes on its way, change
-/// or die too soon to be worth keeping one.) A row of C has the same bits whatever M.
+/// C (M, N) = A op(W), or C + A op(W) if `add`; dense, in parallel. If W is a module's parameter and this thread is in
+/// a PackedWeights::Scope, a packed copy of W is read. (Other matrices, and leaves that a program makes on its way,
+/// change or die too soon to be worth keeping one.) A row of C has the same bits whatever M.
 void weight_gemm(bool transpose, int64_t M, int64_t N, int64_t K, const Scalar* A, const Storage& W, bool parameter,
                  bool add, Scalar* C);
 

@@ -35,6 +35,10 @@ struct AxisLoop {
     for (int i = 0; i < axis; ++i) outer *= shape[i];
     for (int i = axis + 1; i < shape.rank(); ++i) inner *= shape[i];
   }
+  /// Where the line that begins at `first` begins in a tensor that is as long as `other` along the axis, and else alike.
+  int64_t same_line(int64_t first, int64_t other) const {
+    return first / (length * inner) * (other * inner) + first % inner;
+  }
   /// Calls f(the place of the line's first element) for every line, in parallel.
   template <class F>
   void each(F f) const {

@@ -1,19 +1,26 @@
-// Convolutions and pooling, each a composition around one op: unfold, which lays every window out as a column. The rest is
-// a matrix product, or a maximum over the columns.
+// Convolutions and pooling, each a composition around one op: unfold, which lays every window out as a column. The rest
+// is a matrix product, or a maximum over the columns.
 #include "core/ops.h"
 
 namespace difftensor::inline DT_PRECISION {
+namespace {
+// How many windows fit into an image (B, C, H, W), down and across.
+HeightWidth windows_in(const Shape& image, HeightWidth size, HeightWidth stride, HeightWidth dilation) {
+  HeightWidth count;
+  for (int i : {0, 1}) {
+    const int64_t length = image[2 + i], reach = dilation[i] * (size[i] - 1) + 1;
+    require(size[i] > 0 && stride[i] > 0 && dilation[i] > 0, "unfold", "size ", size[i], ", stride ", stride[i],
+            " and dilation ", dilation[i], " must be positive");
+    require(reach <= length, "unfold", "a window that reaches over ", reach, " in ", image);
+    count[i] = (length - reach) / stride[i] + 1;
+  }
+  return count;
+}
+}  // namespace
 
 Tensor unfold(const Tensor& x, HeightWidth size, HeightWidth stride, HeightWidth dilation) {
   require(x.rank() == 4, "unfold", "images must be (B, C, H, W), not ", x.shape());
-  HeightWidth count;  // of windows, down and across
-  for (int i : {0, 1}) {
-    const int64_t length = x.shape()[2 + i], reach = dilation[i] * (size[i] - 1) + 1;
-    require(size[i] > 0 && stride[i] > 0 && dilation[i] > 0, "unfold", "size ", size[i], ", stride ", stride[i],
-            " and dilation ", dilation[i], " must be positive");
-    require(reach <= length, "unfold", "a window that reaches over ", reach, " in ", x.shape());
-    count[i] = (length - reach) / stride[i] + 1;
-  }
+  const HeightWidth count = windows_in(x.shape(), size, stride, dilation);
   const int64_t planes = x.shape()[0] * x.shape()[1], height = x.shape()[2], width = x.shape()[3];
   // f(element of the result, element of x) for all, a plane at a time
   const auto each = [=](auto f) {
@@ -48,15 +55,13 @@ Tensor convolve(const char* op, const Tensor& x, const Tensor& weight, const Ten
   require(image[1] / groups == kernel[1], op, "x has ", image[1], " channels in ", groups, " groups, and the weight ",
           kernel[1]);
   const Tensor padded = pad(x, {padding[1], padding[1], padding[0], padding[0]});
-  const auto out_size = [&](int i) {
-    return (padded.shape()[2 + i] - dilation[i] * (kernel[2 + i] - 1) - 1) / stride[i] + 1;
-  };
-  const Tensor columns = unfold(padded, {kernel[2], kernel[3]}, stride, dilation);
+  const HeightWidth size{kernel[2], kernel[3]}, windows = windows_in(padded.shape(), size, stride, dilation);
+  const Tensor columns = unfold(padded, size, stride, dilation);
   const int64_t inside = kernel[1] * kernel[2] * kernel[3];  // numbers that one output is made of
   // (groups, out / groups, inside) x (B, groups, inside, windows)
   const Tensor y = matmul(reshape(weight, {groups, kernel[0] / groups, inside}),
                           reshape(columns, {image[0], groups, inside, columns.dim(-1)}));
-  const Tensor shaped = reshape(y, {image[0], kernel[0], out_size(0), out_size(1)});
+  const Tensor shaped = reshape(y, {image[0], kernel[0], windows[0], windows[1]});
   return bias.defined() ? shaped + reshape(bias, {kernel[0], 1, 1}) : shaped;
 }
 
@@ -65,10 +70,12 @@ Tensor as_image(const char* op, const Tensor& x) {
   return unsqueeze(x, 2);
 }
 
-// (B, C, H, W) -> (B, C, windows in a plane, H', W'), to be reduced along axis 2
-Tensor windows(const Tensor& x, HeightWidth size, HeightWidth stride) {
-  const Tensor columns = unfold(x, size, stride, {1, 1});
-  return reshape(columns, {x.dim(0), x.dim(1), size[0] * size[1], (x.dim(2) - size[0]) / stride[0] + 1, -1});
+// (B, C, H, W) -> (B, C, size of a window, H', W'), to be reduced along axis 2. A stride of 0 is the size.
+Tensor pool_windows(const Tensor& x, HeightWidth size, HeightWidth stride) {
+  for (int i : {0, 1}) stride[i] = stride[i] ? stride[i] : size[i];
+  const Tensor columns = unfold(x, size, stride);
+  const HeightWidth windows = windows_in(x.shape(), size, stride, {1, 1});
+  return reshape(columns, {x.dim(0), x.dim(1), size[0] * size[1], windows[0], windows[1]});
 }
 }  // namespace
 
@@ -85,16 +92,16 @@ Tensor conv1d(const Tensor& x, const Tensor& weight, const Tensor& bias, const C
 }
 
 Tensor max_pool2d(const Tensor& x, int64_t size, int64_t stride) {
-  return max(windows(x, {size, size}, {stride ? stride : size, stride ? stride : size}), 2);
+  return max(pool_windows(x, {size, size}, {stride, stride}), 2);
 }
 Tensor avg_pool2d(const Tensor& x, int64_t size, int64_t stride) {
-  return mean(windows(x, {size, size}, {stride ? stride : size, stride ? stride : size}), 2);
+  return mean(pool_windows(x, {size, size}, {stride, stride}), 2);
 }
 Tensor max_pool1d(const Tensor& x, int64_t size, int64_t stride) {
-  return squeeze(max(windows(as_image("max_pool1d", x), {1, size}, {1, stride ? stride : size}), 2), 2);
+  return squeeze(max(pool_windows(as_image("max_pool1d", x), {1, size}, {1, stride}), 2), 2);
 }
 Tensor avg_pool1d(const Tensor& x, int64_t size, int64_t stride) {
-  return squeeze(mean(windows(as_image("avg_pool1d", x), {1, size}, {1, stride ? stride : size}), 2), 2);
+  return squeeze(mean(pool_windows(as_image("avg_pool1d", x), {1, size}, {1, stride}), 2), 2);
 }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -135,7 +135,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
   const int64_t rows = x.shape()[0], D = x.shape()[1], V = weight.shape()[0];
   const SmoothedTargets smoothed("linear_cross_entropy", targets, V, options);
   std::vector<SmoothedTargets::Loss> losses(rows);
-  const bool parameter = weight.is_parameter() && !weight.node()->name.empty();  // a module's: others may soon die
+  const bool parameter = is_registered(weight);  // others may soon die
   const bool wants_dx = grad_enabled() && x.needs_grad(), wants_dw = grad_enabled() && weight.needs_grad();
   Storage dx(wants_dx ? rows * D : 0), dw(wants_dw ? V * D : 0);
   if (rows == 0) std::fill_n(dw.data(), dw.size(), Scalar{0});

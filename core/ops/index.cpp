@@ -30,12 +30,12 @@ void check_index(const char* op, const Shape& shape, int axis, const Index& inde
 // f(an element of the index, the element of x that it names) for all, line by line.
 template <class F>
 void each_named(const Shape& shape, int axis, const Index& index, F f) {
-  const AxisLoop from("index", index.shape, axis), in("index", shape, axis);
+  const AxisLoop from("index", index.shape, axis);
   from.each([&](int64_t first) {
-    const int64_t line = first / (from.length * from.inner) * in.length * in.inner + first % from.inner;
+    const int64_t line = from.same_line(first, shape[axis]);
     for (int64_t i = 0; i < from.length; ++i) {
       const int64_t at = first + i * from.inner;
-      f(at, line + index.values[at] * in.inner);
+      f(at, line + index.values[at] * from.inner);
     }
   });
 }
@@ -57,7 +57,7 @@ Index argmax(const Tensor& x, int axis, bool keepdim) {
     int32_t best = 0;
     for (int32_t i = 1; i < loop.length; ++i)
       if (larger(i, best)) best = i;
-    places[first / (loop.length * loop.inner) * loop.inner + first % loop.inner] = best;
+    places[loop.same_line(first, 1)] = best;
   });
   return {std::move(places), shape};
 }
@@ -72,7 +72,7 @@ Sorted topk(const Tensor& x, int64_t k, int axis) {
     std::vector<int32_t> order(loop.length);
     std::iota(order.begin(), order.end(), 0);
     std::partial_sort(order.begin(), order.begin() + k, order.end(), larger_in(x + first, loop.inner));
-    const int64_t to = first / (loop.length * loop.inner) * k * loop.inner + first % loop.inner;
+    const int64_t to = loop.same_line(first, k);
     for (int64_t i = 0; i < k; ++i) places.values[to + i * loop.inner] = order[i];
   });
   return {gather(x, axis, places), places};
@@ -191,7 +191,7 @@ std::vector<int32_t> randperm(int32_t n, Random& random) {
   require(n >= 0, "randperm", "of ", n, " numbers");
   std::vector<int32_t> order(n);
   std::iota(order.begin(), order.end(), 0);
-  for (size_t left = order.size(); left > 1; --left) std::swap(order[left - 1], order[random.below(left)]);
+  shuffle(order, random);
   return order;
 }
 
@@ -209,7 +209,7 @@ Index multinomial(const Tensor& p, int64_t count, Random& random, bool replaceme
       const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
       require(total > 0, "multinomial", "row ", row, " has no probability left for draw ", n);
       // The class at which the running sum passes u; the last possible one if the sum rounds to less than that.
-      double u = static_cast<double>(random.bits() >> 11) * 0x1p-53 * total;
+      double u = random.uniform_double() * total;
       int32_t chosen = 0;
       for (int32_t i = 0; i < classes; ++i) {
         if (weights[i] == 0) continue;

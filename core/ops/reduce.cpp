@@ -21,8 +21,7 @@ struct Reduction {
     bool reduced[Shape::max_rank] = {};
     if (axes.empty()) std::fill_n(reduced, shape.rank(), true);
     for (int axis : axes) {
-      int i = axis < 0 ? axis + shape.rank() : axis;
-      require(i >= 0 && i < shape.rank(), op, "no axis ", axis, " in shape ", shape);
+      const int i = checked_axis(op, axis, shape.rank(), shape);
       require(!reduced[i], op, "axis ", axis, " is named twice");
       reduced[i] = true;
     }

@@ -131,12 +131,10 @@ Tensor stack(const std::vector<Tensor>& parts, int axis) {
   require(!parts.empty(), "stack", "nothing to join");
   const Shape& shape = parts[0].shape();
   axis = checked_axis("stack", axis, shape.rank() + 1, shape);
-  std::vector<int64_t> sizes(shape.begin(), shape.end());
-  sizes.insert(sizes.begin() + axis, 1);
   std::vector<Tensor> raised;
   for (const Tensor& part : parts) {
     require(part.shape() == shape, "stack", "shapes ", shape, " and ", part.shape(), " differ");
-    raised.push_back(reshape(part, sizes));
+    raised.push_back(unsqueeze(part, axis));
   }
   return concat(raised, axis);
 }
