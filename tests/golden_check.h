@@ -15,8 +15,9 @@ struct GoldenResult {
 };
 
 /// Builds the model that the file describes (see tests/golden/golden.py): decoder-only if it has in.ids, otherwise an
-/// encoder-decoder. Loads its initial parameters, and compares encoder output, logits, loss, every gradient, the losses of its AdamW steps and the final parameters, as far as the
-/// file has them. A NaN, another shape, and a tensor of the file that this model does not have are each a failure.
+/// encoder-decoder. Loads its initial parameters, and compares encoder output, logits, loss, every gradient, the losses
+/// of its AdamW steps and the final parameters, as far as the file has them. A NaN, another shape, and a tensor of the
+/// file that this model does not have are each a failure.
 ///
 /// Errors are relative to the tensor's largest magnitude. Tolerances in double: 1e-9 for outputs, loss and gradients,
 /// 1e-8 for the losses of the steps and the final parameters. In float: 1e-4 for outputs, 1e-4 for gradients relative

@@ -1,4 +1,4 @@
-// Random cases of the ops that move elements, pick them or slide a window over them, each beside its definition in double.
+// Random cases of the ops that move elements, pick them or slide a window over them, each beside its definition.
 #include <algorithm>
 
 #include "tests/property_arrays.h"

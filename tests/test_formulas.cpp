@@ -1,5 +1,4 @@
-// core/ops/README.md derives backwards. Its formulas must stand in the sources' comments, and their names in the closures.
-#include <fstream>
+// core/ops/README.md derives backwards. Its formulas must stand in the sources' comments, their names in the closures.
 #include <regex>
 #include <set>
 #include <sstream>
@@ -7,13 +6,6 @@
 #include "tests/testing.h"
 
 namespace {
-
-std::string read(const std::string& path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
 
 std::string with_single_spaces(const std::string& text) { return std::regex_replace(text, std::regex("\\s+"), " "); }
 
@@ -93,12 +85,12 @@ std::string faults_of(const Section& section, const std::string& source) {
 }  // namespace
 
 TEST_CASE("the formulas of core/ops/README.md are the comments', and their names the closures'") {
-  const std::vector<Section> sections = sections_of(read("core/ops/README.md"));
+  const std::vector<Section> sections = sections_of(project_file("core/ops/README.md"));
   CHECK(sections.size() == 8);
   for (const Section& section : sections) {
     CAPTURE(section.begin);
     CHECK(section.formulas.size() + section.rows.size() >= 4);
-    CHECK(faults_of(section, read(section.file)) == "");
+    CHECK(faults_of(section, project_file(section.file)) == "");
   }
 }
 

@@ -138,13 +138,9 @@ void check_close(const Tensor& found, const Tensor& expected) {
   constexpr double tolerance = sizeof(Scalar) == 8 ? 1e-13 : 3e-6;
   REQUIRE(found.defined());
   REQUIRE(found.shape() == expected.shape());
-  double largest = 1, worst = 0;
-  for (int64_t i = 0; i < found.numel(); ++i) {
-    const auto want = static_cast<double>(expected.data()[i]);
-    largest = std::max(largest, std::abs(want));
-    worst = std::max(worst, std::abs(static_cast<double>(found.data()[i]) - want));
-  }
-  CHECK(worst <= tolerance * largest);
+  double largest = 1;
+  for (const Scalar x : expected.values()) largest = std::max(largest, std::abs(static_cast<double>(x)));
+  CHECK(largest_difference(found, expected) <= tolerance * largest);
 }
 }  // namespace
 

@@ -1,7 +1,5 @@
 // The pages' examples, compiled and run; and the pages must show them as they stand here.
 #include <cmath>
-#include <fstream>
-#include <sstream>
 
 #include "core/elementwise.h"
 #include "core/gradcheck.h"
@@ -90,15 +88,6 @@ Tensor latest(const Tensor& x, int64_t count) {
 }
 // [end]
 
-namespace {
-std::string file(const std::string& path) {
-  std::ifstream in(path);
-  std::stringstream text;
-  text << in.rdbuf();
-  return text.str();
-}
-}  // namespace
-
 TEST_CASE("nn/README's layer trains, and only its detour") {
   Random random(1);
   nn::Linear whole(5, 4, false, random);
@@ -182,7 +171,7 @@ TEST_CASE("core/README's ops have the gradients they claim") {
 }
 
 TEST_CASE("the pages show them word for word") {
-  const std::string source = file("tests/test_readme.cpp");
+  const std::string source = project_file("tests/test_readme.cpp");
   const std::pair<const char*, const char*> shown[] = {{"a layer", "nn/README.md"},
                                                        {"an attention", "nn/README.md"},
                                                        {"an attention in a model", "nn/README.md"},
@@ -193,13 +182,14 @@ TEST_CASE("the pages show them word for word") {
     CAPTURE(name);
     const std::string mark = "// [" + name + "]\n";
     const size_t begin = source.find(mark) + mark.size();
-    CHECK(contains(file(page), "```cpp\n" + source.substr(begin, source.find("// [end]", begin) - begin) + "```"));
+    CHECK(contains(project_file(page),
+                   "```cpp\n" + source.substr(begin, source.find("// [end]", begin) - begin) + "```"));
   }
 }
 
 TEST_CASE("the front page shows its program word for word") {
-  const std::string source = file("examples/tour/8_sorting.cpp");
+  const std::string source = project_file("examples/tour/8_sorting.cpp");
   const size_t begin = source.find("  models::TransformerConfig config;"), end = source.find("\n\n  model.eval();");
   REQUIRE(end != std::string::npos);
-  CHECK(contains(file("README.md"), "```cpp\n" + source.substr(begin, end - begin) + "\n```"));
+  CHECK(contains(project_file("README.md"), "```cpp\n" + source.substr(begin, end - begin) + "\n```"));
 }

@@ -9,6 +9,7 @@
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -30,12 +31,18 @@ std::string error_of(F f) {
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+/// A file of the project's folder, whole.
+inline std::string project_file(const std::string& path) {
+  std::ifstream in(path);
+  REQUIRE_MESSAGE(in, path, ": run the tests from the project's folder");
+  return {std::istreambuf_iterator<char>(in), {}};
+}
+
 /// The ops that return a Tensor, a name for each declaration in the headers that say what ops there are.
 inline std::vector<std::string> declared_ops() {
   std::vector<std::string> names;
   for (const char* path : {"core/ops.h", "core/ops/attention.h"}) {
-    std::ifstream header(path);
-    REQUIRE_MESSAGE(header, "run the tests from the project's folder");
+    std::istringstream header(project_file(path));
     for (std::string line; std::getline(header, line);)
       if (line.starts_with("Tensor ")) names.push_back(line.substr(7, line.find('(') - 7));
   }

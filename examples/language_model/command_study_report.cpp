@@ -52,31 +52,6 @@ std::string text_of(const Interval& i) { return std::isfinite(i.low) ? format("%
 
 // --- Tables -------------------------------------------------------------------------------------------------------
 
-void print_tuning(const Told& told) {
-  std::vector<std::vector<std::string>> rows{{"arm"}};
-  for (const double lr : told.study.lrs) rows[0].push_back(format("%g", lr));
-  rows[0].push_back("chosen");
-  for (const std::string& arm : told.study.arms) {
-    std::vector<std::string> row{arm};
-    for (const double lr : told.study.lrs) {
-      std::string cell;
-      for (const nlohmann::json& record : told.records) {
-        const Trial t = trial_of(record);
-        const auto& seeds = told.study.tuning_seeds;
-        if (t.arm != arm || t.lr != lr || t.updates != told.study.updates ||
-            !std::count(seeds.begin(), seeds.end(), t.seed))
-          continue;
-        cell += (cell.empty() ? "" : ", ") + format("%.4f", final_loss(record));
-      }
-      row.push_back(cell);
-    }
-    const double best = told.study.best_lr(arm, told.records);
-    row.push_back(best > 0 ? format("%g", best) : "not yet known");
-    rows.push_back(std::move(row));
-  }
-  print_table("Tuning: loss of the seeds that are not reported, by learning rate", rows);
-}
-
 void print_arms(const Told& told) {
   std::vector<std::vector<std::string>> rows{{"arm", "learning rate", "seeds", "parameters", "loss, nats a token",
                                               "bits per byte", "CPU ms an update", "updates at equal time",
@@ -234,7 +209,8 @@ void report(const Arguments& a) {
     const Told& told = all.back();
     say("%s## %s: %s\n\n%s, of %ld updates each.\n", all.size() > 1 ? "\n" : "", text.c_str(),
         told.study.purpose.c_str(), progress_of(told.study, told.arms).c_str(), told.study.updates);
-    print_tuning(told);
+    print_tuning("Tuning: loss of the seeds that are not reported, by learning rate", told.study, told.records,
+                 [](const nlohmann::json& record) { return format("%.4f", final_loss(record)); });
     if (told.arms.empty()) continue;
     print_arms(told);
     print_differences(told);

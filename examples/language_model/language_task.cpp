@@ -75,7 +75,7 @@ Update LanguageTask::begin_update(int64_t update) {
   if (epoch != epoch_) {
     Random random(s_.loop().seed, shuffle_stream(epoch));
     contexts_ = cut(train_, s_.context, random);
-    for (size_t n = contexts_.size(); n > 1; --n) std::swap(contexts_[n - 1], contexts_[random.below(n)]);
+    shuffle(contexts_, random);
     epoch_ = epoch;
   }
   const auto count = static_cast<int64_t>(contexts_.size());

@@ -19,9 +19,10 @@ class UpdateClock {
   int64_t updates_ = 0;
 };
 
-/// Texts to learn from, and the model that learns them. A pass over them has every token once, in contexts cut at random
-/// places; an update is a share of the pass's contexts, its pieces of about 256 tokens. Validation, after each pass or
-/// every --check-every updates: the loss over all held-out text, bits per byte, and some text that the model writes.
+/// Texts to learn from, and the model that learns them. A pass over them has every token once, in contexts cut at
+/// random places; an update is a share of the pass's contexts, its pieces of about 256 tokens. Validation, after each
+/// pass or every --check-every updates: the loss over all held-out text, bits per byte, and some text that the model
+/// writes.
 class LanguageTask : public Task {
  public:
   /// Reads the texts. The vocabulary is that of the run in `folder`, or learned if that is empty. Throws InputError on

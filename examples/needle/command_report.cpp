@@ -14,7 +14,7 @@
 namespace needle {
 
 using text::format;
-using training::mean_and_interval, training::print_table, training::say, training::trial_of;
+using training::mean_and_interval, training::print_table, training::say;
 
 namespace {
 
@@ -41,30 +41,6 @@ void print_learning(const Study& study, const std::vector<ArmRecords>& arms) {
                     format("%.0f", 1000 * training::median(a.values("/cpu_seconds_per_update")))});
   }
   print_table("Learning: medians over seeds; a seed that never came there counts as the last", rows);
-}
-
-void print_tuning(const Study& study, const Records& records) {
-  if (study.lrs.size() == 1) return;
-  std::vector<std::vector<std::string>> rows{{"arm"}};
-  for (const double lr : study.lrs) rows[0].push_back(format("%g", lr));
-  rows[0].push_back("chosen");
-  for (const std::string& arm : study.arms) {
-    auto& row = rows.emplace_back(std::vector{arm});
-    for (const double lr : study.lrs) {
-      std::string cell;
-      for (const nlohmann::json& record : records) {
-        const Trial trial = trial_of(record);
-        const bool tuning = std::count(study.tuning_seeds.begin(), study.tuning_seeds.end(), trial.seed) > 0;
-        if (trial.arm != arm || trial.lr != lr || !tuning) continue;
-        const int64_t updates = updates_to(0.99, record);
-        cell += (cell.empty() ? "" : ", ") + (updates ? std::to_string(updates) : "never");
-      }
-      row.push_back(cell);
-    }
-    const double best = study.best_lr(arm, records);
-    row.push_back(best > 0 ? format("%g", best) : "not yet known");
-  }
-  print_table("Tuning: updates to 99% of the seeds that are not reported, by learning rate", rows);
 }
 
 void print_tests(const std::vector<ArmRecords>& arms) {
@@ -132,7 +108,12 @@ void report(const Study& study, const std::string& path, const std::string& fold
   const Records records = training::read_records(path);
   const std::vector<ArmRecords> arms = training::reported_arms(study, records);
   say("Study \"%s\": %s. %s.\n", study.name.c_str(), study.purpose.c_str(), training::progress_of(study, arms).c_str());
-  print_tuning(study, records);
+  if (study.lrs.size() > 1)
+    training::print_tuning("Tuning: updates to 99% of the seeds that are not reported, by learning rate", study,
+                           records, [](const nlohmann::json& record) {
+                             const int64_t updates = updates_to(0.99, record);
+                             return updates ? std::to_string(updates) : "never";
+                           });
   if (arms.empty()) return;
   print_learning(study, arms);
   if (study.name == "confirmatory") print_test(arms);

@@ -59,7 +59,7 @@ std::string write(const Model& model, Random& random) {
   std::string text;
   Tokens context(window, 0);
   while (text.size() < 120) {
-    const int32_t token = numbers::draw(softmax(model(context)).values(), random.uniform());
+    const int32_t token = multinomial(softmax(model(context)), 1, random).values[0];
     if (token == 0) break;
     text += numbers::alphabet[token];
     context.erase(context.begin());
@@ -82,13 +82,7 @@ void learn(const char* name, int updates, double lr) {
     optimizer.step();
     optimizer.zero_grad();
   }
-  int real = 0;
-  for (int i = 0; i < 200; ++i) {
-    const std::string text = write(model, random);
-    real += numbers::is_name(text);
-    if (i < 5) std::printf("  %s %s\n", numbers::is_name(text) ? "yes" : "no ", text.c_str());
-  }
-  std::printf("  %d of 200 are numbers\n", real);
+  numbers::print_texts([&] { return write(model, random); }, "  ");
 }
 
 int main() {

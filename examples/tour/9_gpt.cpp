@@ -56,7 +56,7 @@ std::string write(const GPT& model, Random& random) {
   while (text.size() < 120) {
     const Tensor scores = model(ids, {static_cast<int64_t>(ids.size())});
     const Tensor last = slice(scores, 0, scores.dim(0) - 1, scores.dim(0));
-    ids.push_back(numbers::draw(softmax(last).values(), random.uniform()));
+    ids.push_back(multinomial(softmax(last), 1, random).values[0]);
     if (ids.back() == 0) break;
     text += numbers::alphabet[ids.back()];
   }
@@ -78,11 +78,5 @@ int main() {
     optimizer.step();
     optimizer.zero_grad();
   }
-  int real = 0;
-  for (int i = 0; i < 200; ++i) {
-    const std::string text = write(model, random);
-    real += numbers::is_name(text);
-    if (i < 5) std::printf("%s %s\n", numbers::is_name(text) ? "yes" : "no ", text.c_str());
-  }
-  std::printf("%d of 200 are numbers\n", real);
+  numbers::print_texts([&] { return write(model, random); }, "");
 }

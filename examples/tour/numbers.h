@@ -1,6 +1,7 @@
 #pragma once
 // The text that programs 5, 9 and 10 learn from: numbers below a million in English, such as "two thousand forty-one".
 // Why these: the text is endless, needs no download, and whether a model writes it well can be counted.
+#include <cstdio>
 #include <set>
 #include <string>
 #include <string_view>
@@ -68,12 +69,17 @@ inline Texts draw_texts(int count, difftensor::Random& random) {
   return texts;
 }
 
-/// A token drawn with these probabilities, by a random number in [0, 1).
-inline int32_t draw(const std::vector<difftensor::Scalar>& probabilities, difftensor::Scalar random) {
-  int32_t token = 0;
-  for (const auto last = static_cast<int32_t>(probabilities.size()) - 1; token < last; ++token)
-    if ((random -= probabilities[token]) < 0) break;
-  return token;
+/// Calls write() for 200 texts. Prints the first five, with "yes" before those that are a number's name, and how many
+/// are.
+template <class Write>
+void print_texts(Write write, const char* indent) {
+  int real = 0;
+  for (int i = 0; i < 200; ++i) {
+    const std::string text = write();
+    real += is_name(text);
+    if (i < 5) std::printf("%s%s %s\n", indent, is_name(text) ? "yes" : "no ", text.c_str());
+  }
+  std::printf("%s%d of 200 are numbers\n", indent, real);
 }
 
 }  // namespace numbers

@@ -1,5 +1,6 @@
 #include "examples/training/tables.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "examples/text/files.h"
@@ -15,6 +16,30 @@ void print_table(const std::string& title, const std::vector<std::vector<std::st
     for (const std::string& cell : rows[i]) line += " " + cell + " |", rule += "---|";
     say("%s\n%s", line.c_str(), i == 0 ? (rule + "\n").c_str() : "");
   }
+}
+
+void print_tuning(const std::string& title, const Study& study, const Records& records,
+                  const std::function<std::string(const nlohmann::json&)>& cell) {
+  std::vector<std::vector<std::string>> rows{{"arm"}};
+  for (const double lr : study.lrs) rows[0].push_back(text::format("%g", lr));
+  rows[0].push_back("chosen");
+  for (const std::string& arm : study.arms) {
+    std::vector<std::string> row{arm};
+    for (const double lr : study.lrs) {
+      std::string cells;
+      for (const nlohmann::json& record : records) {
+        const Trial t = trial_of(record);
+        const bool tuning = std::count(study.tuning_seeds.begin(), study.tuning_seeds.end(), t.seed) > 0;
+        if (!tuning || t != Trial{study.task, arm, lr, t.seed, study.updates}) continue;
+        cells += (cells.empty() ? "" : ", ") + cell(record);
+      }
+      row.push_back(cells);
+    }
+    const double best = study.best_lr(arm, records);
+    row.push_back(best > 0 ? text::format("%g", best) : "not yet known");
+    rows.push_back(std::move(row));
+  }
+  print_table(title, rows);
 }
 
 std::string mean_and_interval(const std::vector<double>& values, const char* pattern) {

@@ -7,11 +7,6 @@
 namespace translate {
 namespace {
 
-template <class T>
-void shuffle(std::vector<T>& items, difftensor::Random& random) {
-  for (size_t n = items.size(); n > 1; --n) std::swap(items[n - 1], items[random.below(n)]);
-}
-
 void append(Batch& batch, const Example& example, uint32_t index) {
   const auto& [source, target] = example;
   batch.source.insert(batch.source.end(), source.begin(), source.end());

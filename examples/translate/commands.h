@@ -1,5 +1,6 @@
 #pragma once
-// The subcommands of translate, but for train and compare, which every program has (examples/training). Each is a file of its own, with its options and what it does with them.
+// The subcommands of translate, but for train and compare, which every program has (examples/training). Each is a file
+// of its own, with its options and what it does with them.
 #include <CLI/CLI.hpp>
 #include <string>
 

@@ -9,12 +9,12 @@ For each case, by its name here and in tests/test_ops.cpp:
   NAME.dy                what dL/dy was taken to be, if the result has a gradient
   NAME.dx0, ...          dL/dx
 """
-import json
 import pathlib
-import struct
 
 import torch
 import torch.nn.functional as F
+
+from golden import save
 
 ONE, TWO = [(3, 4)], [(3, 4), (4,)]
 def zeroed(x, columns):
@@ -85,17 +85,9 @@ def main():
             y.backward(dy)
             tensors[f"{name}.dy"] = dy
             tensors.update({f"{name}.dx{i}": leaf.grad for i, leaf in enumerate(x)})
-    head, blobs, at = {}, [], 0
-    for key, tensor in tensors.items():
-        blob = tensor.contiguous().numpy().tobytes()
-        head[key] = dict(dtype="F64", shape=list(tensor.shape), data_offsets=[at, at + len(blob)])
-        blobs.append(blob)
-        at += len(blob)
-    text = json.dumps(head).encode()
-    text += b" " * (-len(text) % 8)
     path = pathlib.Path(__file__).parent / "ops" / "ops.safetensors"
     path.parent.mkdir(exist_ok=True)
-    path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+    save(path, tensors)
 
 
 if __name__ == "__main__":

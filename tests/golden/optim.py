@@ -9,26 +9,14 @@ An optimizer's file has two parameters, a (3, 4) and b (5), and for each
 schedules.safetensors has learning rates: inverse_sqrt for updates 1 to 40 with warmup 10 and peak 0.003; cosine without
 warmup for updates 0 to 40 of 40, from 0.003 to a tenth of it.
 """
-import json
 import pathlib
-import struct
 
 import torch
 from torch import optim
 
+from golden import save
+
 FOLDER = pathlib.Path(__file__).parent / "optim"
-
-
-def save(name, tensors):
-    head, blobs, at = {}, [], 0
-    for key, tensor in tensors.items():
-        blob = tensor.contiguous().numpy().tobytes()
-        head[key] = dict(dtype="F64", shape=list(tensor.shape), data_offsets=[at, at + len(blob)])
-        blobs.append(blob)
-        at += len(blob)
-    text = json.dumps(head).encode()
-    text += b" " * (-len(text) % 8)
-    (FOLDER / f"{name}.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
 
 
 def record(name, make, max_norm=None):
@@ -47,8 +35,8 @@ def record(name, make, max_norm=None):
         optimizer.step()
         for key, parameter in parameters.items():
             values[key].append(parameter.detach().clone())
-    save(name, {**{f"{key}.grads": value for key, value in grads.items()},
-                **{f"{key}.values": torch.stack(value) for key, value in values.items()}})
+    save(FOLDER / f"{name}.safetensors", {**{f"{key}.grads": value for key, value in grads.items()},
+                                          **{f"{key}.values": torch.stack(value) for key, value in values.items()}})
 
 
 def groups(a, b):
@@ -61,7 +49,7 @@ def schedules():
     inverse_sqrt = rates(optimizer, scheduler, 40)
     optimizer = optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.003)
     scheduler = optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=40, eta_min=0.0003)
-    save("schedules", dict(inverse_sqrt=inverse_sqrt, cosine=rates(optimizer, scheduler, 41)))
+    save(FOLDER / "schedules.safetensors", dict(inverse_sqrt=inverse_sqrt, cosine=rates(optimizer, scheduler, 41)))
 
 
 def rates(optimizer, scheduler, count):
