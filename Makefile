@@ -134,24 +134,19 @@ tour: deps
 	@for program in $$(printf '%s\n' $(TOUR) | sort -V); do \
 	  echo "--- $$program, explained in examples/tour/$${program##*/}.md" && $$program && echo || exit 1; done
 
+# The suites run side by side, and each prints what it found when it ends. The longest come first.
+CLI_SUITES = needle_cli train_cli settings_cli eval_cli cli inspect language_cli study_cli
+suites: run-test_faults run-tests_f64 run-test_browser run-tests_f32 \
+        $(addprefix run-test_,$(CLI_SUITES) tour install pages bench)
+run-tests_%:
+	@echo $(BUILD)/tests_$* && $(BUILD)/tests_$*
+run-test_%:
+	@echo tests/test_$*.sh $(BUILD) && tests/test_$*.sh $(BUILD)
+RUN_SUITES = $(MAKE) -s -j$(JOBS) --output-sync=target
+
 test: deps
 	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/faults.so $(BENCHMARKS)
-	$(BUILD)/tests_f64
-	$(BUILD)/tests_f32
-	tests/test_cli.sh $(BUILD)
-	tests/test_install.sh $(BUILD)
-	tests/test_train_cli.sh $(BUILD)
-	tests/test_settings_cli.sh $(BUILD)
-	tests/test_faults.sh $(BUILD)
-	tests/test_eval_cli.sh $(BUILD)
-	tests/test_inspect.sh $(BUILD)
-	tests/test_language_cli.sh $(BUILD)
-	tests/test_study_cli.sh $(BUILD)
-	tests/test_needle_cli.sh $(BUILD)
-	tests/test_browser.sh $(BUILD)
-	tests/test_bench.sh $(BUILD)
-	tests/test_tour.sh $(BUILD)
-	tests/test_pages.sh $(BUILD)
+	@$(RUN_SUITES) suites
 
 bits: deps
 	tests/test_bits.sh $(BUILD)
@@ -167,16 +162,7 @@ bench: deps
 asan: deps
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
 asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(PROGRAMS:%=$(BUILD)/%)
-	$(BUILD)/tests_f64
-	$(BUILD)/tests_f32
-	tests/test_cli.sh $(BUILD)
-	tests/test_train_cli.sh $(BUILD)
-	tests/test_settings_cli.sh $(BUILD)
-	tests/test_eval_cli.sh $(BUILD)
-	tests/test_inspect.sh $(BUILD)
-	tests/test_language_cli.sh $(BUILD)
-	tests/test_study_cli.sh $(BUILD)
-	tests/test_needle_cli.sh $(BUILD)
+	@$(RUN_SUITES) run-tests_f64 run-tests_f32 $(CLI_SUITES:%=run-test_%)
 
 # g++'s OpenMP waits where ThreadSanitizer does not see it; clang's tells it all, through the library archer.
 tsan: deps
@@ -305,6 +291,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo tour test lint coverage browser fuzz fuzz-run compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
+.PHONY: all help demo tour test suites lint coverage browser fuzz fuzz-run compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
