@@ -1,12 +1,16 @@
 #pragma once
-// Forward and backward passes of a batch's parts, on several threads at once.
+// Forward and backward passes of a batch's parts, on several threads at once, and the order in which gradients are added.
 #include <cstdint>
 #include <functional>
+#include <map>
+#include <unordered_map>
 #include <vector>
 
-#include "core/base.h"
+#include "core/storage.h"
 
 namespace difftensor::inline DT_PRECISION {
+
+struct Node;
 
 /// Where the time of a parallel_backward went, in seconds.
 struct PassTimes {
@@ -16,14 +20,32 @@ struct PassTimes {
 
 /// Calls f(i) for every i in [0, n), several at once on as many threads as OpenMP has. Each call builds a graph of its
 /// own over the same parameters and calls backward() on it; what that leaves in the parameters' grad() is added up in
-/// the order of i, so the sums have the same bits with any number of threads. This is how a batch is divided: the
-/// threads meet once for each part of the batch, not in every op, and a part's activations stay in its core's cache.
-/// There are at most as many gradients at a time as threads.
+/// one order, that of additions(n), so the sums have the same bits with any number of threads. This is how a batch is
+/// divided: the threads meet once for each part of the batch, not in every op, and a part's activations stay in its
+/// core's cache. There are at most threads + log2(n) gradients at a time.
 /// Weights are packed once for all calls (core/kernels/packed_weights.h), so f must not write to parameters.
 ///
 /// Within f, a parameter's grad() is what this call has made. NoGrad and DetectAnomaly hold on all threads if they hold
 /// around this call. default_random() belongs to the thread: an f that draws from it seeds it first, by i; afterwards
-/// it is as it was. What f throws is thrown again here, that of the lowest i; gradients are then undefined.
+/// it is as it was. What f throws is thrown again here, that of the lowest i; gradients are then as they were.
 PassTimes parallel_backward(int64_t n, const std::function<void(int64_t)>& f);
+
+/// The sum over parts [to, end) is that over [to, from) and that over [from, end).
+struct Addition {
+  int64_t to, from, end;
+};
+/// How n parts are added: in a binary tree, each node after its children, the left half as long as the largest power of
+/// two that leaves something for the right one. So neighbouring parts, as several processes have them, need few partial
+/// sums to be told of: one, if the number of processes is a power of two and divides n.
+std::vector<Addition> additions(int64_t n);
+
+/// Gradients of leaves.
+using LeafGradients = std::unordered_map<Node*, Storage>;
+/// Sums of gradients, each by the first part that it is of.
+using PartialSums = std::map<int64_t, LeafGradients>;
+
+/// The same for the parts [begin, end) of the n: they are added as far as additions(n) can be made without the others.
+/// No grad() is changed. For those who share out a batch among processes.
+PartialSums partial_backward(int64_t n, int64_t begin, int64_t end, const std::function<void(int64_t)>& f);
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -189,7 +189,7 @@ TEST_CASE("a parameter may have a gradient in some parts only, and keep one from
   }
 }
 
-TEST_CASE("parts that are done early wait: there are no more gradients than threads") {
+TEST_CASE("parts that are done early wait: there are no more gradients than threads and levels of the tree") {
   const Tensor w = ones({1 << 18}).requires_grad();
   for (int threads : {1, 2, 4}) {
     const Threads some(threads);
@@ -204,9 +204,64 @@ TEST_CASE("parts that are done early wait: there are no more gradients than thre
     });
     CAPTURE(threads);
     CHECK(most >= gradient);
-    CHECK(most < (static_cast<size_t>(threads) + 1) * (gradient + gradient / 8) + 4096);  // and the sum
+    CHECK(most < (static_cast<size_t>(threads) + 5) * (gradient + gradient / 8) + 4096);
     CHECK(w.grad().values() == std::vector<Scalar>(1 << 18, 24));
   }
+}
+
+TEST_CASE("the order of additions is a binary tree, and each process has whole branches of it") {
+  const auto text = [](int64_t n) {  // as ((0 1) 2)
+    std::vector<std::string> sums;
+    for (int64_t i = 0; i < n; ++i) sums.push_back(std::to_string(i));
+    for (const Addition& a : additions(n)) sums[a.to] = "(" + sums[a.to] + " " + sums[a.from] + ")";
+    return n ? sums[0] : "";
+  };
+  CHECK(text(0) == "");
+  CHECK(text(1) == "0");
+  CHECK(text(3) == "((0 1) 2)");
+  CHECK(text(7) == "(((0 1) (2 3)) ((4 5) 6))");
+  CHECK(text(8) == "(((0 1) (2 3)) ((4 5) (6 7)))");
+
+  Random random(8);
+  const Tensor w = randn({2, 30000}, random).requires_grad(), rare = randn({7}, random).requires_grad();
+  const auto part = [&](int64_t i) {
+    Random own(6, static_cast<uint64_t>(i));
+    const Tensor loss = sum(w * randn({2, 30000}, own));
+    (i == 9 ? loss + sum(rare * rare) : loss).backward();
+  };
+  for (const int64_t n : {1, 8, 21, 32})
+    for (const int64_t processes : {2, 3, 4}) {
+      CAPTURE(n);
+      CAPTURE(processes);
+      w.zero_grad(), rare.zero_grad();
+      parallel_backward(n, part);
+      const Threads some(static_cast<int>(processes));
+      PartialSums sums;
+      std::vector<int64_t> borders;
+      for (int64_t p = 0; p <= processes; ++p) borders.push_back(n * p / processes);
+      for (int64_t p = 0; p < processes; ++p) {
+        PartialSums own = partial_backward(n, borders[p], borders[p + 1], part);
+        if (n == 32 && processes != 3) CHECK(own.size() == 1);
+        sums.merge(own);
+      }
+      for (const Addition& a : additions(n)) {
+        if (!sums.contains(a.from)) continue;  // added by the process that had both
+        for (auto& [leaf, gradient] : sums.at(a.from))
+          if (Storage& sum = sums.at(a.to)[leaf])
+            for (int64_t i = 0; i < sum.size(); ++i) sum.data()[i] += gradient.data()[i];
+          else
+            sum = gradient;
+      }
+      for (const Tensor& leaf : {w, rare}) {
+        const auto& all = sums.at(0);
+        const auto found = all.find(leaf.node().get());
+        REQUIRE((found != all.end()) == leaf.grad().defined());
+        if (leaf.grad().defined())
+          CHECK(leaf.grad().values() == std::vector<Scalar>(std::as_const(found->second).data(),
+                                                            std::as_const(found->second).data() + leaf.numel()));
+      }
+    }
+  CHECK_THROWS_WITH(partial_backward(4, 2, 5, part), "partial_backward: parts [2, 5) of 4");
 }
 
 TEST_CASE("parts of a batch on several threads: the gradient of their sum, the same bits with any number") {
