@@ -14,10 +14,13 @@ ROUNDING  = -ffp-contract=off
 # Headers of others are "system" headers: what compilers think of them is none of our warnings.
 CXXFLAGS  = -std=c++20 $(OPTIMISE) $(ROUNDING) $(WARNINGS) -fopenmp -I. -MMD -MP \
             $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas nlohmann_json))
-LDLIBS    = $(shell pkg-config --libs openblas)
+LDLIBS    = $(shell pkg-config --libs openblas $(if $(filter 1,$(MPI)),ompi-c))
 
 LIBRARY   := $(wildcard core/*.cpp core/ops/*.cpp core/kernels/*.cpp nn/*.cpp optim/*.cpp models/*.cpp)
-TRAINING  := $(wildcard examples/text/*.cpp examples/training/*.cpp)
+# Processes that share out a training: with MPI=1 those of mpirun (examples/training/ranks.h).
+MPI       ?= 0
+TRAINING  := $(filter-out %/ranks_mpi.cpp %/ranks_single.cpp,$(wildcard examples/text/*.cpp examples/training/*.cpp)) \
+             examples/training/ranks_$(if $(filter 1,$(MPI)),mpi,single).cpp
 # Programs, each in a folder of examples/ that has its name.
 PROGRAMS  := translate language_model needle
 PARTS     := $(wildcard $(PROGRAMS:%=examples/%/*.cpp))
@@ -36,7 +39,7 @@ f64 = $(patsubst %.cpp,$(BUILD)/f64/%.o,$(1))
 all: $(BUILD)/libdifftensor.a $(PROGRAMS:%=$(BUILD)/%) $(TOUR)
 
 help:
-	@echo "make            the library and the examples, in $(BUILD)/"
+	@echo "make            the library and the examples, in $(BUILD)/; make MPI=1: trainings can be shared out by mpirun"
 	@echo "make demo       set up, build, train the built-in translation task and show what it learned"
 	@echo "make tour       ten programs, from one number's gradient to a GPT, each with a page in examples/tour"
 	@echo "make test       set up, build and run every test, in float and in double"
@@ -83,8 +86,12 @@ $(BUILD)/libdifftensor_f64.a: $(call f64,$(LIBRARY))
 	@echo "  archive $@" && rm -f $@ && ar rcs $@ $^
 
 $(foreach p,$(PROGRAMS),$(eval $(BUILD)/$p: $(call f32,$(filter examples/$p/%,$(PARTS)))))
-$(PROGRAMS:%=$(BUILD)/%): $(call f32,$(TRAINING)) $(BUILD)/libdifftensor.a
+$(PROGRAMS:%=$(BUILD)/%): $(call f32,$(TRAINING)) $(BUILD)/libdifftensor.a $(BUILD)/mpi-$(MPI)
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
+$(BUILD)/f32/examples/training/ranks_mpi.o: CXXFLAGS += -DOMPI_SKIP_MPICXX $(patsubst -I%,-isystem %,$(shell pkg-config --cflags ompi-c))
+# Programs are linked again when MPI is another than the last time.
+$(BUILD)/mpi-0 $(BUILD)/mpi-1:
+	@mkdir -p $(@D) && rm -f $(BUILD)/mpi-* && touch $@
 $(BUILD)/tour/%: $(BUILD)/f32/examples/tour/%.o $(BUILD)/libdifftensor.a
 	@mkdir -p $(@D) && echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
 $(BUILD)/tests_f32: $(call f32,$(SUITES) $(EXAMPLES)) $(BUILD)/libdifftensor.a
@@ -229,10 +236,12 @@ mutants: deps
 	tests/mutation/mutants.py --count $(MUTANTS) --workers $(JOBS) --build $(BUILD)/mutants
 
 # --- Setting up ---------------------------------------------------------------------------------------------------
-PACKAGES = $(if $(findstring clang,$(CXX)),clang libomp-dev,g++) pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev
+PACKAGES = $(if $(findstring clang,$(CXX)),clang libomp-dev,g++) pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev \
+           $(if $(filter 1,$(MPI)),openmpi-bin libopenmpi-dev)
 # Everything is there if this compiles.
 PROBE = { printf '\#include <%s>\n' omp.h cblas.h nlohmann/json.hpp sentencepiece_trainer.h CLI/CLI.hpp doctest/doctest.h | \
-        $(CXX) -x c++ -E $$(pkg-config --cflags openblas) - && pkg-config --exists openblas sentencepiece; } >/dev/null 2>&1
+        $(CXX) -x c++ -E $$(pkg-config --cflags openblas) - && pkg-config --exists openblas sentencepiece \
+        $(if $(filter 1,$(MPI)),ompi-c && command -v mpirun); } >/dev/null 2>&1
 SUDO  = $(shell [ "$$(id -u)" = 0 ] || echo "sudo ")
 deps:
 	@if $(PROBE); then exit 0; fi; \

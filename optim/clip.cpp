@@ -1,42 +1,38 @@
 #include "optim/clip.h"
 
 #include <cmath>
+#include <numeric>
+#include <span>
 
 #include "core/kernels/parallel.h"
 
 namespace difftensor::inline DT_PRECISION::optim {
 namespace {
-// The sum of (scale x)^2 over all elements, in double. Pieces are summed in parallel, and their sums added in order: the
-// same bits with any number of threads.
-double sum_of_squares(const std::vector<Tensor>& gradients, double scale) {
-  constexpr int64_t piece = 8192;
-  struct Piece {
-    const Scalar* x;
-    int64_t size;
-    double sum;
-  };
-  std::vector<Piece> pieces;
+// The sum of (scale x)^2 over each piece, in double.
+std::vector<double> sums_of_squares(const std::vector<Tensor>& gradients, double scale) {
+  std::vector<std::span<const Scalar>> pieces;
   for (const Tensor& gradient : gradients)
-    for (int64_t i = 0; i < gradient.numel(); i += piece)
-      pieces.push_back({gradient.data() + i, std::min(piece, gradient.numel() - i), 0});
+    for (int64_t i = 0; i < gradient.numel(); i += norm_piece)
+      pieces.emplace_back(gradient.data() + i, std::min(norm_piece, gradient.numel() - i));
+  std::vector<double> sums(pieces.size());
   parallel_for(static_cast<int64_t>(pieces.size()), 1, [&](int64_t begin, int64_t end) {
     for (int64_t p = begin; p < end; ++p) {
+      const std::span<const Scalar> x = pieces[p];
       double sum = 0;
 #pragma omp simd reduction(+ : sum)
-      for (int64_t i = 0; i < pieces[p].size; ++i) {
-        const double scaled = static_cast<double>(pieces[p].x[i]) * scale;
+      for (size_t i = 0; i < x.size(); ++i) {
+        const double scaled = static_cast<double>(x[i]) * scale;
         sum += scaled * scaled;
       }
-      pieces[p].sum = sum;
+      sums[p] = sum;
     }
   });
-  double total = 0;
-  for (const Piece& p : pieces) total += p.sum;
-  return total;
+  return sums;
 }
 }  // namespace
 
-double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
+double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm,
+                      const std::function<std::vector<double>(const std::vector<double>&)>& gather) {
   require(max_norm >= 0, "clip_grad_norm", "a longest length of ", max_norm);
   std::vector<Tensor> gradients;
   std::vector<int64_t> sizes;
@@ -45,7 +41,11 @@ double clip_grad_norm(const std::vector<Tensor>& parameters, double max_norm) {
       sizes.push_back(gradient.numel());
       gradients.push_back(std::move(gradient));
     }
-  const auto norm_of = [&](double scale) { return std::sqrt(sum_of_squares(gradients, scale)) / scale; };
+  // The pieces' sums are added in their order: the same bits with any number of threads and processes.
+  const auto norm_of = [&](double scale) {
+    const std::vector<double> sums = gather(sums_of_squares(gradients, scale));
+    return std::sqrt(std::accumulate(sums.begin(), sums.end(), 0.0)) / scale;
+  };
   // A double holds the square of every float, but not that of every double: then once more, where it does.
   double norm = norm_of(1);
   if (std::isinf(norm)) norm = norm_of(0x1p-600);

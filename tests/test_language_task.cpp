@@ -266,7 +266,8 @@ TEST_CASE("a small model learns a poem by heart") {
   s.loop_settings.lr = 0.01, s.loop_settings.warmup = 20;
   LanguageTask task(s, "");
   const std::string run = directory.path("run");
-  training::train(task, s, s.loop(), RunFolder::create(run), Start::anew);
+  RunFolder::create(run);
+  training::train(task, s, s.loop(), run, Start::anew);
   const Validation v = task.validate();
   CHECK(v.loss < 0.5);  // guessing: log 257 = 5.5
   CHECK(v.figures.at(0).value > 80);

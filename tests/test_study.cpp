@@ -40,7 +40,8 @@ Settings settings_of(const std::string& arm, const std::string& text, int64_t up
 
 nlohmann::json train_arm(const Settings& settings, const std::string& run) {
   LanguageTask task(settings, "");
-  training::train(task, settings, settings.loop(), RunFolder::create(run), Start::anew);
+  RunFolder::create(run);
+  training::train(task, settings, settings.loop(), run, Start::anew);
   return text::read_json(run + "/record.json");
 }
 

@@ -75,7 +75,7 @@ TEST_CASE("the loop trains any task, and goes on to the same bits") {
     const std::string path = directory.path(name);
     const auto folder = start == Start::anew ? RunFolder::create(path) : RunFolder::open(path);
     const auto task = settings.make_task("");
-    training::train(*task, settings, settings.loop(), folder, start);
+    training::train(*task, settings, settings.loop(), folder.path, start);
     return task->validate().loss;
   };
   CHECK(train("straight", 120, Start::anew) < 1e-4);

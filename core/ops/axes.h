@@ -39,10 +39,10 @@ struct AxisLoop {
   int64_t same_line(int64_t first, int64_t other) const {
     return first / (length * inner) * (other * inner) + first % inner;
   }
-  /// Calls f(the place of the line's first element) for every line, in parallel.
+  /// Calls f(the place of the line's first element) for every line that has one, in parallel.
   template <class F>
   void each(F f) const {
-    parallel_for(outer * inner, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, length)),
+    parallel_for(length > 0 ? outer * inner : 0, std::max<int64_t>(1, 8192 / std::max<int64_t>(1, length)),
                  [&](int64_t begin, int64_t end) {
                    for (int64_t line = begin; line < end; ++line) f(line / inner * length * inner + line % inner);
                  });

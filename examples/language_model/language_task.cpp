@@ -106,12 +106,12 @@ Validation LanguageTask::validate() {
   clock_.update_ends();
   Validation v;
   {
-    LambdaMeter lambdas(differential_attentions(trained_));
-    const LossByPosition loss = loss_by_position(*trained_.model, valid_, s_.context, &lambdas);
+    const LossByPosition loss =
+        loss_by_position(*trained_.model, valid_, s_.context, differential_attentions(trained_));
     v.loss = loss.loss();
     v.figures = figures();
     v.figures[0].value = loss.percent_right();
-    v.lambdas = lambdas.means();
+    v.lambdas = loss.lambdas;
     v.samples = format("  %.3f bits per byte. It writes:\n", loss.bits_per_byte(valid_.bytes));
   }
   models::SampleOptions options;

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "core/kernels/packed_weights.h"
+#include "examples/training/ranks.h"
 
 namespace language_model {
 
@@ -44,18 +45,20 @@ std::vector<training::Point> LossByPosition::curve() const {
 }
 
 LossByPosition loss_by_position(const models::LanguageModel& model, const Corpus& corpus, int64_t length,
-                                training::LambdaMeter* lambdas) {
+                                const training::NamedAttentions& attentions) {
   constexpr int64_t tokens_at_once = 512;  // enough to fill a matrix product; their logits are the largest thing here
   const NoGrad no_grad;
   kernels::PackedWeights weights;
   const kernels::PackedWeights::Scope scope(weights);
-  LossByPosition result{std::vector<double>(length), std::vector<int64_t>(length)};
+  const training::LambdaMeter lambdas(attentions);
   Random random(1);  // the same cuts for every model
   const std::vector<Context> contexts = cut(corpus, length, random);
-  for (const std::span<const Context> run : runs_of(contexts, tokens_at_once)) {
-    const Batch batch = make_batch(corpus, run);
+  const std::vector<std::span<const Context>> runs = runs_of(contexts, tokens_at_once);
+  // For each place the loss, then for each the tokens; the right ones; the lambdas.
+  const std::vector<double> sums = training::share_sum(static_cast<int64_t>(runs.size()), [&](int64_t run) {
+    const Batch batch = make_batch(corpus, runs[run]);
     const Tensor log_p = log_softmax(model(batch.ids, batch.lengths));
-    if (lambdas) lambdas->add();
+    std::vector<double> found(2 * length + 1);
     const int64_t V = log_p.dim(1);
     const Scalar* row = log_p.data();
     size_t target = 0;
@@ -63,11 +66,18 @@ LossByPosition loss_by_position(const models::LanguageModel& model, const Corpus
       for (int64_t place = 0; place < tokens; ++place, ++target, row += V) {
         const int32_t id = batch.targets[target];
         if (id == no_target) continue;
-        result.nll[place] -= static_cast<double>(row[id]);
-        ++result.count[place];
-        result.right += std::max_element(row, row + V) == row + id;
+        found[place] -= static_cast<double>(row[id]);
+        ++found[length + place];
+        found[2 * length] += std::max_element(row, row + V) == row + id;
       }
-  }
+    lambdas.append_sums(found);
+    return found;
+  });
+  LossByPosition result;
+  result.nll = {sums.begin(), sums.begin() + length};
+  result.count = {sums.begin() + length, sums.begin() + 2 * length};
+  result.right = static_cast<int64_t>(sums[2 * length]);
+  result.lambdas = training::LambdaMeter::means(std::span(sums).subspan(2 * length + 1));
   return result;
 }
 

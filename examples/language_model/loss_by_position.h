@@ -12,6 +12,7 @@ struct LossByPosition {
   std::vector<double> nll;     ///< -log p of the right tokens, summed over all contexts, at each place
   std::vector<int64_t> count;  ///< how many there were
   int64_t right = 0;           ///< how often the likeliest token was the right one
+  std::vector<double> lambdas = {};  ///< the mean of each attention that was asked for
 
   int64_t targets() const;
   /// The mean over all tokens: what the sums of the places add up to, divided by their counts.
@@ -31,8 +32,9 @@ struct LossByPosition {
   std::vector<training::Point> curve() const;
 };
 
-/// Of all texts of the corpus, cut into contexts of `length` tokens. `lambdas`, if set, counts every pass.
+/// Of all texts of the corpus, cut into contexts of `length` tokens, and the lambdas of these attentions. Every rank
+/// calls it (examples/training/ranks.h), and gets the same.
 LossByPosition loss_by_position(const difftensor::models::LanguageModel& model, const Corpus& corpus, int64_t length,
-                                training::LambdaMeter* lambdas = nullptr);
+                                const training::NamedAttentions& attentions = {});
 
 }  // namespace language_model

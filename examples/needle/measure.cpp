@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "examples/training/attention_maps.h"
+#include "examples/training/ranks.h"
 
 namespace needle {
 
@@ -12,27 +13,32 @@ using namespace difftensor;
 
 Score evaluate(const models::LanguageModel& model, const Retrieval& setting, int64_t count, Random random) {
   const NoGrad no_grad;
-  Score score;
-  std::array<double, 4> asked{};
   const int64_t at_once = std::max<int64_t>(1, 2048 / setting.length());
-  for (int64_t done = 0; done < count; done += at_once) {
-    const Questions q = sample(setting, std::min(at_once, count - done), random);
+  std::vector<Questions> batches;
+  for (int64_t done = 0; done < count; done += at_once)
+    batches.push_back(sample(setting, std::min(at_once, count - done), random));
+  // The loss, the right ones, those of each quarter, and how many were asked there.
+  const std::vector<double> sums = training::share_sum(static_cast<int64_t>(batches.size()), [&](int64_t batch) {
+    const Questions& q = batches[batch];
     const Tensor decoded = model.decode(q.ids, nn::packed_sequences(q.lengths));
     const Tensor log_p = log_softmax(model.logits(gather_rows(decoded, q.where)));
     const int64_t V = log_p.dim(1);
     const auto values = log_p.values();
+    std::vector<double> found(10);
     for (size_t i = 0; i < q.where.size(); ++i) {
       const auto row = values.begin() + static_cast<int64_t>(i) * V;
       const bool right = std::max_element(row, row + V) - row == q.answers[i];
       const int64_t place = q.evidence[i] % setting.length();
       const auto quarter = static_cast<size_t>(4 * place / setting.context);
-      score.loss -= static_cast<double>(row[q.answers[i]]);
-      score.accuracy += right, score.accuracy_by_depth[quarter] += right, ++asked[quarter];
+      found[0] -= static_cast<double>(row[q.answers[i]]);
+      found[1] += right, found[2 + quarter] += right, ++found[6 + quarter];
     }
-  }
+    return found;
+  });
+  Score score;
   const auto questions = static_cast<double>(count * setting.queries);
-  score.accuracy /= questions, score.loss /= questions;
-  for (size_t i = 0; i < 4; ++i) score.accuracy_by_depth[i] /= std::max(1.0, asked[i]);
+  score.loss = sums[0] / questions, score.accuracy = sums[1] / questions;
+  for (size_t i = 0; i < 4; ++i) score.accuracy_by_depth[i] = sums[2 + i] / std::max(1.0, sums[6 + i]);
   return score;
 }
 

@@ -16,7 +16,7 @@ struct Score {
   double loss = 0;                            ///< mean -log p(answer)
   std::array<double, 4> accuracy_by_depth{};  ///< by the quarter of the context that has the answer, oldest first
 };
-/// On `count` sequences of this setting, drawn from `random`.
+/// On `count` sequences of this setting, drawn from `random`. Every rank calls it (examples/training/ranks.h).
 Score evaluate(const difftensor::models::LanguageModel& model, const Retrieval& setting, int64_t count,
                difftensor::Random random);
 

@@ -11,6 +11,7 @@
 #include "examples/training/history.h"
 #include "examples/training/lambdas.h"
 #include "examples/training/program.h"
+#include "examples/training/ranks.h"
 
 namespace needle {
 
@@ -105,10 +106,12 @@ Validation NeedleTask::validate() {
   v.figures = figures();
   v.figures[0].value = 100 * score.accuracy;
   if (lambda_names().empty()) return v;
-  LambdaMeter lambdas(attentions_of(*model_));
+  const Alone alone;  // one sequence is not worth sharing out
+  const LambdaMeter lambdas(attentions_of(*model_));
   evaluate(*model_, task_.test, 1, test_random(1));
-  lambdas.add();
-  v.lambdas = lambdas.means();
+  std::vector<double> sums;
+  lambdas.append_sums(sums);
+  v.lambdas = LambdaMeter::means(sums);
   return v;
 }
 

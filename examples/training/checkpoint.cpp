@@ -4,6 +4,7 @@
 
 #include "core/json.h"
 #include "examples/text/files.h"
+#include "examples/training/ranks.h"
 
 namespace training {
 
@@ -25,16 +26,16 @@ Checkpoints::Checkpoints(std::string folder, Companion companion, std::string da
       keep_(keep) {}
 
 void Checkpoints::save(const TrainingState& state, const difftensor::nn::Module& model,
-                       const difftensor::optim::Optimizer& optimizer) const {
+                       const OptimizerState& optimizer) const {
   difftensor::SafeTensors file{model.state_dict(), {}, {}};
-  for (auto& [name, tensor] : optimizer.state_dict()) file.tensors.emplace("optimizer." + name, tensor);
+  for (auto& [name, tensor] : optimizer) file.tensors.emplace("optimizer." + name, tensor);
   file.metadata = {
       {"training", nlohmann::json(state).dump()}, {"data", data_}, {"settings", settings_.json().dump()}};
   save_run_file(folder_ + "/last.safetensors", file, companion_, settings_);
 }
 
 void Checkpoints::save_and_keep(const TrainingState& state, const difftensor::nn::Module& model,
-                                const difftensor::optim::Optimizer& optimizer) const {
+                                const OptimizerState& optimizer) const {
   if (keep_ > 0) {
     difftensor::make_folder(folder_ + "/checkpoints");
     save_run_file(folder_ + "/checkpoints/" + kept_name(state.update), {model.state_dict(), {}, {}}, companion_,
@@ -50,7 +51,8 @@ void Checkpoints::remove_old() const {
   for (size_t i = 0; i + static_cast<size_t>(keep_) < files.size(); ++i) difftensor::remove_file(files[i]);
 }
 
-TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim::Optimizer& optimizer,
+TrainingState Checkpoints::load(difftensor::nn::Module& model,
+                                const std::function<void(const OptimizerState&)>& load_optimizer,
                                 std::string& notes) const {
   const std::string path = folder_ + "/last.safetensors";
   const difftensor::SafeTensors file = load_run_file(path, companion_);
@@ -74,10 +76,11 @@ TrainingState Checkpoints::load(difftensor::nn::Module& model, difftensor::optim
   try {
     difftensor::parse_json(file.metadata.at("training"), "its training state").get_to(state);
     model.load_state_dict(parameters);
-    optimizer.load_state_dict(moments);
+    load_optimizer(moments);
   } catch (const std::exception& e) {
     throw InputError(path + ": does not fit " + folder_ + "/config.json: " + e.what());
   }
+  if (rank() != 0) return state;
   for (const std::string& later : kept())
     if (fs::path(later).filename() > kept_name(state.update)) difftensor::remove_file(later);
   remove_old();  // a kill may have come in between

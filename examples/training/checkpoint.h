@@ -1,11 +1,12 @@
 #pragma once
 // What is saved of a training while it goes on.
+#include <functional>
 #include <limits>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "examples/training/run_folder.h"
-#include "optim/optimizer.h"
 
 namespace training {
 
@@ -25,16 +26,19 @@ class Checkpoints {
   /// `data` is a fingerprint of the training data.
   Checkpoints(std::string folder, Companion companion, std::string data, const SettingList& settings, int64_t keep);
 
+  /// What an optimizer remembers: its state_dict().
+  using OptimizerState = std::map<std::string, difftensor::Tensor>;
+
   /// Replaces the last checkpoint. Whatever happens, the folder holds the one before or this one whole.
-  void save(const TrainingState& state, const difftensor::nn::Module& model,
-            const difftensor::optim::Optimizer& optimizer) const;
+  void save(const TrainingState& state, const difftensor::nn::Module& model, const OptimizerState& optimizer) const;
   /// As save, and adds the parameters to those kept.
   void save_and_keep(const TrainingState& state, const difftensor::nn::Module& model,
-                     const difftensor::optim::Optimizer& optimizer) const;
+                     const OptimizerState& optimizer) const;
   /// Takes over the last checkpoint, and forgets what was kept later. Throws, naming the file, if it is damaged, or
   /// belongs to another model, companion or data, or was made with other settings than --resume may change; no file has
   /// changed then. `notes` are lines to be told: what has changed.
-  TrainingState load(difftensor::nn::Module& model, difftensor::optim::Optimizer& optimizer, std::string& notes) const;
+  TrainingState load(difftensor::nn::Module& model, const std::function<void(const OptimizerState&)>& load_optimizer,
+                     std::string& notes) const;
   /// The files of the parameters kept, oldest first.
   std::vector<std::string> kept() const;
 

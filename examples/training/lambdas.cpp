@@ -1,5 +1,7 @@
 #include "examples/training/lambdas.h"
 
+#include <numeric>
+
 namespace training {
 
 using namespace difftensor;
@@ -21,21 +23,21 @@ std::vector<std::string> names_of(const NamedAttentions& attentions) {
   return names;
 }
 
-LambdaMeter::LambdaMeter(const NamedAttentions& attentions) : lambdas_(attentions.size()) {
+LambdaMeter::LambdaMeter(const NamedAttentions& attentions) {
   for (const auto& [name, attention] : attentions) attentions_.emplace_back(*attention);
 }
 
-void LambdaMeter::add() {
-  for (size_t i = 0; i < lambdas_.size(); ++i) {
-    const Tensor& lambda = attentions_[i].trace.lambda;
-    for (const Scalar value : lambda.values()) lambdas_[i].first += static_cast<double>(value);
-    lambdas_[i].second += lambda.numel();
+void LambdaMeter::append_sums(std::vector<double>& sums) const {
+  for (const AttentionListener& attention : attentions_) {
+    const std::vector<Scalar> values = attention.trace.lambda.values();
+    sums.push_back(std::accumulate(values.begin(), values.end(), 0.0));
+    sums.push_back(static_cast<double>(values.size()));
   }
 }
 
-std::vector<double> LambdaMeter::means() const {
+std::vector<double> LambdaMeter::means(std::span<const double> sums) {
   std::vector<double> means;
-  for (const auto& [sum, count] : lambdas_) means.push_back(sum / static_cast<double>(count));
+  for (size_t i = 0; i < sums.size(); i += 2) means.push_back(sums[i] / sums[i + 1]);
   return means;
 }
 

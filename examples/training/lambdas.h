@@ -1,6 +1,7 @@
 #pragma once
 // Looking at what attention layers compute, and how much of their second map they subtract.
 #include <deque>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -33,21 +34,18 @@ class AttentionListener {
   difftensor::nn::Attention& attention_;
 };
 
-/// The mean lambda of each of some differential attentions, over the tokens and heads of all that they compute while
-/// this object lives.
+/// The lambdas of some differential attentions, in what they compute while this object lives.
 class LambdaMeter {
  public:
   explicit LambdaMeter(const NamedAttentions& attentions);
 
-  /// Counts the last call.
-  void add();
-
-  /// In the order of the attentions.
-  std::vector<double> means() const;
+  /// Appends, for each attention, the sum over tokens and heads of the last call, and their number.
+  void append_sums(std::vector<double>& sums) const;
+  /// The mean of each attention, of sums that begin there and were added up over calls.
+  static std::vector<double> means(std::span<const double> sums);
 
  private:
   std::deque<AttentionListener> attentions_;
-  std::vector<std::pair<double, int64_t>> lambdas_;  // sum and count
 };
 
 }  // namespace training

@@ -16,6 +16,7 @@
 #include <numeric>
 
 #include "core/fast_blas.h"
+#include "examples/training/ranks.h"
 #include "examples/training/signals.h"
 
 namespace training {
@@ -84,6 +85,7 @@ bool open_standard_streams() {
 }
 
 int fail(const std::string& program, const std::string& message) {
+  if (ranks() > 1) end_ranks(2, program + ": " + message);
   std::fprintf(stderr, "%s: %s\n", program.c_str(), message.c_str());
   return 2;
 }
@@ -97,11 +99,12 @@ bool lacks_thread(const std::exception& e) {  // for want of memory, too
   return error && error->code() == std::errc::resource_unavailable_try_again;
 }
 
-// Says what an exception says, and what to do about it; without any memory.
+// What an exception says, and what to do about it.
 int fail(const char* program, const std::exception& e) {
-  std::fprintf(stderr, "%s: %s%s\n", program,
-               lacks_memory(e) ? "out of memory: a smaller model, vocabulary, batch or beam needs less" : e.what(),
-               lacks_thread(e) ? "; memory or processes are limited (ulimit -v, ulimit -u)" : "");
+  const char* what = lacks_memory(e) ? "out of memory: a smaller model, vocabulary, batch or beam needs less" : e.what();
+  const char* why = lacks_thread(e) ? "; memory or processes are limited (ulimit -v, ulimit -u)" : "";
+  if (ranks() > 1) end_ranks(2, std::string(program) + ": " + what + why);
+  std::fprintf(stderr, "%s: %s%s\n", program, what, why);  // without any memory
   return 2;
 }
 
@@ -132,8 +135,9 @@ int parse(CLI::App& app, int argc, char** argv) {
     for (const CLI::App* command : commands) words += command->get_name() + " ";
     return fail(name, explain(*commands.back(), e) + " (" + words + "--help lists the options)");
   } catch (const Interrupted& e) {
-    std::printf("stopped by %s %s; go on with: %s %s\n", e.signal == SIGINT ? "SIGINT" : "SIGTERM", e.done.c_str(),
-                name.c_str(), e.go_on.c_str());
+    if (rank() == 0)
+      std::printf("stopped by %s %s; go on with: %s %s\n", e.signal == SIGINT ? "SIGINT" : "SIGTERM", e.done.c_str(),
+                  name.c_str(), e.go_on.c_str());
     std::fflush(stdout);
     return 128 + e.signal;
   } catch (const std::exception& e) {
@@ -161,6 +165,9 @@ int run_program(int argc, char** argv, const std::string& name, const std::strin
   std::signal(SIGXFSZ, SIG_IGN);
   std::ios::sync_with_stdio(false);  // or std::cin takes a read error for the end of the input
   difftensor::ensure_fast_blas(argv);
+  const RanksJoined joined(argc, argv);
+  if (ranks() > 1 && (argc < 2 || std::string(argv[1]) != "train"))
+    return fail(name, "only train can be shared out among processes: start the other commands without mpirun");
   CLI::App app(description, name);
   app.require_subcommand(1);
   app.option_defaults()->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);  // --lr 1 --lr 2: the last counts

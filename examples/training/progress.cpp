@@ -7,6 +7,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "examples/training/ranks.h"
+
 namespace training {
 namespace {
 
@@ -52,7 +54,9 @@ std::string progress_line(int64_t done, int64_t total, double steps_per_second, 
 }
 
 Progress::Progress(int64_t total, int64_t done, std::string name)
-    : total_(total), first_(done), name_(std::move(name)), terminal_(isatty(STDERR_FILENO)) {}
+    : total_(total), first_(done), name_(std::move(name)), terminal_(isatty(STDERR_FILENO)) {
+  if (rank() != 0) terminal_ = false, name_.clear();
+}
 
 void Progress::update(int64_t done, const std::string& status) {
   const auto now = Clock::now();

@@ -6,7 +6,7 @@
 
 namespace training {
 
-/// Shows how far the work is, how fast it goes, and when it will be done, on stderr if that is a terminal. The bar
+/// Shows, on rank 0, how far the work is, how fast it goes, and when it will be done, on stderr if that is a terminal. The bar
 /// vanishes with the object. Elsewhere, as in a log, work that has a name gets a line every ten seconds; other work
 /// none.
 class Progress {

@@ -12,6 +12,7 @@
 #include "examples/text/files.h"
 #include "examples/training/charts.h"
 #include "examples/training/history.h"
+#include "examples/training/ranks.h"
 
 namespace training {
 
@@ -38,6 +39,7 @@ std::vector<std::string> lambda_columns(const Task& task) {
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 void say(const char* pattern, ...) {
+  if (rank() != 0) return;
   va_list arguments;
   va_start(arguments, pattern);
   const std::string text = text::vformat(pattern, arguments);
@@ -51,18 +53,20 @@ std::string figure_name(const std::string& key) {
 }
 
 Report::Report(const Task& task, const std::string& folder, int64_t update)
-    : task_(task), folder_(folder), log_(folder + "/train_log.csv", log_columns(task), update), start_(now()) {
-  if (!log_.rows().empty()) start_ -= std::strtod(log_.rows().back().at("seconds").c_str(), nullptr);
+    : task_(task), folder_(folder), start_(now()) {
+  if (rank() != 0) return;
+  log_.emplace(folder + "/train_log.csv", log_columns(task), update);
+  if (!log_->rows().empty()) start_ -= std::strtod(log_->rows().back().at("seconds").c_str(), nullptr);
   if (!task.lambda_names().empty()) lambda_log_.emplace(folder + "/lambda.csv", lambda_columns(task), update);
 }
 
 void Report::sync() {
-  log_.sync();
+  if (log_) log_->sync();
   if (lambda_log_) lambda_log_->sync();
 }
 
 void Report::close() {
-  log_.close();
+  if (log_) log_->close();
   if (lambda_log_) lambda_log_->close();
 }
 
@@ -70,11 +74,12 @@ double Report::seconds() const { return now() - start_; }
 
 void Report::training(int64_t epoch, const TrainingState& state, double tokens_per_second, double lr,
                       double gradient_norm) {
+  if (!log_) return;
   const double targets = static_cast<double>(state.targets);
   const double loss = state.loss / targets, perplexity = std::exp(state.nll / targets);
   say("epoch %ld  update %ld  loss %.4f  perplexity %.2f  %.0f tokens/s  lr %.2e  gradient norm %.2f\n", epoch,
       state.update, loss, perplexity, tokens_per_second, lr, gradient_norm);
-  log_.add({{"kind", "train"},
+  log_->add({{"kind", "train"},
             {"epoch", std::to_string(epoch)},
             {"update", std::to_string(state.update)},
             {"loss", format("%.6f", loss)},
@@ -93,6 +98,7 @@ std::string Report::summary(const Validation& v) {
 }
 
 void Report::validation(int64_t epoch, int64_t update, const Validation& v) {
+  if (!log_) return;
   say("epoch %ld  update %ld  VALID  %s  after %.0f s\n%s", epoch, update, summary(v).c_str(), seconds(),
       v.samples.c_str());
   CsvRow row{{"kind", "valid"},
@@ -102,7 +108,7 @@ void Report::validation(int64_t epoch, int64_t update, const Validation& v) {
              {"perplexity", format("%.4f", std::exp(v.loss))},
              {"seconds", format("%.1f", seconds())}};
   for (const Figure& f : v.figures) row[f.key] = format("%.*f", f.decimals, f.value);
-  log_.add(row);
+  log_->add(row);
   if (lambda_log_) {
     CsvRow lambdas{{"update", std::to_string(update)}};
     const std::vector<std::string> names = task_.lambda_names();

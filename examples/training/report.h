@@ -11,10 +11,10 @@ namespace training {
 /// Seconds on a clock that is never set back.
 double now();
 
-/// As printf, at once. Throws std::runtime_error if stdout cannot be written to.
+/// As printf, at once; on rank 0 alone. Throws std::runtime_error if stdout cannot be written to.
 __attribute__((format(printf, 1, 2))) void say(const char* format, ...);
 
-/// A training's reports.
+/// A training's reports. Rank 0 alone makes them.
 class Report {
  public:
   /// Goes on with the files of a run that has made so many updates, or begins them.
@@ -36,7 +36,7 @@ class Report {
  private:
   const Task& task_;
   const std::string folder_;
-  CsvLog log_;
+  std::optional<CsvLog> log_;         // on rank 0
   std::optional<CsvLog> lambda_log_;  // if there is a differential attention
   double start_;                      // when training would have begun without interruptions
 };

@@ -92,8 +92,9 @@ class Task {
   /// The figures that validate() will return, their values 0.
   virtual std::vector<Figure> figures() const { return {}; }
   virtual std::vector<std::string> lambda_names() const { return {}; }
+  /// Every rank calls it (ranks.h), and gets the same.
   virtual Validation validate() = 0;
-  /// Leaves pictures of the trained model in the run folder.
+  /// On rank 0 alone: leaves pictures of the trained model in the run folder.
   virtual void draw(const std::string& folder) { (void)folder; }
 };
 

@@ -1,10 +1,12 @@
 #include "examples/training/train_command.h"
 
 #include <filesystem>
+#include <optional>
 
 #include "examples/text/files.h"
 #include "examples/training/loop.h"
 #include "examples/training/options.h"
+#include "examples/training/ranks.h"
 #include "examples/training/run_folder.h"
 
 namespace training {
@@ -22,17 +24,50 @@ void check_best_by(const Setting<std::string>& best_by, const Task& task) {
   throw text::InputError("--best-by " + best_by.value + ": the validation of this task tells " + figures);
 }
 
+// Together: calls f, and throws on all ranks what it throws on one.
+void on_all_ranks(const std::function<void()>& f) {
+  std::string error;
+  try {
+    f();
+  } catch (const std::exception& e) {
+    if (ranks() == 1) throw;
+    error = e.what();
+  }
+  const std::vector<std::string> errors = all_gather(error);
+  for (size_t i = 0; i < errors.size(); ++i)
+    if (!errors[i].empty()) throw text::InputError(errors[i] + (i > 0 ? text::format(" (rank %zu)", i) : ""));
+}
+
+// The task, made on every rank, of the same data and with the same first parameters.
+std::unique_ptr<Task> make_task(const TrainSettings& settings, const std::string& folder) {
+  std::unique_ptr<Task> task;
+  on_all_ranks([&] {
+    task = settings.make_task(folder);
+    check_best_by(settings.loop().best_by, *task);
+  });
+  require_same("other settings", settings.json().dump());
+  require_same("other data, or another vocabulary,", task->data_fingerprint() + task->companion().fingerprint);
+  std::string parameters;
+  for (auto& [name, tensor] : task->model().state_dict())
+    parameters += fingerprint({reinterpret_cast<const char*>(tensor.data()), tensor.numel() * sizeof(*tensor.data())});
+  require_same("other initial parameters", parameters);
+  return task;
+}
+
 void train_anew(TrainSettings& settings, const std::string& path) {
   settings.resolve();
   // Everything is read and checked before the folder is made, so that a mistake leaves nothing behind.
-  const std::unique_ptr<Task> task = settings.make_task("");
-  check_best_by(settings.loop().best_by, *task);
-  RunFolder folder = RunFolder::create(path);
+  const std::unique_ptr<Task> task = make_task(settings, "");
+  std::optional<RunFolder> folder;  // rank 0's
   try {
-    task->write_files(path);
-    train(*task, settings, settings.loop(), folder, Start::anew);
+    on_all_ranks([&] {
+      if (rank() != 0) return;
+      folder.emplace(RunFolder::create(path));
+      task->write_files(path);
+    });
+    train(*task, settings, settings.loop(), path, Start::anew);
   } catch (...) {  // a folder that cannot be resumed would only be in the next start's way
-    if (!std::filesystem::exists(path + "/config.json")) folder.remove();
+    if (folder && !std::filesystem::exists(path + "/config.json")) folder->remove();
     throw;
   }
 }
@@ -42,9 +77,12 @@ void resume(TrainSettings& settings, const nlohmann::json& given, const std::str
     throw text::InputError(path + ": holds no run to resume (there is no config.json)");
   read_run_settings(path, settings);
   const bool new_end = change_for_resume(settings, given, path);
-  const RunFolder folder = RunFolder::open(path);
-  const std::unique_ptr<Task> task = settings.make_task(path);
-  train(*task, settings, settings.loop(), folder, new_end ? Start::resume_to_new_end : Start::resume);
+  std::optional<RunFolder> folder;  // rank 0's
+  on_all_ranks([&] {
+    if (rank() == 0) folder.emplace(RunFolder::open(path));
+  });
+  const std::unique_ptr<Task> task = make_task(settings, path);
+  train(*task, settings, settings.loop(), path, new_end ? Start::resume_to_new_end : Start::resume);
 }
 
 // The settings that --resume may change, as flags.

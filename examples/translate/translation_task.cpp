@@ -7,6 +7,7 @@
 
 #include "examples/training/attention_chart.h"
 #include "examples/training/lambdas.h"
+#include "examples/training/ranks.h"
 #include "examples/translate/bleu.h"
 #include "examples/translate/chrf.h"
 #include "examples/translate/corpus_progress.h"
@@ -163,7 +164,7 @@ Validation TranslationTask::validate() {
     sources.push_back(pairs_.valid.sources().text(i));
     references.push_back(pairs_.valid.targets().text(i));
   }
-  const std::vector<std::string> found = translator_.translate(sources, {}, "validation");
+  const std::vector<std::string> found = translate_shared(sources);
   v.figures = figures();
   for (Figure& f : v.figures) {
     if (f.key == "bleu") f.value = corpus_bleu(found, references).score;
@@ -175,25 +176,38 @@ Validation TranslationTask::validate() {
   return v;
 }
 
+// Each rank translates some of the lines.
+std::vector<std::string> TranslationTask::translate_shared(const std::vector<std::string>& lines) const {
+  const auto share = [&](int of_rank) { return lines.begin() + static_cast<int64_t>(lines.size()) * of_rank / ranks(); };
+  std::string own;
+  for (const std::string& text : translator_.translate({share(rank()), share(rank() + 1)}, {}, "validation"))
+    own += text + "\n";
+  std::vector<std::string> all;
+  for (const std::string& texts : all_gather(own))
+    for (size_t begin = 0, end; begin < texts.size(); begin = end + 1) {
+      end = texts.find('\n', begin);
+      all.push_back(texts.substr(begin, end - begin));
+    }
+  return all;
+}
+
 // Without smoothing or dropout. The lambdas are those of the same passes.
 void TranslationTask::validate_loss(Validation& v) const {
   const NoGrad no_grad;
   const models::Transformer& model = *translator_.model;
-  LambdaMeter lambdas(differential_attentions(model));
-  double nll = 0;
-  int64_t targets = 0;
-  for (const Selection& selection : sorted_batches(valid_, piece_tokens)) {
-    const Batch b = make_batch(valid_, selection);
-    double part = 0;
+  const LambdaMeter lambdas(differential_attentions(model));
+  const std::vector<Selection> batches = sorted_batches(valid_, piece_tokens);
+  const std::vector<double> sums = share_sum(static_cast<int64_t>(batches.size()), [&](int64_t i) {
+    const Batch b = make_batch(valid_, batches[i]);
+    std::vector<double> loss{0, static_cast<double>(b.target_out.size())};
     CrossEntropyOptions options;
-    options.nll = &part;
+    options.nll = &loss[0];
     model.loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
-    lambdas.add();
-    nll += part;
-    targets += static_cast<int64_t>(b.target_out.size());
-  }
-  v.loss = nll / static_cast<double>(targets);
-  v.lambdas = lambdas.means();
+    lambdas.append_sums(loss);
+    return loss;
+  });
+  v.loss = sums[0] / sums[1];
+  v.lambdas = LambdaMeter::means(std::span(sums).subspan(2));
 }
 
 void TranslationTask::draw(const std::string& folder) {

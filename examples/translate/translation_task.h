@@ -37,6 +37,7 @@ class TranslationTask : public Task {
  private:
   void begin_epoch(int64_t epoch);
   void validate_loss(Validation& v) const;
+  std::vector<std::string> translate_shared(const std::vector<std::string>& lines) const;
 
   const Settings s_;
   Splits pairs_;  // the texts to train on are let go once they are token ids

@@ -1,0 +1,291 @@
+#include "examples/training/sharded_optimizer.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "core/autograd.h"
+#include "core/kernels/parallel.h"
+#include "optim/clip.h"
+
+namespace training {
+
+using namespace difftensor;
+
+namespace {
+
+std::span<std::byte> bytes_of(const Scalar* values, int64_t count) {
+  return std::as_writable_bytes(std::span(const_cast<Scalar*>(values), static_cast<size_t>(count)));
+}
+
+// Additions that need parts of several ranks.
+std::vector<Addition> additions_across_ranks(int64_t parts) {
+  std::vector<Addition> across = additions(parts);
+  std::erase_if(across, [&](const Addition& a) {
+    for (int r = 0; r < ranks(); ++r)
+      if (const auto [begin, end] = ShardedOptimizer::own_parts(parts, r); begin <= a.to && a.end <= end) return true;
+    return false;
+  });
+  return across;
+}
+
+// The first parts of the partial sums that a rank has, once it has added what it can.
+std::vector<int64_t> sums_of(int rank, int64_t parts) {
+  const auto [begin, end] = ShardedOptimizer::own_parts(parts, rank);
+  std::vector<int64_t> firsts;
+  for (int64_t i = begin; i < end; ++i) firsts.push_back(i);
+  for (const Addition& a : additions(parts))
+    if (begin <= a.to && a.end <= end) std::erase(firsts, a.from);
+  return firsts;
+}
+
+}  // namespace
+
+std::pair<int64_t, int64_t> ShardedOptimizer::own_parts(int64_t parts, int of_rank) {
+  return {parts * of_rank / ranks(), parts * (of_rank + 1) / ranks()};
+}
+
+ShardedOptimizer::ShardedOptimizer(std::vector<Tensor> parameters, const Make& make)
+    : parameters_(std::move(parameters)) {
+  int64_t total = 0, before = 0;
+  for (const Tensor& p : parameters_) total += p.numel();
+  // Borders lie between the pieces that clip_grad_norm sums by.
+  for (size_t i = 0; i < parameters_.size(); ++i)
+    for (int64_t begin = 0; begin < parameters_[i].numel(); begin += optim::norm_piece) {
+      const int64_t end = std::min(begin + optim::norm_piece, parameters_[i].numel());
+      const int owner = static_cast<int>((before + begin) * ranks() / total);
+      if (!shards_.empty() && shards_.back().rank == owner && shards_.back().parameter == i)
+        shards_.back().end = end;
+      else
+        shards_.push_back({owner, i, begin, end, {}});
+      if (end == parameters_[i].numel()) before += end;
+    }
+  std::vector<Tensor> own;
+  for (Shard* shard : shards_of(rank())) {
+    const Tensor& whole = parameters_[shard->parameter];
+    shard->values = whole;
+    if (shard->end - shard->begin < whole.numel()) {
+      shard->values = zeros({shard->end - shard->begin});
+      std::copy(whole.data() + shard->begin, whole.data() + shard->end, shard->values.data());
+      shard->values.requires_grad(whole.is_parameter());
+    }
+    own.push_back(shard->values);
+  }
+  optimizer_ = make(own);
+}
+
+std::vector<ShardedOptimizer::Shard*> ShardedOptimizer::shards_of(int rank) {
+  std::vector<Shard*> found;
+  for (Shard& shard : shards_)
+    if (shard.rank == rank) found.push_back(&shard);
+  return found;
+}
+std::vector<const ShardedOptimizer::Shard*> ShardedOptimizer::shards_of(int rank) const {
+  std::vector<const Shard*> found;
+  for (const Shard& shard : shards_)
+    if (shard.rank == rank) found.push_back(&shard);
+  return found;
+}
+
+void ShardedOptimizer::backward(int64_t parts, const std::function<void(int64_t)>& f) {
+  if (ranks() == 1) {
+    parallel_backward(parts, f);
+    return;
+  }
+  const auto [begin, end] = own_parts(parts);
+  add_gradients(parts, partial_backward(parts, begin, end, f));
+}
+
+// Each rank tells of which parameters its sums have gradients; sends to every other what that one owns of them; and adds
+// what comes to what it has.
+void ShardedOptimizer::add_gradients(int64_t parts, PartialSums sums) {
+  const int self = rank();
+  const auto gradient = [&](int64_t first, size_t parameter) -> const Storage* {
+    const auto sum = sums.find(first);
+    if (sum == sums.end()) return nullptr;
+    const auto found = sum->second.find(parameters_[parameter].node().get());
+    return found == sum->second.end() ? nullptr : &found->second;
+  };
+  std::string present;  // for each sum and parameter
+  for (const int64_t first : sums_of(self, parts))
+    for (size_t i = 0; i < parameters_.size(); ++i) present += gradient(first, i) ? '1' : '0';
+  const std::vector<std::string> all_present = all_gather(present);
+
+  // Of each of this rank's shards, the sum that begins with each part; null where there is none.
+  const std::vector<Shard*> own = shards_of(self);
+  std::vector<std::vector<Scalar*>> at(own.size(), std::vector<Scalar*>(static_cast<size_t>(parts)));
+  std::vector<Storage> received;
+  std::vector<Message> sends, receives;
+  for (int other = 0; other < ranks(); ++other) {
+    const std::vector<int64_t> firsts = sums_of(other, parts);
+    Message out{other, {}}, in{other, {}};
+    if (other != self)
+      for (const int64_t first : sums_of(self, parts))
+        for (const Shard* shard : shards_of(other))
+          if (const Storage* g = gradient(first, shard->parameter))
+            out.places.push_back(bytes_of(g->data() + shard->begin, shard->end - shard->begin));
+    for (size_t k = 0; k < firsts.size(); ++k)
+      for (size_t j = 0; j < own.size(); ++j) {
+        const Shard& shard = *own[j];
+        if (all_present[static_cast<size_t>(other)][k * parameters_.size() + shard.parameter] == '0') continue;
+        Scalar*& sum = at[j][static_cast<size_t>(firsts[k])];
+        if (other == self) {
+          sum = const_cast<Scalar*>(gradient(firsts[k], shard.parameter)->data()) + shard.begin;
+          continue;
+        }
+        sum = received.emplace_back(shard.end - shard.begin).data();
+        in.places.push_back(bytes_of(sum, shard.end - shard.begin));
+      }
+    sends.push_back(std::move(out)), receives.push_back(std::move(in));
+  }
+  send_and_receive(sends, receives);
+
+  std::vector<Storage> totals(own.size());
+  std::vector<int64_t> sizes;
+  for (size_t j = 0; j < own.size(); ++j) {
+    const bool any = std::any_of(at[j].begin(), at[j].end(), [](const Scalar* sum) { return sum; });
+    if (any) totals[j] = Storage(own[j]->end - own[j]->begin);
+    sizes.push_back(totals[j].size());
+  }
+  const std::vector<Addition> across = additions_across_ranks(parts);
+  std::vector<Scalar*> written;
+  for (Storage& total : totals) written.push_back(total.data());
+  parallel_for(sizes, [&](size_t j, int64_t begin, int64_t end) {
+    std::vector<Scalar*> sum = at[j];
+    for (const Addition& a : across) {
+      Scalar *to = sum[static_cast<size_t>(a.to)], *from = sum[static_cast<size_t>(a.from)];
+      if (!to) sum[static_cast<size_t>(a.to)] = from;
+      if (!to || !from) continue;
+#pragma omp simd
+      for (int64_t k = begin; k < end; ++k) to[k] += from[k];
+    }
+    std::copy(sum[0] + begin, sum[0] + end, written[j] + begin);
+  });
+  for (size_t j = 0; j < own.size(); ++j)
+    if (totals[j]) own[j]->values.node()->grad = std::move(totals[j]);
+}
+
+double ShardedOptimizer::clip_grad_norm(double max_norm) {
+  std::vector<Tensor> own;
+  for (const Shard* shard : shards_of(rank())) own.push_back(shard->values);
+  return optim::clip_grad_norm(own, max_norm, [](const std::vector<double>& sums) {
+    std::vector<double> all;
+    for (const std::string& bytes : all_gather({reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(double)})) {
+      const size_t before = all.size();
+      all.resize(before + bytes.size() / sizeof(double));
+      std::memcpy(all.data() + before, bytes.data(), bytes.size());
+    }
+    return all;
+  });
+}
+
+void ShardedOptimizer::step(double lr) {
+  optimizer_->set_lr(lr);
+  optimizer_->step();
+  optimizer_->zero_grad();
+  if (ranks() == 1) return;
+  const int self = rank();
+  std::vector<Scalar*> values;
+  for (Tensor parameter : parameters_) values.push_back(parameter.data());
+  for (const Shard* shard : shards_of(self))
+    if (const Tensor& own = shard->values; own.numel() < parameters_[shard->parameter].numel())
+      std::copy_n(own.data(), own.numel(), values[shard->parameter] + shard->begin);
+  const auto message = [&](int with, int owner) {
+    Message m{with, {}};
+    for (const Shard* shard : shards_of(owner))
+      m.places.push_back(bytes_of(values[shard->parameter] + shard->begin, shard->end - shard->begin));
+    return m;
+  };
+  std::vector<Message> sends, receives;
+  for (int other = 0; other < ranks(); ++other)
+    if (other != self) sends.push_back(message(other, self)), receives.push_back(message(other, other));
+  send_and_receive(sends, receives);
+}
+
+// --- State ----------------------------------------------------------------------------------------------------------
+
+namespace {
+// "m.3" is m of the third of some tensors; "steps" has an element for each.
+struct StateName {
+  explicit StateName(const std::string& name) : kind(name.substr(0, name.find('.'))) {
+    if (kind.size() < name.size()) of = std::stoul(name.substr(kind.size() + 1));
+  }
+  std::string kind;
+  size_t of = 0;
+};
+}  // namespace
+
+std::map<std::string, Tensor> ShardedOptimizer::state_dict() const {
+  std::map<std::string, Tensor> own = optimizer_->state_dict();
+  if (ranks() == 1) return own;
+  std::string names;
+  for (auto& [name, tensor] : own) names += name + " " + std::to_string(tensor.numel()) + "\n";
+  const std::vector<std::string> all_names = all_gather(names);
+  std::vector<Message> sends, receives;
+  if (rank() != 0) {
+    sends.push_back({0, {}});
+    for (auto& [name, tensor] : own) sends[0].places.push_back(bytes_of(std::as_const(tensor).data(), tensor.numel()));
+    send_and_receive(sends, receives);
+    return {};
+  }
+  std::vector<std::map<std::string, Tensor>> of_ranks{std::move(own)};
+  for (int other = 1; other < ranks(); ++other) {
+    std::map<std::string, Tensor>& state = of_ranks.emplace_back();
+    Message& in = receives.emplace_back(Message{other, {}});
+    const std::string& lines = all_names[static_cast<size_t>(other)];
+    for (size_t begin = 0, end; begin < lines.size(); begin = end + 1) {
+      end = lines.find('\n', begin);
+      const size_t space = lines.find(' ', begin);
+      const int64_t size = std::stol(lines.substr(space + 1, end - space - 1));
+      Tensor& tensor = state[lines.substr(begin, space - begin)] = zeros({size});
+      in.places.push_back(bytes_of(tensor.data(), size));
+    }
+  }
+  send_and_receive(sends, receives);
+
+  std::map<std::string, Tensor> whole{{"steps", zeros({static_cast<int64_t>(parameters_.size())})}};
+  for (int r = 0; r < ranks(); ++r) {
+    const std::vector<const Shard*> shards = shards_of(r);
+    for (auto& [name, tensor] : of_ranks[static_cast<size_t>(r)]) {
+      if (name == "steps") {
+        for (size_t j = 0; j < shards.size(); ++j) whole[name].data()[shards[j]->parameter] = tensor.values()[j];
+        continue;
+      }
+      const StateName part(name);
+      const Shard& shard = *shards.at(part.of);
+      Tensor& all = whole[part.kind + "." + std::to_string(shard.parameter)];
+      if (!all.defined()) all = zeros(parameters_[shard.parameter].shape());
+      std::copy_n(std::as_const(tensor).data(), tensor.numel(), all.data() + shard.begin);
+    }
+  }
+  return whole;
+}
+
+void ShardedOptimizer::load_state_dict(const std::map<std::string, Tensor>& state) {
+  if (ranks() == 1) return optimizer_->load_state_dict(state);
+  const std::vector<Shard*> own = shards_of(rank());
+  const auto count = static_cast<int64_t>(own.size());
+  std::map<std::string, Tensor> of_shards;
+  for (auto& [name, tensor] : state) {
+    const StateName whole(name);
+    const bool fits = tensor.numel() == (name == "steps"                   ? static_cast<int64_t>(parameters_.size())
+                                         : whole.of < parameters_.size() ? parameters_[whole.of].numel()
+                                                                         : -1);
+    require(fits, "load_state_dict", name, " of shape ", tensor.shape(), " belongs to other parameters");
+    for (int64_t j = 0; j < count; ++j) {
+      const Shard& shard = *own[static_cast<size_t>(j)];
+      if (name == "steps") {
+        Tensor& steps = of_shards[name];
+        if (!steps.defined()) steps = zeros({count});
+        steps.data()[j] = tensor.data()[shard.parameter];
+      } else if (whole.of == shard.parameter) {
+        Tensor part(shard.values.shape());
+        std::copy_n(tensor.data() + shard.begin, part.numel(), part.data());
+        of_shards[whole.kind + "." + std::to_string(j)] = part;
+      }
+    }
+  }
+  optimizer_->load_state_dict(of_shards);
+}
+
+}  // namespace training
