@@ -85,10 +85,14 @@ $(BUILD)/libdifftensor.a: $(call f32,$(LIBRARY))
 $(BUILD)/libdifftensor_f64.a: $(call f64,$(LIBRARY))
 	@echo "  archive $@" && rm -f $@ && ar rcs $@ $^
 
-$(foreach p,$(PROGRAMS),$(eval $(BUILD)/$p: $(call f32,$(filter examples/$p/%,$(PARTS)))))
+$(foreach p,$(PROGRAMS),$(eval $(BUILD)/$p $(BUILD)/with_mpi/$p: $(call f32,$(filter examples/$p/%,$(PARTS)))))
 $(PROGRAMS:%=$(BUILD)/%): $(call f32,$(TRAINING)) $(BUILD)/libdifftensor.a $(BUILD)/mpi-$(MPI)
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/f32/examples/training/ranks_mpi.o: CXXFLAGS += -DOMPI_SKIP_MPICXX $(patsubst -I%,-isystem %,$(shell pkg-config --cflags ompi-c))
+# For the tests: the programs with MPI, beside those without.
+WITH_MPI   = $(if $(shell command -v mpirun),$(PROGRAMS:%=$(BUILD)/with_mpi/%))
+$(PROGRAMS:%=$(BUILD)/with_mpi/%): $(call f32,$(filter-out %/ranks_single.cpp,$(TRAINING)) examples/training/ranks_mpi.cpp) $(BUILD)/libdifftensor.a
+	@mkdir -p $(@D) && echo "  link $@" && $(CXX) $(CXXFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece ompi-c)
 # Programs are linked again when MPI is another than the last time.
 $(BUILD)/mpi-0 $(BUILD)/mpi-1:
 	@mkdir -p $(@D) && rm -f $(BUILD)/mpi-* && touch $@
@@ -144,7 +148,7 @@ tour: deps
 # The suites run side by side, and each prints what it found when it ends. The longest come first.
 CLI_SUITES = needle_cli train_cli settings_cli eval_cli cli inspect language_cli study_cli
 suites: run-test_faults run-tests_f64 run-test_browser run-tests_f32 \
-        $(addprefix run-test_,$(CLI_SUITES) tour install pages bench)
+        $(addprefix run-test_,$(CLI_SUITES) mpi tour install pages bench)
 run-tests_%:
 	@echo $(BUILD)/tests_$* && $(BUILD)/tests_$*
 run-test_%:
@@ -152,7 +156,7 @@ run-test_%:
 RUN_SUITES = $(MAKE) -s -j$(JOBS) --output-sync=target
 
 test: deps
-	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/faults.so $(BENCHMARKS)
+	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/faults.so $(BENCHMARKS) $(WITH_MPI)
 	@$(RUN_SUITES) suites
 
 bits: deps
@@ -301,5 +305,5 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all help demo tour test suites lint coverage browser fuzz fuzz-run compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
-.SECONDARY:
+.PRECIOUS: $(BUILD)/f32/%.o $(BUILD)/f64/%.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -179,6 +179,28 @@ TEST_CASE("schedules") {
   CHECK_THROWS_AS(cosine(1, 8, 8), std::invalid_argument);
 }
 
+TEST_CASE("clip_grad_norm of gradients that two processes have") {
+  Random random(4);
+  const Tensor whole = randn({3 * norm_piece}, random).requires_grad();
+  const auto part = [&](int64_t begin, int64_t end) {
+    const Tensor p = zeros({end - begin}).requires_grad();
+    set_grad(p, tensor({whole.data() + begin, whole.data() + end}, {end - begin}));
+    return p;
+  };
+  const Tensor first = part(0, 2 * norm_piece), second = part(2 * norm_piece, 3 * norm_piece);
+  set_grad(whole, whole.detach());
+  const double norm = clip_grad_norm({whole}, 1);
+  std::vector<double> sums_of_first;
+  clip_grad_norm({first}, 1e9, [&](const std::vector<double>& sums) { return sums_of_first = sums; });
+  CHECK(sums_of_first.size() == 2);
+  CHECK(clip_grad_norm({second}, 1, [&](std::vector<double> sums) {
+          sums.insert(sums.begin(), sums_of_first.begin(), sums_of_first.end());
+          return sums;
+        }) == norm);
+  for (int64_t i = 0; i < norm_piece; i += 97)
+    CHECK(second.grad().data()[i] == whole.grad().data()[2 * norm_piece + i]);
+}
+
 TEST_CASE("clip_grad_norm") {
   const Tensor a = zeros({2}).requires_grad(), b = zeros({1}).requires_grad(), none = zeros({3}).requires_grad();
   set_grad(a, tensor({1, 2}, {2}));

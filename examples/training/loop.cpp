@@ -93,6 +93,9 @@ class Loop {
     }
     average();
     report_.close();
+    if (ranks() > 1 && updates_here_ > 0)
+      say("%d ranks: in an update, rank 0 sent %.1f MB, and waited for others in %.1f%% of the time\n", ranks(),
+          exchanged_.bytes / 1e6 / static_cast<double>(updates_here_), 100 * exchanged_.seconds / updating_);
     say("trained for %.1f s, validation included; the run is in %s\n", report_.seconds(), folder_.c_str());
   }
 
@@ -163,6 +166,7 @@ class Loop {
   // One step of the optimizer. Returns the loss.
   double update() {
     const double began = now();
+    const Traffic before = traffic();
     const int64_t number = state_.update + 1;
     model_.train();
     const Update update = task_.begin_update(number);
@@ -177,6 +181,8 @@ class Loop {
     state_.loss += losses.smoothed, state_.nll += losses.nll;
     state_.targets += update.targets;
     tokens_ += update.tokens, busy_ += now() - began;
+    updating_ += now() - began, exchanged_.bytes += traffic().bytes - before.bytes;
+    exchanged_.seconds += traffic().seconds - before.seconds, ++updates_here_;
     return loss;
   }
 
@@ -246,6 +252,9 @@ class Loop {
   double gradient_norm_ = 0;  // of the last update
   double busy_ = 0;           // seconds in updates, and tokens read in them, since the last report
   int64_t tokens_ = 0;
+  Traffic exchanged_;       // with other ranks, in the updates made here; how long these took; how many they are
+  double updating_ = 0;
+  int64_t updates_here_ = 0;
 };
 
 }  // namespace

@@ -51,6 +51,12 @@ struct Message {
 /// Together: sends and receives, at most one message each way between two ranks. Done when all have arrived.
 void send_and_receive(const std::vector<Message>& sends, const std::vector<Message>& receives);
 
+/// What this rank has sent so far, and how long it has waited for others to send or to receive.
+struct Traffic {
+  double bytes = 0, seconds = 0;
+};
+Traffic traffic();
+
 /// Together: throws std::runtime_error unless every rank gives the same text; `what` it is.
 void require_same(const std::string& what, std::string_view own);
 

@@ -22,6 +22,7 @@ using namespace std::chrono_literals;
 
 int own_rank = 0, rank_count = 1;
 int alone = 0;  // scopes
+Traffic total;
 
 // Processes that mpirun, srun or another launcher has started. Others need no MPI.
 bool was_launched() {
@@ -42,8 +43,11 @@ void wait_for(std::vector<MPI_Request>& requests) {
   const auto start = Clock::now();
   for (int done = 0;;) {
     MPI_Testall(static_cast<int>(requests.size()), requests.data(), &done, MPI_STATUSES_IGNORE);
-    if (done) return;
     const auto waited = Clock::now() - start;
+    if (done) {
+      total.seconds += std::chrono::duration<double>(waited).count();
+      return;
+    }
     if (waited < 200us)
       std::this_thread::yield();
     else
@@ -108,6 +112,7 @@ Heartbeat* heartbeat = nullptr;
 
 int rank() { return alone ? 0 : own_rank; }
 int ranks() { return alone ? 1 : rank_count; }
+Traffic traffic() { return total; }
 Alone::Alone() { ++alone; }
 Alone::~Alone() { --alone; }
 
@@ -184,7 +189,10 @@ void send_and_receive(const std::vector<Message>& sends, const std::vector<Messa
     MPI_Type_free(&places);  // once the message has gone
   };
   for (const Message& message : receives) start(message, MPI_Irecv);
-  for (const Message& message : sends) start(message, MPI_Isend);
+  for (const Message& message : sends) {
+    start(message, MPI_Isend);
+    for (const std::span<std::byte> place : message.places) total.bytes += static_cast<double>(place.size());
+  }
   wait_for(requests);
 }
 

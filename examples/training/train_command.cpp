@@ -113,7 +113,7 @@ void add_train_command(CLI::App& app, const std::function<std::unique_ptr<TrainS
                      " (the end only with inverse-sqrt)")
       ->excludes(config);
   add_threads_option(*command);
-  command->footer("Example:\n  " + app.get_name() + " train --run runs/mine --attention diff-v2\n  " + app.get_name() +
+  command->footer("Example:\n  " + app.get_name() + " train --run runs/mine --seed 2\n  " + app.get_name() +
                   " train --run runs/mine --resume");
   command->callback([a, command, make] {
     const nlohmann::json given = a->flags->given(*command);
