@@ -49,21 +49,26 @@ LeafGradients run_part(const std::function<void()>& part, bool record, bool chec
   return gradients;
 }
 
-// A call. A thread that is free takes what there is to do: to add gradients that are ready, or else to run the next part.
+// A call. A thread that is free does what there is to do: it adds gradients that are ready, or else runs the next part.
 //
 //     part 0   part 1   part 2   part 3        each by one thread, in any order
 //       |        |        |        |
 //       v        v        v        v
 //     slice 0: (0 + 1) + (2 + 3)               each slice of all gradients by one thread at a time: all threads may add
-//     slice 1: (0 + 1) + (2 + 3)               at once, and every element is added in the one order. Gradients are dealt
-//                                              to the slices in long stretches, which memory delivers fastest
+//     slice 1: (0 + 1) + (2 + 3)               at once, and every element is added in one order. Slices are long
+//                                              stretches of the gradients, which memory delivers fastest
 //
-// A sum is kept where its first part's gradients were. No part begins before all is added that the one `threads` ahead
-// of it, and those before that, allow. So there are never more gradients than threads, and one for each level of the tree.
+// A sum is kept where its first part's gradients were. No part begins before all is added that can be without those less
+// than `threads` ahead of it. So there are never more gradients than threads, and one for each level of the tree.
 class Pass {
  public:
   Pass(int64_t n, int64_t begin, int64_t end, const std::function<void(int64_t)>& f, int threads)
-      : f_(f), threads_(threads), begin_(begin), count_(end - begin), parts_(count_), additions_before_(count_ + 1),
+      : f_(f),
+        threads_(threads),
+        begin_(begin),
+        count_(end - begin),
+        parts_(count_),
+        additions_before_(count_ + 1),
         seconds_(count_) {
     for (const Addition& a : additions(n))
       if (begin <= a.to && a.end <= end) {

@@ -1,5 +1,6 @@
 #pragma once
-// Forward and backward passes of a batch's parts, on several threads at once, and the order in which gradients are added.
+// Forward and backward passes of a batch's parts, on several threads at once, and the order in which gradients are
+// added.
 #include <cstdint>
 #include <functional>
 #include <map>

@@ -200,7 +200,8 @@ TEST_CASE("parts that are done early wait: there are no more gradients than thre
       sum(w).backward();  // nothing is made here but the gradient
       if (i == 0) std::this_thread::sleep_for(std::chrono::milliseconds(30));
       const size_t now = allocator_stats().bytes_in_use - before;
-      for (size_t seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {}
+      for (size_t seen = most; now > seen && !most.compare_exchange_weak(seen, now);) {
+      }
     });
     CAPTURE(threads);
     CHECK(most >= gradient);

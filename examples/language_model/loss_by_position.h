@@ -9,9 +9,9 @@ namespace language_model {
 /// The loss of each place in a context: that of the first token, predicted from one token alone, that of the second,
 /// predicted from two, and so on. Where the curve still falls, the model makes use of what lies so far back.
 struct LossByPosition {
-  std::vector<double> nll;     ///< -log p of the right tokens, summed over all contexts, at each place
-  std::vector<int64_t> count;  ///< how many there were
-  int64_t right = 0;           ///< how often the likeliest token was the right one
+  std::vector<double> nll;           ///< -log p of the right tokens, summed over all contexts, at each place
+  std::vector<int64_t> count;        ///< how many there were
+  int64_t right = 0;                 ///< how often the likeliest token was the right one
   std::vector<double> lambdas = {};  ///< the mean of each attention that was asked for
 
   int64_t targets() const;

@@ -29,8 +29,7 @@ void Checkpoints::save(const TrainingState& state, const difftensor::nn::Module&
                        const OptimizerState& optimizer) const {
   difftensor::SafeTensors file{model.state_dict(), {}, {}};
   for (auto& [name, tensor] : optimizer) file.tensors.emplace("optimizer." + name, tensor);
-  file.metadata = {
-      {"training", nlohmann::json(state).dump()}, {"data", data_}, {"settings", settings_.json().dump()}};
+  file.metadata = {{"training", nlohmann::json(state).dump()}, {"data", data_}, {"settings", settings_.json().dump()}};
   save_run_file(folder_ + "/last.safetensors", file, companion_, settings_);
 }
 

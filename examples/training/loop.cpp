@@ -82,8 +82,8 @@ class Loop {
 
   void finish() {
     if (goal_is_reached())
-      say("%s at its goal for %d validations: training ends after update %ld\n",
-          figure_name(s_.best_by.value).c_str(), validations_to_reach, state_.update);
+      say("%s at its goal for %d validations: training ends after update %ld\n", figure_name(s_.best_by.value).c_str(),
+          validations_to_reach, state_.update);
     else if (state_.update < total_)
       say("no better for %ld validations: training ends before update %ld\n", state_.since_best, total_);
     model_.eval();
@@ -116,7 +116,8 @@ class Loop {
   }
 
   TrainingState load() {
-    return checkpoints_.load(model_, [&](const auto& state) { optimizer_.load_state_dict(state); }, notes_);
+    return checkpoints_.load(
+        model_, [&](const auto& state) { optimizer_.load_state_dict(state); }, notes_);
   }
   void save(bool keep) {
     const auto moments = optimizer_.state_dict();
@@ -133,9 +134,8 @@ class Loop {
     std::vector<Point> values = history.valid_loss;
     for (const Series& figure : history.figures)
       if (figure.label == s_.best_by.value) values = figure.points;
-    const auto missed = std::find_if(values.rbegin(), values.rend(), [&](Point p) {
-      return s_.best_by == "loss" ? p.y > s_.goal : p.y < s_.goal;
-    });
+    const auto missed = std::find_if(values.rbegin(), values.rend(),
+                                     [&](Point p) { return s_.best_by == "loss" ? p.y > s_.goal : p.y < s_.goal; });
     at_goal_ = missed - values.rbegin();
   }
 
@@ -209,8 +209,7 @@ class Loop {
     if (score < state_.best) {
       state_.best = score, state_.since_best = 0;
       if (rank() != 0) return;
-      save_run_file(folder_ + "/model.safetensors", {model_.state_dict(), {}, {}}, task_.companion(),
-                    settings_);
+      save_run_file(folder_ + "/model.safetensors", {model_.state_dict(), {}, {}}, task_.companion(), settings_);
     }
   }
 
@@ -252,7 +251,7 @@ class Loop {
   double gradient_norm_ = 0;  // of the last update
   double busy_ = 0;           // seconds in updates, and tokens read in them, since the last report
   int64_t tokens_ = 0;
-  Traffic exchanged_;       // with other ranks, in the updates made here; how long these took; how many they are
+  Traffic exchanged_;  // with other ranks, in the updates made here; how long these took; how many they are
   double updating_ = 0;
   int64_t updates_here_ = 0;
 };

@@ -101,7 +101,8 @@ bool lacks_thread(const std::exception& e) {  // for want of memory, too
 
 // What an exception says, and what to do about it.
 int fail(const char* program, const std::exception& e) {
-  const char* what = lacks_memory(e) ? "out of memory: a smaller model, vocabulary, batch or beam needs less" : e.what();
+  const char* what =
+      lacks_memory(e) ? "out of memory: a smaller model, vocabulary, batch or beam needs less" : e.what();
   const char* why = lacks_thread(e) ? "; memory or processes are limited (ulimit -v, ulimit -u)" : "";
   if (ranks() > 1) end_ranks(2, std::string(program) + ": " + what + why);
   std::fprintf(stderr, "%s: %s%s\n", program, what, why);  // without any memory

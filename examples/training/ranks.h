@@ -1,7 +1,7 @@
 #pragma once
-// The processes that share out one training, each a rank, as MPI calls them. A program built without MPI is the one rank
-// of one (ranks_single.cpp); one that was built with MPI=1 is as many as mpirun starts (ranks_mpi.cpp). Every rank runs
-// the same loop, reads the data and holds all parameters; rank 0 alone writes, prints and draws.
+// The processes that share out one training, each a rank, as MPI calls them. A program built without MPI is the one
+// rank of one (ranks_single.cpp); one that was built with MPI=1 is as many as mpirun starts (ranks_mpi.cpp). Every rank
+// runs the same loop, reads the data and holds all parameters; rank 0 alone writes, prints and draws.
 //
 // Calls marked "together" are made by every rank, in the same order.
 #include <cstddef>

@@ -91,9 +91,10 @@ class Heartbeat {
         int done = 0;
         while (MPI_Test(&peer.receive, &done, MPI_STATUS_IGNORE), done) peer.heard = Clock::now(), listen(peer);
         if (Clock::now() - peer.heard > patience)
-          end_ranks(3, "rank " + std::to_string(own_rank) + " on " + host() + " has heard nothing of rank " +
-                           std::to_string(peer.rank) +
-                           " for 10 s: its machine or the network is gone. Go on with --resume from the last checkpoint");
+          end_ranks(3,
+                    "rank " + std::to_string(own_rank) + " on " + host() + " has heard nothing of rank " +
+                        std::to_string(peer.rank) +
+                        " for 10 s: its machine or the network is gone. Go on with --resume from the last checkpoint");
         MPI_Test(&peer.send, &done, MPI_STATUS_IGNORE);  // of the one before: one that never went is not added to
         if (done && Clock::now() >= next) MPI_Isend(&peer.out, 1, MPI_CHAR, peer.rank, 0, world_, &peer.send);
       }

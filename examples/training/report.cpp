@@ -80,14 +80,14 @@ void Report::training(int64_t epoch, const TrainingState& state, double tokens_p
   say("epoch %ld  update %ld  loss %.4f  perplexity %.2f  %.0f tokens/s  lr %.2e  gradient norm %.2f\n", epoch,
       state.update, loss, perplexity, tokens_per_second, lr, gradient_norm);
   log_->add({{"kind", "train"},
-            {"epoch", std::to_string(epoch)},
-            {"update", std::to_string(state.update)},
-            {"loss", format("%.6f", loss)},
-            {"perplexity", format("%.4f", perplexity)},
-            {"tokens_per_second", format("%.0f", tokens_per_second)},
-            {"lr", format("%.8f", lr)},
-            {"gradient_norm", format("%.6f", gradient_norm)},
-            {"seconds", format("%.1f", seconds())}});
+             {"epoch", std::to_string(epoch)},
+             {"update", std::to_string(state.update)},
+             {"loss", format("%.6f", loss)},
+             {"perplexity", format("%.4f", perplexity)},
+             {"tokens_per_second", format("%.0f", tokens_per_second)},
+             {"lr", format("%.8f", lr)},
+             {"gradient_norm", format("%.6f", gradient_norm)},
+             {"seconds", format("%.1f", seconds())}});
 }
 
 std::string Report::summary(const Validation& v) {

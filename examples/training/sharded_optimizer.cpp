@@ -96,8 +96,8 @@ void ShardedOptimizer::backward(int64_t parts, const std::function<void(int64_t)
   add_gradients(parts, partial_backward(parts, begin, end, f));
 }
 
-// Each rank tells of which parameters its sums have gradients; sends to every other what that one owns of them; and adds
-// what comes to what it has.
+// Each rank tells of which parameters its sums have gradients; sends to every other what that one owns of them; and
+// adds what comes to what it has.
 void ShardedOptimizer::add_gradients(int64_t parts, PartialSums sums) {
   const int self = rank();
   const auto gradient = [&](int64_t first, size_t parameter) -> const Storage* {
@@ -170,7 +170,8 @@ double ShardedOptimizer::clip_grad_norm(double max_norm) {
   for (const Shard* shard : shards_of(rank())) own.push_back(shard->values);
   return optim::clip_grad_norm(own, max_norm, [](const std::vector<double>& sums) {
     std::vector<double> all;
-    for (const std::string& bytes : all_gather({reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(double)})) {
+    for (const std::string& bytes :
+         all_gather({reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(double)})) {
       const size_t before = all.size();
       all.resize(before + bytes.size() / sizeof(double));
       std::memcpy(all.data() + before, bytes.data(), bytes.size());
@@ -268,7 +269,7 @@ void ShardedOptimizer::load_state_dict(const std::map<std::string, Tensor>& stat
   std::map<std::string, Tensor> of_shards;
   for (auto& [name, tensor] : state) {
     const StateName whole(name);
-    const bool fits = tensor.numel() == (name == "steps"                   ? static_cast<int64_t>(parameters_.size())
+    const bool fits = tensor.numel() == (name == "steps"                 ? static_cast<int64_t>(parameters_.size())
                                          : whole.of < parameters_.size() ? parameters_[whole.of].numel()
                                                                          : -1);
     require(fits, "load_state_dict", name, " of shape ", tensor.shape(), " belongs to other parameters");

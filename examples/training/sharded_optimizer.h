@@ -56,7 +56,7 @@ class ShardedOptimizer {
   std::vector<const Shard*> shards_of(int rank) const;
 
   const std::vector<difftensor::Tensor> parameters_;
-  std::vector<Shard> shards_;  // of all ranks, in the order of elements
+  std::vector<Shard> shards_;                                // of all ranks, in the order of elements
   std::unique_ptr<difftensor::optim::Optimizer> optimizer_;  // of this rank's
 };
 

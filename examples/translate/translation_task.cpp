@@ -178,7 +178,9 @@ Validation TranslationTask::validate() {
 
 // Each rank translates some of the lines.
 std::vector<std::string> TranslationTask::translate_shared(const std::vector<std::string>& lines) const {
-  const auto share = [&](int of_rank) { return lines.begin() + static_cast<int64_t>(lines.size()) * of_rank / ranks(); };
+  const auto share = [&](int of_rank) {
+    return lines.begin() + static_cast<int64_t>(lines.size()) * of_rank / ranks();
+  };
   std::string own;
   for (const std::string& text : translator_.translate({share(rank()), share(rank() + 1)}, {}, "validation"))
     own += text + "\n";
