@@ -72,7 +72,7 @@ class Pass {
         seconds_(count_) {
     for (const Addition& a : additions(n))
       if (begin <= a.to && a.end <= end) {
-        additions_.push_back({a.to - begin, a.from - begin, a.end - begin, {}});
+        additions_.push_back({{a.to - begin, a.from - begin, a.end - begin}, {}});
         ++additions_before_[a.end - begin];
       }
     for (int64_t i = 0; i < count_; ++i) additions_before_[i + 1] += additions_before_[i];

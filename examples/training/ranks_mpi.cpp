@@ -18,7 +18,7 @@ namespace training {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-using namespace std::chrono_literals;
+using std::chrono::microseconds, std::chrono::milliseconds, std::chrono::seconds;
 
 int own_rank = 0, rank_count = 1;
 int alone = 0;  // scopes
@@ -48,10 +48,10 @@ void wait_for(std::vector<MPI_Request>& requests) {
       total.seconds += std::chrono::duration<double>(waited).count();
       return;
     }
-    if (waited < 200us)
+    if (waited < microseconds(200))
       std::this_thread::yield();
     else
-      std::this_thread::sleep_for(std::clamp<Clock::duration>(waited / 20, 20us, 500us));
+      std::this_thread::sleep_for(std::clamp<Clock::duration>(waited / 20, microseconds(20), microseconds(500)));
   }
 }
 
@@ -75,7 +75,7 @@ class Heartbeat {
   }
 
  private:
-  static constexpr auto patience = 10s;
+  static constexpr auto patience = seconds(10);
   struct Peer {
     int rank;
     MPI_Request send = MPI_REQUEST_NULL, receive = MPI_REQUEST_NULL;
@@ -86,7 +86,7 @@ class Heartbeat {
   void listen(Peer& peer) const { MPI_Irecv(&peer.in, 1, MPI_CHAR, peer.rank, 0, world_, &peer.receive); }
 
   void beat() {
-    for (auto next = Clock::now(); !ends_; std::this_thread::sleep_for(50ms)) {
+    for (auto next = Clock::now(); !ends_; std::this_thread::sleep_for(milliseconds(50))) {
       for (Peer& peer : peers_) {
         int done = 0;
         while (MPI_Test(&peer.receive, &done, MPI_STATUS_IGNORE), done) peer.heard = Clock::now(), listen(peer);
@@ -98,7 +98,7 @@ class Heartbeat {
         MPI_Test(&peer.send, &done, MPI_STATUS_IGNORE);  // of the one before: one that never went is not added to
         if (done && Clock::now() >= next) MPI_Isend(&peer.out, 1, MPI_CHAR, peer.rank, 0, world_, &peer.send);
       }
-      if (Clock::now() >= next) next += 1s;
+      if (Clock::now() >= next) next += seconds(1);
     }
   }
 
@@ -136,14 +136,14 @@ RanksJoined::~RanksJoined() {
 
 void end_ranks(int status, const std::string& line) {
   // Most likely rank 0 has met the same and is about to end this one. If not, this rank has a line of its own.
-  if (own_rank > 0) std::this_thread::sleep_for(2s);
+  if (own_rank > 0) std::this_thread::sleep_for(seconds(2));
   std::fprintf(stderr, "%s%s\n", line.c_str(),
                own_rank > 0 && !line.starts_with("rank ")
                    ? (" (rank " + std::to_string(own_rank) + " on " + host() + ")").c_str()
                    : "");
   std::fflush(stdout);
   // Where the others cannot be reached, MPI_Abort may wait for them.
-  std::thread([] { std::this_thread::sleep_for(5s), ::kill(::getpid(), SIGKILL); }).detach();
+  std::thread([] { std::this_thread::sleep_for(seconds(5)), ::kill(::getpid(), SIGKILL); }).detach();
   MPI_Abort(MPI_COMM_WORLD, status);
   std::_Exit(status);
 }

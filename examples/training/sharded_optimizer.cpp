@@ -229,9 +229,10 @@ std::map<std::string, Tensor> ShardedOptimizer::state_dict() const {
     send_and_receive(sends, receives);
     return {};
   }
-  std::vector<std::map<std::string, Tensor>> of_ranks{std::move(own)};
+  std::vector<std::map<std::string, Tensor>> of_ranks(static_cast<size_t>(ranks()));
+  of_ranks[0] = std::move(own);
   for (int other = 1; other < ranks(); ++other) {
-    std::map<std::string, Tensor>& state = of_ranks.emplace_back();
+    std::map<std::string, Tensor>& state = of_ranks[static_cast<size_t>(other)];
     Message& in = receives.emplace_back(Message{other, {}});
     const std::string& lines = all_names[static_cast<size_t>(other)];
     for (size_t begin = 0, end; begin < lines.size(); begin = end + 1) {
