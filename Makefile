@@ -147,8 +147,8 @@ tour: deps
 
 # The suites run side by side, and each prints what it found when it ends. The longest come first.
 CLI_SUITES = needle_cli train_cli settings_cli eval_cli cli inspect language_cli study_cli
-suites: run-test_faults run-tests_f64 run-test_browser run-tests_f32 \
-        $(addprefix run-test_,$(CLI_SUITES) mpi tour install pages bench)
+suites: run-test_faults run-tests_f64 run-test_mpi run-test_browser run-tests_f32 \
+        $(addprefix run-test_,$(CLI_SUITES) tour install pages bench)
 run-tests_%:
 	@echo $(BUILD)/tests_$* && $(BUILD)/tests_$*
 run-test_%:
