@@ -105,11 +105,7 @@ GradientBuffer Node::gradient_buffer() {
     slot = Storage(shape.numel());
     return {slot.data(), true};
   }
-  if (!slot.unique()) {  // shared by Gradients::add_output_gradient or a Tensor from grad(): copy before writing
-    Storage own(slot.size());
-    std::copy_n(slot.data(), slot.size(), own.data());
-    slot = own;
-  }
+  slot.unshare();  // from Gradients::add_output_gradient or a Tensor from grad()
   return {slot.data(), false};
 }
 

@@ -71,7 +71,7 @@ class Pass {
         additions_before_(count_ + 1),
         seconds_(count_) {
     for (const Addition& a : additions(n))
-      if (begin <= a.to && a.end <= end) {
+      if (a.is_within(begin, end)) {
         additions_.push_back({{a.to - begin, a.from - begin, a.end - begin}, {}});
         ++additions_before_[a.end - begin];
       }
@@ -178,11 +178,7 @@ class Pass {
         sum = std::move(gradient);
         continue;
       }
-      if (!sum.unique()) {  // somebody has a handle: copy before writing, and nobody is writing yet
-        Storage own(sum.size());
-        std::copy_n(std::as_const(sum).data(), sum.size(), own.data());
-        sum = std::move(own);
-      }
+      sum.unshare();  // nobody is writing yet
       const auto [first_stretch, unseen] = first_stretches_.try_emplace(leaf, stretches_);
       if (unseen) stretches_ += (gradient.size() + stretch - 1) / stretch;
       addition.summands.push_back({sum.data(), std::move(gradient), first_stretch->second});

@@ -34,6 +34,8 @@ PassTimes parallel_backward(int64_t n, const std::function<void(int64_t)>& f);
 /// The sum over parts [to, end) is that over [to, from) and that over [from, end).
 struct Addition {
   int64_t to, from, end;
+  /// Can it be made by somebody who has the parts [first, last) alone?
+  bool is_within(int64_t first, int64_t last) const { return first <= to && end <= last; }
 };
 /// How n parts are added: in a binary tree, each node after its children, the left half as long as the largest power of
 /// two that leaves something for the right one. So neighbouring parts, as several processes have them, need few partial

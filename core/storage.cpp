@@ -10,6 +10,7 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <utility>
 #include <vector>
 
 // Under AddressSanitizer, what a block holds beyond the Scalars asked for is out of bounds.
@@ -105,6 +106,13 @@ void* allocate(size_t size_class) {
 std::atomic<size_t> bytes_in_use = 0, blocks_in_use = 0;
 
 }  // namespace
+
+void Storage::unshare() {
+  if (!block_ || unique()) return;
+  Storage own(size());
+  std::copy_n(std::as_const(*this).data(), size(), own.data());
+  *this = std::move(own);
+}
 
 Storage::Storage(int64_t count) {
   constexpr size_t most = std::numeric_limits<size_t>::max() / 2;  // leaves room for the header and for rounding up

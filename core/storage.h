@@ -50,6 +50,8 @@ class Storage {
   int64_t size() const { return block_ ? block_->count : 0; }
   /// Is this the only handle to the block?
   bool unique() const { return block_ && block_->references.load(std::memory_order_acquire) == 1; }
+  /// Copies the block if there are other handles to it, which are not to see what is written next.
+  void unshare();
   explicit operator bool() const { return block_ != nullptr; }
   bool operator==(const Storage&) const = default;
 
