@@ -127,16 +127,16 @@ class Loop {
 
   // From the log, so that a run that goes on counts as one that was never interrupted.
   void count_goals() {
-    if (rank() == 0) count_goals(read_history(folder_));
+    if (rank() == 0) {
+      const TrainingHistory history = read_history(folder_);
+      std::vector<Point> values = history.valid_loss;
+      for (const Series& figure : history.figures)
+        if (figure.label == s_.best_by.value) values = figure.points;
+      const auto missed = std::find_if(values.rbegin(), values.rend(),
+                                       [&](Point p) { return s_.best_by == "loss" ? p.y > s_.goal : p.y < s_.goal; });
+      at_goal_ = missed - values.rbegin();
+    }
     at_goal_ = std::stol(all_gather(std::to_string(at_goal_))[0]);
-  }
-  void count_goals(const TrainingHistory& history) {
-    std::vector<Point> values = history.valid_loss;
-    for (const Series& figure : history.figures)
-      if (figure.label == s_.best_by.value) values = figure.points;
-    const auto missed = std::find_if(values.rbegin(), values.rend(),
-                                     [&](Point p) { return s_.best_by == "loss" ? p.y > s_.goal : p.y < s_.goal; });
-    at_goal_ = missed - values.rbegin();
   }
 
   // Leaves the gradient of the mean loss per target of the whole update. Dropout depends on the numbers of update and
@@ -145,7 +145,8 @@ class Loop {
     const int64_t parts = std::min(update.pieces, update_parts);
     std::vector<Losses> losses(parts);
     optimizer_.backward(parts, [&](int64_t part) {
-      for (int64_t i = part * update.pieces / parts; i < (part + 1) * update.pieces / parts; ++i) {
+      const auto [begin, end] = share(update.pieces, part, parts);
+      for (int64_t i = begin; i < end; ++i) {
         manual_seed(s_.seed, dropout_stream(number, i));
         PieceLoss piece = task_.piece_loss(i);
         if (number == 1 && i == 0) model_.check_registered(piece.loss);
@@ -180,8 +181,9 @@ class Loop {
     state_.update = number;
     state_.loss += losses.smoothed, state_.nll += losses.nll;
     state_.targets += update.targets;
-    tokens_ += update.tokens, busy_ += now() - began;
-    updating_ += now() - began, exchanged_.bytes += traffic().bytes - before.bytes;
+    const double took = now() - began;
+    tokens_ += update.tokens, busy_ += took;
+    updating_ += took, exchanged_.bytes += traffic().bytes - before.bytes;
     exchanged_.seconds += traffic().seconds - before.seconds, ++updates_here_;
     return loss;
   }

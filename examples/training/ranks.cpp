@@ -2,7 +2,6 @@
 #include "examples/training/ranks.h"
 
 #include <algorithm>
-#include <cstring>
 #include <stdexcept>
 
 namespace training {
@@ -13,26 +12,27 @@ void require_same(const std::string& what, std::string_view own) {
     if (all[i] != all[0]) throw std::runtime_error("rank " + std::to_string(i) + " has " + what + " than rank 0");
 }
 
-std::vector<double> share_sum(int64_t n, const std::function<std::vector<double>(int64_t)>& f) {
-  std::string own;
-  for (int64_t i = n * rank() / ranks(); i < n * (rank() + 1) / ranks(); ++i) {
-    const std::vector<double> values = f(i);
-    const size_t width = values.size();
-    own.append(reinterpret_cast<const char*>(&width), sizeof width);
-    own.append(reinterpret_cast<const char*>(values.data()), width * sizeof(double));
+std::vector<double> all_gather(const std::vector<double>& own) {
+  std::vector<double> all;
+  for (const std::string& bytes :
+       all_gather(std::string_view(reinterpret_cast<const char*>(own.data()), own.size() * sizeof(double)))) {
+    const size_t before = all.size();
+    all.resize(before + bytes.size() / sizeof(double));
+    std::copy(bytes.begin(), bytes.end(), reinterpret_cast<char*>(all.data() + before));
   }
-  std::vector<double> sum;
-  for (const std::string& values : all_gather(own))
-    for (size_t at = 0, width = 0; at < values.size(); at += width * sizeof(double)) {
-      std::memcpy(&width, values.data() + at, sizeof width);
-      at += sizeof width;
-      sum.resize(std::max(sum.size(), width));
-      for (size_t k = 0; k < width; ++k) {
-        double value;
-        std::memcpy(&value, values.data() + at + k * sizeof value, sizeof value);
-        sum[k] += value;
-      }
-    }
+  return all;
+}
+
+std::vector<double> share_sum(int64_t n, const std::function<std::vector<double>(int64_t)>& f) {
+  std::vector<double> own;
+  const auto [begin, end] = share(n, rank(), ranks());
+  for (int64_t i = begin; i < end; ++i) {
+    const std::vector<double> values = f(i);
+    own.insert(own.end(), values.begin(), values.end());
+  }
+  const std::vector<double> all = all_gather(own);
+  std::vector<double> sum(n > 0 ? all.size() / static_cast<size_t>(n) : 0);
+  for (size_t k = 0; k < all.size(); ++k) sum[k % sum.size()] += all[k];
   return sum;
 }
 

@@ -10,6 +10,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace training {
@@ -17,6 +18,11 @@ namespace training {
 /// This process, from 0, and how many there are.
 int rank();
 int ranks();
+
+/// The i-th of `count` nearly equal shares of [0, n), as [first, second).
+inline std::pair<int64_t, int64_t> share(int64_t n, int64_t i, int64_t count) {
+  return {n * i / count, n * (i + 1) / count};
+}
 
 /// The processes join for as long as this lives, at the beginning of main().
 class RanksJoined {
@@ -43,6 +49,9 @@ class Alone {
 /// Together: what every rank gives, in the order of ranks.
 std::vector<std::string> all_gather(std::string_view own);
 
+/// Together: the numbers that every rank gives, those of rank 0 first.
+std::vector<double> all_gather(const std::vector<double>& own);
+
 /// Bytes that go to another rank, or come from one: all of `places`, one after the other.
 struct Message {
   int rank;
@@ -60,8 +69,9 @@ Traffic traffic();
 /// Together: throws std::runtime_error unless every rank gives the same text; `what` it is.
 void require_same(const std::string& what, std::string_view own);
 
-/// Together: f(0) + f(1) + ... + f(n - 1), element by element and in this order. Each f(i) is called on one rank, those
-/// of a rank one after the other; so the sum has the same bits with any number of ranks.
+/// Together: f(0) + f(1) + ... + f(n - 1), element by element and in this order; all give as many numbers. Each f(i) is
+/// called on one rank, that whose share(n, rank(), ranks()) has it; so the sum has the same bits with any number of
+/// ranks.
 std::vector<double> share_sum(int64_t n, const std::function<std::vector<double>(int64_t)>& f);
 
 }  // namespace training

@@ -31,10 +31,10 @@ bool was_launched() {
   return false;
 }
 
-std::string host() {
-  char name[256] = "";
-  ::gethostname(name, sizeof name - 1);
-  return name;
+std::string name_of_this_rank() {
+  char host[256] = "";
+  ::gethostname(host, sizeof host - 1);
+  return "rank " + std::to_string(own_rank) + " on " + host;
 }
 
 // Done when all requests are. Polls, and sleeps longer the longer it takes: a waiting rank leaves the cores to those
@@ -53,6 +53,16 @@ void wait_for(std::vector<MPI_Request>& requests) {
     else
       std::this_thread::sleep_for(std::clamp<Clock::duration>(waited / 20, microseconds(20), microseconds(500)));
   }
+}
+
+// Prints the line, and ends all ranks.
+[[noreturn]] void abort_all(int status, const std::string& line) {
+  std::fprintf(stderr, "%s\n", line.c_str());
+  std::fflush(stdout);
+  // Where the others cannot be reached, MPI_Abort may wait for them.
+  std::thread([] { std::this_thread::sleep_for(seconds(5)), ::kill(::getpid(), SIGKILL); }).detach();
+  MPI_Abort(MPI_COMM_WORLD, status);
+  std::_Exit(status);
 }
 
 // Every second a byte from rank 0 to each other rank, and one from each to rank 0, on a thread of their own: so a rank
@@ -91,9 +101,8 @@ class Heartbeat {
         int done = 0;
         while (MPI_Test(&peer.receive, &done, MPI_STATUS_IGNORE), done) peer.heard = Clock::now(), listen(peer);
         if (Clock::now() - peer.heard > patience)
-          end_ranks(3,
-                    "rank " + std::to_string(own_rank) + " on " + host() + " has heard nothing of rank " +
-                        std::to_string(peer.rank) +
+          abort_all(3,
+                    name_of_this_rank() + " has heard nothing of rank " + std::to_string(peer.rank) +
                         " for 10 s: its machine or the network is gone. Go on with --resume from the last checkpoint");
         MPI_Test(&peer.send, &done, MPI_STATUS_IGNORE);  // of the one before: one that never went is not added to
         if (done && Clock::now() >= next) MPI_Isend(&peer.out, 1, MPI_CHAR, peer.rank, 0, world_, &peer.send);
@@ -135,17 +144,10 @@ RanksJoined::~RanksJoined() {
 }
 
 void end_ranks(int status, const std::string& line) {
+  if (own_rank == 0) abort_all(status, line);
   // Most likely rank 0 has met the same and is about to end this one. If not, this rank has a line of its own.
-  if (own_rank > 0) std::this_thread::sleep_for(seconds(2));
-  std::fprintf(stderr, "%s%s\n", line.c_str(),
-               own_rank > 0 && !line.starts_with("rank ")
-                   ? (" (rank " + std::to_string(own_rank) + " on " + host() + ")").c_str()
-                   : "");
-  std::fflush(stdout);
-  // Where the others cannot be reached, MPI_Abort may wait for them.
-  std::thread([] { std::this_thread::sleep_for(seconds(5)), ::kill(::getpid(), SIGKILL); }).detach();
-  MPI_Abort(MPI_COMM_WORLD, status);
-  std::_Exit(status);
+  std::this_thread::sleep_for(seconds(2));
+  abort_all(status, line + " (" + name_of_this_rank() + ")");
 }
 
 std::vector<std::string> all_gather(std::string_view own) {
@@ -161,9 +163,8 @@ std::vector<std::string> all_gather(std::string_view own) {
   std::vector<Message> sends, receives;
   for (int other = 0; other < rank_count; ++other) {
     if (other == own_rank) continue;
-    std::string& text = all[static_cast<size_t>(other)];
     sends.push_back({other, {std::as_writable_bytes(std::span(all[static_cast<size_t>(own_rank)]))}});
-    receives.push_back({other, {std::as_writable_bytes(std::span(text))}});
+    receives.push_back({other, {std::as_writable_bytes(std::span(all[static_cast<size_t>(other)]))}});
   }
   send_and_receive(sends, receives);
   return all;

@@ -1,7 +1,7 @@
 #include "examples/training/sharded_optimizer.h"
 
 #include <algorithm>
-#include <cstring>
+#include <sstream>
 #include <utility>
 
 #include "core/autograd.h"
@@ -18,32 +18,25 @@ std::span<std::byte> bytes_of(const Scalar* values, int64_t count) {
   return std::as_writable_bytes(std::span(const_cast<Scalar*>(values), static_cast<size_t>(count)));
 }
 
-// Additions that need parts of several ranks.
-std::vector<Addition> additions_across_ranks(int64_t parts) {
-  std::vector<Addition> across = additions(parts);
-  std::erase_if(across, [&](const Addition& a) {
-    for (int r = 0; r < ranks(); ++r)
-      if (const auto [begin, end] = ShardedOptimizer::own_parts(parts, r); begin <= a.to && a.end <= end) return true;
-    return false;
-  });
-  return across;
-}
-
-// The first parts of the partial sums that a rank has, once it has added what it can.
-std::vector<int64_t> sums_of(int rank, int64_t parts) {
-  const auto [begin, end] = ShardedOptimizer::own_parts(parts, rank);
-  std::vector<int64_t> firsts;
-  for (int64_t i = begin; i < end; ++i) firsts.push_back(i);
-  for (const Addition& a : additions(parts))
-    if (begin <= a.to && a.end <= end) std::erase(firsts, a.from);
-  return firsts;
-}
+// What is to be added when every rank has added what it can.
+struct Exchange {
+  explicit Exchange(int64_t parts) : sums(static_cast<size_t>(ranks())), additions(difftensor::additions(parts)) {
+    for (int r = 0; r < ranks(); ++r) {
+      const auto [begin, end] = share(parts, r, ranks());
+      std::vector<int64_t>& firsts = sums[static_cast<size_t>(r)];
+      for (int64_t i = begin; i < end; ++i) firsts.push_back(i);
+      std::erase_if(additions, [&, begin = begin, end = end](const Addition& a) {
+        const bool done = a.is_within(begin, end);
+        if (done) std::erase(firsts, a.from);
+        return done;
+      });
+    }
+  }
+  std::vector<std::vector<int64_t>> sums;  // each rank's, by the first part that each is of
+  std::vector<Addition> additions;         // those that need several ranks
+};
 
 }  // namespace
-
-std::pair<int64_t, int64_t> ShardedOptimizer::own_parts(int64_t parts, int of_rank) {
-  return {parts * of_rank / ranks(), parts * (of_rank + 1) / ranks()};
-}
 
 ShardedOptimizer::ShardedOptimizer(std::vector<Tensor> parameters, const Make& make)
     : parameters_(std::move(parameters)) {
@@ -61,25 +54,20 @@ ShardedOptimizer::ShardedOptimizer(std::vector<Tensor> parameters, const Make& m
       if (end == parameters_[i].numel()) before += end;
     }
   std::vector<Tensor> own;
-  for (Shard* shard : shards_of(rank())) {
-    const Tensor& whole = parameters_[shard->parameter];
-    shard->values = whole;
-    if (shard->end - shard->begin < whole.numel()) {
-      shard->values = zeros({shard->end - shard->begin});
-      std::copy(whole.data() + shard->begin, whole.data() + shard->end, shard->values.data());
-      shard->values.requires_grad(whole.is_parameter());
+  for (Shard& shard : shards_) {
+    if (shard.rank != rank()) continue;
+    const Tensor& whole = parameters_[shard.parameter];
+    shard.values = whole;
+    if (shard.end - shard.begin < whole.numel()) {
+      shard.values = zeros({shard.end - shard.begin});
+      std::copy(whole.data() + shard.begin, whole.data() + shard.end, shard.values.data());
+      shard.values.requires_grad(whole.is_parameter());
     }
-    own.push_back(shard->values);
+    own.push_back(shard.values);
   }
   optimizer_ = make(own);
 }
 
-std::vector<ShardedOptimizer::Shard*> ShardedOptimizer::shards_of(int rank) {
-  std::vector<Shard*> found;
-  for (Shard& shard : shards_)
-    if (shard.rank == rank) found.push_back(&shard);
-  return found;
-}
 std::vector<const ShardedOptimizer::Shard*> ShardedOptimizer::shards_of(int rank) const {
   std::vector<const Shard*> found;
   for (const Shard& shard : shards_)
@@ -92,7 +80,7 @@ void ShardedOptimizer::backward(int64_t parts, const std::function<void(int64_t)
     parallel_backward(parts, f);
     return;
   }
-  const auto [begin, end] = own_parts(parts);
+  const auto [begin, end] = share(parts, rank(), ranks());
   add_gradients(parts, partial_backward(parts, begin, end, f));
 }
 
@@ -106,21 +94,23 @@ void ShardedOptimizer::add_gradients(int64_t parts, PartialSums sums) {
     const auto found = sum->second.find(parameters_[parameter].node().get());
     return found == sum->second.end() ? nullptr : &found->second;
   };
+  const Exchange exchange(parts);
+  const std::vector<int64_t>& own_sums = exchange.sums[static_cast<size_t>(self)];
   std::string present;  // for each sum and parameter
-  for (const int64_t first : sums_of(self, parts))
+  for (const int64_t first : own_sums)
     for (size_t i = 0; i < parameters_.size(); ++i) present += gradient(first, i) ? '1' : '0';
   const std::vector<std::string> all_present = all_gather(present);
 
   // Of each of this rank's shards, the sum that begins with each part; null where there is none.
-  const std::vector<Shard*> own = shards_of(self);
+  const std::vector<const Shard*> own = shards_of(self);
   std::vector<std::vector<Scalar*>> at(own.size(), std::vector<Scalar*>(static_cast<size_t>(parts)));
   std::vector<Storage> received;
   std::vector<Message> sends, receives;
   for (int other = 0; other < ranks(); ++other) {
-    const std::vector<int64_t> firsts = sums_of(other, parts);
+    const std::vector<int64_t>& firsts = exchange.sums[static_cast<size_t>(other)];
     Message out{other, {}}, in{other, {}};
     if (other != self)
-      for (const int64_t first : sums_of(self, parts))
+      for (const int64_t first : own_sums)
         for (const Shard* shard : shards_of(other))
           if (const Storage* g = gradient(first, shard->parameter))
             out.places.push_back(bytes_of(g->data() + shard->begin, shard->end - shard->begin));
@@ -147,12 +137,11 @@ void ShardedOptimizer::add_gradients(int64_t parts, PartialSums sums) {
     if (any) totals[j] = Storage(own[j]->end - own[j]->begin);
     sizes.push_back(totals[j].size());
   }
-  const std::vector<Addition> across = additions_across_ranks(parts);
   std::vector<Scalar*> written;
   for (Storage& total : totals) written.push_back(total.data());
   parallel_for(sizes, [&](size_t j, int64_t begin, int64_t end) {
     std::vector<Scalar*> sum = at[j];
-    for (const Addition& a : across) {
+    for (const Addition& a : exchange.additions) {
       Scalar *to = sum[static_cast<size_t>(a.to)], *from = sum[static_cast<size_t>(a.from)];
       if (!to) sum[static_cast<size_t>(a.to)] = from;
       if (!to || !from) continue;
@@ -168,16 +157,7 @@ void ShardedOptimizer::add_gradients(int64_t parts, PartialSums sums) {
 double ShardedOptimizer::clip_grad_norm(double max_norm) {
   std::vector<Tensor> own;
   for (const Shard* shard : shards_of(rank())) own.push_back(shard->values);
-  return optim::clip_grad_norm(own, max_norm, [](const std::vector<double>& sums) {
-    std::vector<double> all;
-    for (const std::string& bytes :
-         all_gather({reinterpret_cast<const char*>(sums.data()), sums.size() * sizeof(double)})) {
-      const size_t before = all.size();
-      all.resize(before + bytes.size() / sizeof(double));
-      std::memcpy(all.data() + before, bytes.data(), bytes.size());
-    }
-    return all;
-  });
+  return optim::clip_grad_norm(own, max_norm, [](const std::vector<double>& sums) { return all_gather(sums); });
 }
 
 void ShardedOptimizer::step(double lr) {
@@ -234,12 +214,10 @@ std::map<std::string, Tensor> ShardedOptimizer::state_dict() const {
   for (int other = 1; other < ranks(); ++other) {
     std::map<std::string, Tensor>& state = of_ranks[static_cast<size_t>(other)];
     Message& in = receives.emplace_back(Message{other, {}});
-    const std::string& lines = all_names[static_cast<size_t>(other)];
-    for (size_t begin = 0, end; begin < lines.size(); begin = end + 1) {
-      end = lines.find('\n', begin);
-      const size_t space = lines.find(' ', begin);
-      const int64_t size = std::stol(lines.substr(space + 1, end - space - 1));
-      Tensor& tensor = state[lines.substr(begin, space - begin)] = zeros({size});
+    std::istringstream names_and_sizes(all_names[static_cast<size_t>(other)]);
+    int64_t size;
+    for (std::string name; names_and_sizes >> name >> size;) {
+      Tensor& tensor = state[name] = zeros({size});
       in.places.push_back(bytes_of(tensor.data(), size));
     }
   }
@@ -265,7 +243,7 @@ std::map<std::string, Tensor> ShardedOptimizer::state_dict() const {
 
 void ShardedOptimizer::load_state_dict(const std::map<std::string, Tensor>& state) {
   if (ranks() == 1) return optimizer_->load_state_dict(state);
-  const std::vector<Shard*> own = shards_of(rank());
+  const std::vector<const Shard*> own = shards_of(rank());
   const auto count = static_cast<int64_t>(own.size());
   std::map<std::string, Tensor> of_shards;
   for (auto& [name, tensor] : state) {

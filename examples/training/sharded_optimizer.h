@@ -28,10 +28,9 @@ class ShardedOptimizer {
   /// `make` gives the optimizer of some parameters.
   ShardedOptimizer(std::vector<difftensor::Tensor> parameters, const Make& make);
 
-  /// Together: the gradients of all parts, each f(i) called on one rank. See parallel_backward.
+  /// Together: the gradients of all parts, each f(i) called on the rank that share_sum would call it on. See
+  /// parallel_backward.
   void backward(int64_t parts, const std::function<void(int64_t)>& f);
-  /// The parts that are this rank's, as [first, second).
-  static std::pair<int64_t, int64_t> own_parts(int64_t parts, int of_rank = rank());
   /// Together: see optim::clip_grad_norm.
   double clip_grad_norm(double max_norm);
   /// Together: updates all parameters, and forgets the gradients.
@@ -52,7 +51,6 @@ class ShardedOptimizer {
     difftensor::Tensor values;  ///< if it is this rank's: the parameter, or a copy of these elements
   };
   void add_gradients(int64_t parts, difftensor::PartialSums sums);
-  std::vector<Shard*> shards_of(int rank);
   std::vector<const Shard*> shards_of(int rank) const;
 
   const std::vector<difftensor::Tensor> parameters_;

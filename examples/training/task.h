@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "core/parallel_backward.h"
+#include "examples/training/ranks.h"
 #include "examples/training/run_folder.h"
 #include "nn/module.h"
 
@@ -22,7 +23,8 @@ constexpr int64_t update_parts = 32;
 inline difftensor::PassTimes backward_by_parts(int64_t pieces, const std::function<void(int64_t)>& f) {
   const int64_t parts = std::min(pieces, update_parts);
   return difftensor::parallel_backward(parts, [&](int64_t part) {
-    for (int64_t i = part * pieces / parts; i < (part + 1) * pieces / parts; ++i) f(i);
+    const auto [begin, end] = share(pieces, part, parts);
+    for (int64_t i = begin; i < end; ++i) f(i);
   });
 }
 

@@ -45,6 +45,7 @@ std::unique_ptr<Task> make_task(const TrainSettings& settings, const std::string
     task = settings.make_task(folder);
     check_best_by(settings.loop().best_by, *task);
   });
+  if (ranks() == 1) return task;
   require_same("other settings", settings.json().dump());
   require_same("other data, or another vocabulary,", task->data_fingerprint() + task->companion().fingerprint);
   std::string parameters;

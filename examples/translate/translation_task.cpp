@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <sstream>
 
 #include "examples/training/attention_chart.h"
 #include "examples/training/lambdas.h"
@@ -178,18 +179,15 @@ Validation TranslationTask::validate() {
 
 // Each rank translates some of the lines.
 std::vector<std::string> TranslationTask::translate_shared(const std::vector<std::string>& lines) const {
-  const auto share = [&](int of_rank) {
-    return lines.begin() + static_cast<int64_t>(lines.size()) * of_rank / ranks();
-  };
+  const auto [begin, end] = share(static_cast<int64_t>(lines.size()), rank(), ranks());
   std::string own;
-  for (const std::string& text : translator_.translate({share(rank()), share(rank() + 1)}, {}, "validation"))
+  for (const std::string& text : translator_.translate({lines.begin() + begin, lines.begin() + end}, {}, "validation"))
     own += text + "\n";
   std::vector<std::string> all;
-  for (const std::string& texts : all_gather(own))
-    for (size_t begin = 0, end; begin < texts.size(); begin = end + 1) {
-      end = texts.find('\n', begin);
-      all.push_back(texts.substr(begin, end - begin));
-    }
+  for (const std::string& texts : all_gather(own)) {
+    std::istringstream in(texts);
+    for (std::string text; std::getline(in, text);) all.push_back(text);
+  }
   return all;
 }
 
