@@ -90,7 +90,7 @@ $(PROGRAMS:%=$(BUILD)/%): $(call f32,$(TRAINING)) $(BUILD)/libdifftensor.a $(BUI
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/f32/examples/training/ranks_mpi.o: CXXFLAGS += -DOMPI_SKIP_MPICXX $(patsubst -I%,-isystem %,$(shell pkg-config --cflags ompi-c))
 # For the tests: the programs with MPI, beside those without.
-WITH_MPI   = $(if $(shell command -v mpirun),$(PROGRAMS:%=$(BUILD)/with_mpi/%))
+WITH_MPI   = $(if $(shell pkg-config --exists ompi-c && command -v mpirun),$(PROGRAMS:%=$(BUILD)/with_mpi/%))
 $(PROGRAMS:%=$(BUILD)/with_mpi/%): $(call f32,$(filter-out %/ranks_single.cpp,$(TRAINING)) examples/training/ranks_mpi.cpp) $(BUILD)/libdifftensor.a
 	@mkdir -p $(@D) && echo "  link $@" && $(CXX) $(CXXFLAGS) $(filter %.o,$^) $(filter %.a,$^) -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece ompi-c)
 # Programs are linked again when MPI is another than the last time.

@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Trainings that mpirun shares out: the same bits with any number of ranks and threads, and what happens when one fails.
 # usage: tests/test_mpi.sh BUILD_DIR, which has the programs with MPI in with_mpi/
-source "$(dirname "$0")/cli_helpers.sh"
+project_tests=$(realpath "$(dirname "$0")")
+source "$project_tests/cli_helpers.sh"
+source "$project_tests/two_hosts.sh"
 programs=${translate%/*}/with_mpi
 if ! command -v mpirun >/dev/null || [ ! -x "$programs/translate" ]; then
   echo "MPI: left out, for there is no OpenMPI here (make deps MPI=1 installs it)"
@@ -100,23 +102,8 @@ says "rank 1 has other settings" mpirun -n 1 -wdir here "${part[@]}" --run "$dir
 check "nothing was made" "[ ! -e bad ]"
 
 # --- Two hosts, in network namespaces --------------------------------------------------------------------------------
-here=dt$$a there=dt$$b
-delete_hosts() { ip netns del $here; ip netns del $there; } 2>/dev/null
-two_hosts() {
-  ip netns add $here && ip netns add $there && ip link add $here type veth peer name $there &&
-    ip link set $here netns $here && ip link set $there netns $there &&
-    ip -n $here addr add 10.99.7.1/24 dev $here && ip -n $there addr add 10.99.7.2/24 dev $there &&
-    for n in $here $there; do ip -n $n link set lo up && ip -n $n link set $n up || return; done
-}
-if two_hosts 2>/dev/null; then
+if make_hosts 2>/dev/null; then
   trap 'delete_hosts; chmod -R u+rwx "$dir"; rm -rf "$dir"' EXIT
-  printf '#!/bin/sh\nshift  # the host: as ssh is called\nexec ip netns exec %s sh -c "$*"\n' $there >agent
-  chmod +x agent
-  on_two_hosts() {
-    ip netns exec $here mpirun --host 10.99.7.1,10.99.7.2 --mca plm_rsh_agent "$dir/agent" --mca btl tcp,self \
-      --mca btl_tcp_if_include 10.99.7.0/24 --mca oob_tcp_if_include 10.99.7.0/24 \
-      --mca oob_tcp_keepalive_time 2 --mca oob_tcp_keepalive_intvl 2 --mca oob_tcp_keepalive_probes 3 "$@"
-  }
   on_two_hosts "$programs/translate" train --run hosts --threads 2 "${translate_it[@]:1}" "${seven[@]}" >hosts.out 2>hosts.err || cat hosts.err >&2
   same_run translate_it-1 hosts "two hosts have other bits than one"
 
