@@ -151,8 +151,9 @@ suites: run-test_faults run-tests_f64 run-test_mpi run-test_browser run-tests_f3
         $(addprefix run-test_,$(CLI_SUITES) tour install pages bench)
 run-tests_%:
 	@echo $(BUILD)/tests_$* && $(BUILD)/tests_$*
+# A make that a test starts is one of its own.
 run-test_%:
-	@echo tests/test_$*.sh $(BUILD) && tests/test_$*.sh $(BUILD)
+	@echo tests/test_$*.sh $(BUILD) && MAKEFLAGS= tests/test_$*.sh $(BUILD)
 RUN_SUITES = $(MAKE) -s -j$(JOBS) --output-sync=target
 
 test: deps
