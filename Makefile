@@ -47,12 +47,11 @@ help:
 	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
 	@echo "make bench      the benchmarks, in $(BUILD)/bench; tests/bench/pytorch_peer.py compares them with PyTorch"
 	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
-	@echo "make asan-clang the same by clang++, from the build of make fuzz"
 	@echo "make tsan       the tests of threads under ThreadSanitizer, built by clang++ with libomp, which it understands"
 	@echo "make browser    the page of translate inspect in a headless Chromium, and the charts"
 	@echo "make fuzz       hostile bytes for everything that is read, by clang's libFuzzer; FUZZ_SECONDS=60 for each"
+	@echo "make coverage   the tests by clang++ under both sanitizers, and which lines of the library they run"
 	@echo "make lint       clang-tidy and cppcheck; tests/lint says what they are asked, and what not"
-	@echo "make coverage   which lines of the library its tests run (needs gcovr)"
 	@echo "make compilers  the library as every g++ and clang++ that is here reads it, in C++20 and C++23, for old CPUs and new"
 	@echo "make mutants    do the tests notice each of MUTANTS=$(MUTANTS) small faults, put into a copy of the library? Takes hours"
 	@echo "make install    headers, static libraries, files for pkg-config and CMake, into PREFIX=$(PREFIX); make uninstall"
@@ -126,7 +125,7 @@ $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
 
 # Waiting threads sleep rather than spin: the tests' many tiny loops would otherwise crawl on a busy machine.
-test tour asan asan-clang tsan golden coverage: export OMP_WAIT_POLICY = passive
+test tour asan tsan golden coverage: export OMP_WAIT_POLICY = passive
 
 # --- Running ------------------------------------------------------------------------------------------------------
 demo: deps
@@ -154,11 +153,11 @@ run-tests_%:
 # A make that a test starts is one of its own.
 run-test_%:
 	@echo tests/test_$*.sh $(BUILD) && MAKEFLAGS= tests/test_$*.sh $(BUILD)
-RUN_SUITES = $(MAKE) -s -j$(JOBS) --output-sync=target
+RUN_SUITES = $(MAKE) -s --output-sync=target
 
 test: deps
 	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/faults.so $(BENCHMARKS) $(WITH_MPI)
-	@$(RUN_SUITES) suites
+	@$(RUN_SUITES) -j$(JOBS) suites
 
 bits: deps
 	tests/test_bits.sh $(BUILD)
@@ -192,17 +191,28 @@ browser: deps
 # fuzz.cpp is part of each fuzzer.
 CLANG   ?= clang++
 FUZZERS  = $(filter-out fuzz,$(basename $(notdir $(wildcard tests/fuzz/*.cpp))))
-fuzz: GOAL = fuzz-run
-asan-clang: GOAL = asan-run
-# clang's OpenMP keeps a few blocks to the end.
-asan-clang: export LSAN_OPTIONS = suppressions=tests/lint/lsan.txt:print_suppressions=0
-fuzz asan-clang: deps
+# One build by clang++ for both: with sanitizers, with what libFuzzer needs, and with counters of what ran.
+fuzz coverage: deps
 	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make $@ needs clang and its libFuzzer: please install clang" >&2; exit 1; }
-	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all" $(GOAL)
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -gline-tables-only -march=$(ARCH) \
+	  -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping" $@-run
 fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
 	JOBS=$(JOBS) tests/fuzz/run.sh $(BUILD)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
+
+# A line counts if one precision's suite runs it. The leaks are clang's OpenMP's: it keeps a few blocks to the end.
+LLVM_COV = llvm-cov report $(BUILD)/tests_f64 -object $(BUILD)/tests_f32 -instr-profile $(BUILD)/tests.profdata \
+           -show-region-summary=0 -show-branch-summary=0
+coverage-run: export LSAN_OPTIONS = suppressions=tests/lint/lsan.txt:print_suppressions=0
+coverage-run: export LLVM_PROFILE_FILE = $(abspath $(BUILD))/profiles/%m.profraw
+coverage-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64
+	@command -v llvm-cov >/dev/null || { echo "make coverage: please install llvm" >&2; exit 1; }
+	@rm -rf $(BUILD)/profiles
+	@$(RUN_SUITES) run-tests_f64 run-tests_f32
+	llvm-profdata merge $(BUILD)/profiles/*.profraw -o $(BUILD)/tests.profdata
+	@$(LLVM_COV) core nn optim models | awk '{ print } $$1 == "TOTAL" { lines = $$7 } \
+	  END { if (lines + 0 < 97) { print "make coverage: " lines " of the lines, which is less than 97%"; exit 1 } }'
 
 lint: deps
 	@for tool in clang-tidy cppcheck; do command -v $$tool >/dev/null || { echo "make lint: please install $$tool" >&2; exit 1; }; done
@@ -212,16 +222,6 @@ lint: deps
 	@echo "clang-tidy, as tests/lint/clang-tidy.yml says" && printf '%s\n' $(LIBRARY) $(TRAINING) $(PARTS) | xargs -P$(JOBS) -n1 sh -c \
 	  'clang-tidy --quiet --config-file=tests/lint/clang-tidy.yml $$0 -- -std=c++20 -fopenmp -I. -I$(BUILD) \
 	  $(shell pkg-config --cflags openblas nlohmann_json) 2>/dev/null'
-
-# Atomic counters: the tests' threads count lines at the same time. A line counts if one precision's suite runs it.
-coverage: deps
-	@command -v gcovr >/dev/null || { echo "make coverage: please install gcovr" >&2; exit 1; }
-	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/coverage CXX="$(filter ccache,$(CXX)) g++" \
-	  OPTIMISE="-O1 -march=$(ARCH) --coverage -fprofile-update=atomic" $(BUILD)/coverage/tests_f64 $(BUILD)/coverage/tests_f32
-	@find $(BUILD)/coverage -name '*.gcda' -delete
-	$(BUILD)/coverage/tests_f64 >/dev/null
-	$(BUILD)/coverage/tests_f32 >/dev/null
-	gcovr -r . $(BUILD)/coverage --filter '(core|nn|optim|models)/' --fail-under-line 97
 
 # The library's sources as other compilers read them: all that are here, in both precisions, as C++20 and C++23, for
 # CPUs from SSE4 to AVX-512.
@@ -305,6 +305,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo tour test suites lint coverage browser fuzz fuzz-run compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
+.PHONY: all help demo tour test suites lint coverage browser fuzz fuzz-run coverage-run compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
 .PRECIOUS: $(BUILD)/f32/%.o $(BUILD)/f64/%.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

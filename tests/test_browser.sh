@@ -32,4 +32,4 @@ if command -v python3 >/dev/null; then
 else
   echo "no python3: the pages were not tried in a browser"
 fi
-report
+[ $failed = 0 ]

@@ -45,6 +45,7 @@ calls=$(wc -l <traced/calls)
 for call in open write fsync close rename mkdir unlink; do
   check "$call is counted" "grep -q '^[0-9]* $call ' traced/calls"
 done
+check "stdout is closed" "tail -n 1 traced/calls | grep -q ' close 1$'"
 # What is renamed was synced and closed, and its folder is synced then, as for a new folder.
 names=$(cut -d' ' -f2 traced/calls | tr '\n' ' ')
 count() { grep -o "$1" <<<"$names" | wc -l; }

@@ -175,7 +175,9 @@ int run_program(int argc, char** argv, const std::string& name, const std::strin
   app.footer("Each subcommand has its own help: " + name + " train --help");
   add_commands(app);
   const int status = parse(app, argc, argv);
-  if (status == 0 && (!std::cout.flush() || std::fflush(stdout) != 0 || std::ferror(stdout)))
+  // Some disks say only when a file is closed that they are full.
+  if (status == 0 && (!std::cout.flush() || std::fflush(stdout) != 0 || std::ferror(stdout) ||
+                      (::close(STDOUT_FILENO) != 0 && errno != EINTR)))
     return fail(name, std::string("stdout: cannot write: ") + std::strerror(errno));
   return status;
 }

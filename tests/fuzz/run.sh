@@ -9,7 +9,7 @@ if [ -n "${FUZZ_RUNS:-}" ]; then limit=-runs=$FUZZ_RUNS; else limit=-max_total_t
 # The fuzzers' files: in memory if that can be.
 TMPDIR=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo /tmp)/fuzz-XXXXXX") && export TMPDIR
 trap 'rm -rf "$TMPDIR"' EXIT
-export OMP_NUM_THREADS=1 build limit
+export OMP_NUM_THREADS=1 LLVM_PROFILE_FILE=/dev/null build limit
 
 run() {
   seeds=tests/fuzz/corpus/$1 log=$build/$1.log
