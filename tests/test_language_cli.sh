@@ -66,6 +66,8 @@ check "the files may lie elsewhere" "run --run moved --resume --train elsewhere/
 sample="$language_model sample --run straight"
 $sample --prompt 'line 7: the' --tokens 40 >one 2>err || fail "sample: $(cat err)"
 check "a text goes on after its prompt" "head -c 11 one | grep -qx 'line 7: the' && [ \$(wc -c <one) -gt 30 ]"
+for number in -1 010 0 1000001; do refuses "--tokens: $number: must be a whole number, at " $sample --tokens $number; done
+refuses "--seed: -1: must be a whole number, at least 0" $sample --seed -1
 check "a run of the same seed writes the same" "$sample --prompt 'line 7: the' --tokens 40 --threads 1 | cmp -s one"
 check "another seed another text" "! $sample --prompt 'line 7: the' --tokens 40 --seed 2 --temperature 1.5 | cmp -s one"
 $sample --prompt 'line 7: the' --tokens 40 --count 3 >three 2>err

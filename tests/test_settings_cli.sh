@@ -79,6 +79,8 @@ refuses "--patience: -1: must be a whole number, at least 0" $train --patience -
 for number in -16 0 016; do refuses "--d-model: $number: must be a whole number, at least 1" $train --d-model $number; done
 refuses "--best-by luck" $train --best-by luck
 refuses "--seed: -1: must be a whole number, at least 0" $train --seed -1
+refuses "--seed: 18446744073709551616: must be a whole number, at most 18446744073709551615" $train --seed 18446744073709551616
+refuses "--max-updates: 99999999999999999999: must be a whole number, at most 9" $train --max-updates 99999999999999999999
 
 # A sentence that is too long is named by its own line, though pairs were held out before it, and its own file.
 for i in $(seq 300); do echo "word $i"; done >long.src

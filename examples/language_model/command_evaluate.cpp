@@ -41,7 +41,9 @@ void evaluate(const Arguments& a) {
     const LossByPosition loss = loss_by_position(*trained.model, corpus, context);
     std::printf("%s: %s\n", run.c_str(), trained.title().c_str());
     std::printf("  %ld tokens, %ld bytes, in contexts of %ld tokens\n", loss.targets(), corpus.bytes, context);
-    if (corpus.unknown) std::printf("  %ld characters that the vocabulary lacks\n", corpus.unknown);
+    if (corpus.unknown)
+      std::printf("  %ld tokens stand for characters that the vocabulary lacks; bits per byte are too low by these\n",
+                  corpus.unknown);
     std::printf("  loss %.4f  perplexity %.3f  bits per byte %.4f  accuracy %.1f%%\n", loss.loss(),
                 std::exp(loss.loss()), loss.bits_per_byte(corpus.bytes), loss.percent_right());
     std::printf("  position        loss\n");
@@ -66,7 +68,7 @@ void add_evaluate_command(CLI::App& app) {
   training::add_model_option(*command, a->model);
   command->add_option("--text", a->text, "files and folders to predict [what each run held out]");
   command->add_option("--context", a->context, "tokens of a context [as many as in training]")
-      ->check(training::range(2, 1000000));
+      ->check(training::whole_number(2, 1000000));
   command->add_option("--svg", a->svg, "the picture to write [loss_by_position.svg in the first run folder]");
   training::add_threads_option(*command);
   command->callback([a] { evaluate(*a); });

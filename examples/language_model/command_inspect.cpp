@@ -38,10 +38,10 @@ void add_inspect_command(CLI::App& app) {
   training::add_run_options(*command, a->run, a->model);
   command->add_option("--text", a->text, "what it reads")->required();
   command->add_option("--layer", a->layer, "from 1 [the layer and head that look most decidedly]")
-      ->check(training::range(1, 1000));
+      ->check(training::whole_number(1, 1000));
   command->add_option("--head", a->head, "of that layer, from 1")
       ->capture_default_str()
-      ->check(training::range(1, 1000))
+      ->check(training::whole_number(1, 1000))
       ->needs("--layer");
   command->add_option("--svg", a->svg, "the picture to write [attention.svg in the run folder]");
   training::add_threads_option(*command);

@@ -72,16 +72,20 @@ void add_sample_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("sample", "write on after a prompt");
   training::add_run_options(*command, a->run, a->model);
   command->add_option("--prompt", a->prompt, "where the text begins [as a file would]");
-  command->add_option("--count", a->count, "texts to write")->capture_default_str()->check(training::range(1, 10000));
+  command->add_option("--count", a->count, "texts to write")
+      ->capture_default_str()
+      ->check(training::whole_number(1, 10000));
   command->add_option("--tokens", a->options.max_tokens, "at most so many, after the prompt")
       ->capture_default_str()
-      ->check(training::range(1, 1000000));
+      ->check(training::whole_number(1, 1000000));
   command->add_option("--temperature", a->options.temperature, "below 1 safer, above 1 bolder; 0: the likeliest token")
       ->capture_default_str();
   command->add_option("--top-k", a->options.top_k, "draw from the k likeliest tokens only [all]")
-      ->check(training::range(0, 1000000));
+      ->check(training::whole_number(0, 1000000));
   command->add_option("--top-p", a->options.top_p, "of these, from the fewest whose probabilities add up to p [all]");
-  command->add_option("--seed", a->options.seed, "for other texts")->capture_default_str();
+  command->add_option("--seed", a->options.seed, "for other texts")
+      ->capture_default_str()
+      ->check(training::whole_number(0, std::numeric_limits<uint64_t>::max()));
   training::add_threads_option(*command);
   command->callback([a] { sample(*a); });
   command->footer(

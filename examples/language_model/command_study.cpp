@@ -95,12 +95,13 @@ void add_run_subcommand(CLI::App& study) {
   command->add_option("--suffixes", a->suffixes, "of folders, only files whose names end so");
   command->add_option("--arms", a->arms, "the arms to train [the study's six]")
       ->check(CLI::IsMember(arm_names()).description(""));
-  command->add_option("--seeds", a->seeds, "report the seeds 1 to so many [10]")->check(range(1, 100));
+  command->add_option("--seeds", a->seeds, "report the seeds 1 to so many [10]")->check(whole_number(1, 100));
   command->add_option("--updates", a->updates, "updates of each training [400]")->check(whole_number(1));
   command->add_option("--config", a->config, "other settings than the study's, for all trainings: a JSON file");
   command->add_option("--runs", a->runs, "where the run folders go")->capture_default_str();
   command->add_option("--records", a->records, "the file of records: what it has is not run again [RUNS/TEXT.jsonl]");
-  command->add_option("--jobs", a->jobs, "trainings at once, one thread each [all cores]")->check(range(1, 1024));
+  command->add_option("--jobs", a->jobs, "trainings at once, one thread each [all cores]")
+      ->check(whole_number(1, 1024));
   command->callback([a] { run(*a); });
   command->footer(
       "Examples:\n"

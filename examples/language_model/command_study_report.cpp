@@ -232,7 +232,8 @@ void add_study_report_command(CLI::App& study) {
   command->add_option("--pictures", a->pictures, "the folder for the pictures [that of the first records]");
   command->add_option("--updates", a->updates, "updates of each training, as run was told [400]")
       ->check(whole_number(1));
-  command->add_option("--seeds", a->seeds, "report the seeds 1 to so many, as run was told [10]")->check(range(1, 100));
+  command->add_option("--seeds", a->seeds, "report the seeds 1 to so many, as run was told [10]")
+      ->check(whole_number(1, 100));
   command->callback([a] {
     if (a->pictures.empty()) a->pictures = std::filesystem::absolute(a->records[0]).parent_path();
     report(*a);

@@ -65,11 +65,11 @@ size_t held_out_begin(std::string_view text, double fraction) {
   return at;
 }
 
-void Corpus::add(std::vector<int32_t> ids, int64_t given_ids, int64_t text_bytes, int64_t unknown_characters) {
+void Corpus::add(std::vector<int32_t> ids, int64_t given_ids, int64_t text_bytes, int64_t unknown_tokens) {
   texts.push_back(std::move(ids));
   given.push_back(given_ids);
   bytes += text_bytes;
-  unknown += unknown_characters;
+  unknown += unknown_tokens;
 }
 
 std::span<const int32_t> Corpus::targets(size_t text) const { return std::span(texts[text]).subspan(given[text]); }

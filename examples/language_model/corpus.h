@@ -24,9 +24,9 @@ struct Corpus {
   std::vector<std::vector<int32_t>> texts;
   std::vector<int64_t> given;  ///< how many ids of each text, at its beginning, are there to predict from; at least 1
   int64_t bytes = 0;           ///< of the text that is to be predicted
-  int64_t unknown = 0;         ///< characters of it that the vocabulary lacks
+  int64_t unknown = 0;         ///< tokens of it that stand for characters which the vocabulary lacks
 
-  void add(std::vector<int32_t> ids, int64_t given_ids, int64_t text_bytes, int64_t unknown_characters);
+  void add(std::vector<int32_t> ids, int64_t given_ids, int64_t text_bytes, int64_t unknown_tokens);
   /// The ids of a text that are to be predicted, and how many there are in all texts.
   std::span<const int32_t> targets(size_t text) const;
   int64_t targets() const;

@@ -49,7 +49,7 @@ std::string LanguageTask::summary() const {
       format("%ld tokens of %zu files to train on, %ld to validate on; %s; %s; %d threads\n", train_.targets(), files_,
              valid_.targets(), trained_.tokenizer.description().c_str(), title().c_str(), omp_get_max_threads());
   if (valid_.unknown > 0)
-    lines += format("%ld characters to validate on are not in the text to train on: one token stands for them all\n",
+    lines += format("%ld tokens to validate on stand for characters that are not in the text to train on\n",
                     valid_.unknown);
   return lines;
 }

@@ -56,7 +56,7 @@ void add_run_command(CLI::App& app) {
       ->check(training::whole_number(1));
   command->add_option("--check-sequences", a->check_sequences, "as train has it")->check(training::whole_number(1));
   command->add_option("--jobs", a->jobs, "trainings at once, one thread each [all cores]")
-      ->check(training::range(1, 1024));
+      ->check(training::whole_number(1, 1024));
   command->callback([a] {
     if (a->quick) a->study = "quick";
     if (a->runs.empty()) a->runs = "runs/needle";

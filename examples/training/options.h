@@ -3,7 +3,9 @@
 #include <omp.h>
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <latch>
+#include <limits>
 #include <string>
 #include <system_error>
 #include <thread>
@@ -13,16 +15,18 @@
 
 namespace training {
 
-/// Whole numbers in this range; the help does not repeat it.
-inline CLI::Validator range(int least, int most) { return CLI::Range(least, most).description(""); }
-
-/// Whole numbers from `least` on, as people write them: CLI11 alone would take 010 for 8, and -1 for a large one.
-inline CLI::Validator whole_number(int64_t least) {
-  const auto check = [least](const std::string& text) {
-    const bool digits = !text.empty() && text.find_first_not_of("0123456789") == std::string::npos;
-    const bool decimal = digits && (text == "0" || text[0] != '0');
-    const bool ok = decimal && (text.size() > 9 || std::stoi(text) >= least);
-    return ok ? "" : text + ": must be a whole number, at least " + std::to_string(least);
+/// Whole numbers of this range, as people write them. CLI11 alone would take 010 for 8, and what is too large for a type,
+/// or below its 0, for another number.
+inline CLI::Validator whole_number(uint64_t least, uint64_t most = std::numeric_limits<int64_t>::max()) {
+  const auto check = [least, most](const std::string& text) -> std::string {
+    uint64_t number = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+    const bool digits = end == text.data() + text.size() && (text.size() == 1 || text[0] != '0');
+    if (digits && (error == std::errc::result_out_of_range || number > most))
+      return text + ": must be a whole number, at most " + std::to_string(most);
+    return digits && error == std::errc() && number >= least
+               ? ""
+               : text + ": must be a whole number, at least " + std::to_string(least);
   };
   return CLI::Validator(check, "");
 }
@@ -65,7 +69,7 @@ inline void add_threads_option(CLI::App& command) {
   command
       .add_option_function<int>("--threads", omp_set_num_threads,
                                 "[all cores]; the results have the same bits with any number")
-      ->check(range(1, 1024));
+      ->check(whole_number(1, 1024));
   command.parse_complete_callback(start_threads);
 }
 

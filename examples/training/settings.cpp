@@ -153,7 +153,8 @@ void Setting<T>::add_option(CLI::App& command) {
   else
     option = command.add_option(flag(), value, help);
   option->group(group);
-  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>) option->check(whole_number(check_.least));
+  if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
+    option->check(whole_number(check_.least, std::numeric_limits<T>::max()));
   // A default that stands for something else is told in the help.
   if (value != T() && value != T(-1) && !std::is_same_v<T, bool>) option->capture_default_str();
 }

@@ -136,10 +136,10 @@ void add_data_command(CLI::App& app) {
       ->add_option("--vocab-size", a->vocab_size,
                    "or learn so many from this corpus, as training does (but from all of it)")
       ->excludes("--vocab")
-      ->check(range(1, 1000000));
+      ->check(whole_number(1, 1000000));
   command->add_option("--max-length", a->max_length, "tokens a sentence may have, EOS counted")
       ->capture_default_str()
-      ->check(range(1, 1000000));
+      ->check(whole_number(1, 1000000));
   command->callback([a] { report(*a); });
   command->footer(
       "Exit code 0 if training would take the corpus without files for validation, 2 if it would not. Examples:\n"

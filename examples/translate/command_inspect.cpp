@@ -29,7 +29,7 @@ void add_inspect_command(CLI::App& app) {
   add_run_options(*command, a->run, a->model);
   command->add_option("--beam", a->beam, "hypotheses kept open; 1: greedy search")
       ->capture_default_str()
-      ->check(range(1, 100));
+      ->check(whole_number(1, 100));
   command->add_option("--sentence", a->sentence, "what to translate")->required();
   command->add_option("--target", a->target, "a translation to look at, instead of the model's own")
       ->excludes("--beam");

@@ -64,7 +64,7 @@ void add_translate_command(CLI::App& app) {
       ->add_option("--n-best", a->n_best,
                    "print so many translations of each line, fewer if the beam has no more that differ: its number, text "
                    "and score, with ||| between")
-      ->check(range(1, 100));
+      ->check(whole_number(1, 100));
   add_threads_option(*command);
   command->callback([a] { translate_stdin(*a); });
   command->footer(

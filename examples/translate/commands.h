@@ -27,14 +27,14 @@ struct DecodingArguments {
 inline void add_decoding_options(CLI::App& command, DecodingArguments& a) {
   command.add_option("--beam", a.options.beam, "hypotheses kept open; 1: greedy search")
       ->capture_default_str()
-      ->check(range(1, 100));
+      ->check(whole_number(1, 100));
   command
       .add_option("--length-penalty", a.options.length_penalty,
                   "alpha: beam search looks for the largest log P / length^alpha; more makes longer translations")
       ->capture_default_str();
   command.add_option("--batch-size", a.options.batch_size, "sentences translated together")
       ->capture_default_str()
-      ->check(range(1, 10000));
+      ->check(whole_number(1, 10000));
   command
       .add_option("--long-lines", a.long_lines,
                   "a sentence of more tokens than the model takes: fail, crop (translate its beginning) or empty")
