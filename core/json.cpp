@@ -22,12 +22,16 @@ json parse_json(std::string_view text, const std::string& name) {
   try {
     return json::parse(text, check);
   } catch (const json::exception& e) {
-    // "[json.exception.parse_error.101] parse error at line 1, column 8: ...", perhaps with a line break of the text
-    std::string reason = e.what();
-    reason.erase(0, reason.find("] ") + 2);
-    if (reason.size() > 200) reason.replace(200, reason.npos, " ...");  // it quotes what it read last, however long
-    throw std::invalid_argument(name + ": not JSON: " + one_line(reason));
+    throw std::invalid_argument(name + ": not JSON: " + json_reason(e));
   }
+}
+
+std::string json_reason(const json::exception& e) {
+  // "[json.exception.parse_error.101] parse error at line 1, column 8: ...", perhaps with a line break of the text
+  std::string reason = e.what();
+  reason.erase(0, reason.find("] ") + 2);
+  if (reason.size() > 200) reason.replace(200, reason.npos, " ...");  // it quotes what it read last, however long
+  return one_line(reason);
 }
 
 std::string one_line(std::string text) {

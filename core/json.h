@@ -16,6 +16,9 @@ namespace difftensor::inline DT_PRECISION {
 /// `name` stands for the text in the message: "config.json".
 nlohmann::json parse_json(std::string_view text, const std::string& name);
 
+/// What an exception of the JSON library says, in one line and without its number.
+std::string json_reason(const nlohmann::json::exception& e);
+
 /// The text with a space for each control character, so that a message which quotes a stranger's names stays one line,
 /// and cannot command the terminal.
 std::string one_line(std::string text);

@@ -357,5 +357,5 @@ TEST_CASE("a file of records names the line that is none") {
   CHECK(read_records(path).empty());
   text::write_file(path,
                    record({"needle1", "diff", 0.001, 1, 10}, {{10, 0.5}}, 0.5).dump() + "\n{\"arm\": \"diff\"}\n");
-  CHECK(contains(error_of([&] { read_records(path); }), "records.jsonl:2: is no record of a training"));
+  CHECK(contains(error_of([&] { read_records(path); }), "records.jsonl:2: is no record of such a training: key"));
 }

@@ -56,7 +56,7 @@ $needle run $study --runs broken >out 2>err; status=$?
 check "a failure is told" "[ $status = 2 ] && grep -q 'needle1-diff-0.001-1-20: FAILED, see broken/' out && grep -q '1 trainings failed' err"
 check "the others are done" "[ \$(wc -l <broken/quick.jsonl) = 2 ]"
 echo nonsense >>two.jsonl
-refuses "two.jsonl:4: is no record of a training" $needle run $study --runs elsewhere --records two.jsonl
+refuses "two.jsonl:4: not JSON: " $needle run $study --runs elsewhere --records two.jsonl
 refuses "--study second: is none of quick, first, confirmatory" $needle run --study second
 refuses "--jobs" $needle run --jobs 0
 
@@ -67,6 +67,13 @@ check "the machine is told" "grep -q '3 of 3 reported trainings are done; 3 on o
 for picture in curves arms attention; do
   check "$picture is well-formed" "python3 -c 'import sys, xml.dom.minidom as x; x.parse(sys.argv[1])' pictures/quick-$picture.svg"
 done
-$needle report --study first --records nothing.jsonl --pictures pictures >out 2>err
-check "a report without records says so" "grep -q '0 of 50 reported trainings are done' out"
+refuses "nothing.jsonl: there is no record" $needle report --study first --records nothing.jsonl
+# Whatever a record lacks, or has of another kind, the file is named.
+for broken in 's/"curve":/"curves":/' 's/"hidden":/"hiddn":/' 's/"curve":\[\[/"curve":[["x",/' 's/"lr":/"rate":/'; do
+  sed "$broken" straight/quick.jsonl >broken.jsonl
+  $needle report --study quick --updates 20 --records broken.jsonl --pictures pictures >out 2>err
+  check "$broken" "[ \$? = 2 ] && grep -qE '^needle: broken.jsonl(:1)?: is no record of such a training: (key|type)' err"
+done
+$needle report --study quick --updates 20 --records straight/quick.jsonl --pictures /proc/none >out 2>err
+check "no folder for pictures" "[ \$? = 2 ] && grep -qx 'needle: cannot make /proc/none: No such file or directory' err"
 report

@@ -74,6 +74,11 @@ check "two texts" "[ \$(grep -cE '^## (cats|dogs): ' out) = 2 ] && grep -q 'dogs
 
 # --- What is refused ----------------------------------------------------------------------------------------------
 refuses "there is no record" $language_model study report nothing.jsonl
+for broken in 's/"curve":/"curves":/' 's/"settings":/"setting":/' 's/"seed":/"seeds":/'; do
+  sed "$broken" straight/cats.jsonl >broken.jsonl
+  $language_model study report broken.jsonl --seeds 2 --updates 20 --pictures pictures >out 2>err
+  check "$broken" "[ \$? = 2 ] && grep -qE '^language_model: broken.jsonl(:1)?: is no record of such a training: key' err"
+done
 sed 's/"data":"/"data":"0/' dogs.jsonl | sed 's/dogs/cats/' >>dogs.jsonl
 sed 's/dogs/cats/' dogs.jsonl >mixed.jsonl
 refuses "mixed.jsonl: the text of cats-" $language_model study report mixed.jsonl

@@ -58,8 +58,8 @@ void run(Arguments a) {
   Study study = study_of(a.text, a.updates, a.seeds);
   if (!a.arms.empty()) study.arms = a.arms;
   const nlohmann::json shared = settings_for(a);
-  check(study, shared, a);
-  std::filesystem::create_directories(a.runs);
+  training::reading_records(a.records, [&] { check(study, shared, a); });
+  difftensor::make_folder(a.runs);
   const std::string config = a.runs + "/" + a.text + "-settings.json";
   write_file(config, shared.dump(2) + "\n");
 

@@ -203,7 +203,7 @@ void report(const Arguments& a) {
     if (const std::string text = record.at("task"); std::find(texts.begin(), texts.end(), text) == texts.end())
       texts.push_back(text);
   std::vector<Told> all;
-  std::filesystem::create_directories(a.pictures);
+  difftensor::make_folder(a.pictures);
   for (const std::string& text : texts) {
     all.push_back(tell(text, records, a));
     const Told& told = all.back();
@@ -236,7 +236,7 @@ void add_study_report_command(CLI::App& study) {
       ->check(whole_number(1, 100));
   command->callback([a] {
     if (a->pictures.empty()) a->pictures = std::filesystem::absolute(a->records[0]).parent_path();
-    report(*a);
+    training::reading_records(CLI::detail::join(a->records, ", "), [&] { report(*a); });
   });
 }
 

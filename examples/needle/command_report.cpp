@@ -106,6 +106,7 @@ void print_test(const std::vector<ArmRecords>& arms) {
 
 void report(const Study& study, const std::string& path, const std::string& folder) {
   const Records records = training::read_records(path);
+  if (records.empty()) throw text::InputError(path + ": there is no record");
   const std::vector<ArmRecords> arms = training::reported_arms(study, records);
   say("Study \"%s\": %s. %s.\n", study.name.c_str(), study.purpose.c_str(), training::progress_of(study, arms).c_str());
   if (study.lrs.size() > 1)
@@ -119,7 +120,7 @@ void report(const Study& study, const std::string& path, const std::string& fold
   if (study.name == "confirmatory") print_test(arms);
   print_tests(arms);
   print_inside(arms);
-  std::filesystem::create_directories(folder);
+  difftensor::make_folder(folder);
   draw_pictures(study, arms, folder);
   say("\npictures: %s/%s-curves.svg, -arms.svg, -attention.svg\n", folder.c_str(), study.name.c_str());
 }
@@ -142,7 +143,7 @@ void add_report_command(CLI::App& app) {
     const Study study = study_named(a->study, a->updates);
     if (a->records.empty()) a->records = "runs/needle/" + study.name + ".jsonl";
     if (a->pictures.empty()) a->pictures = std::filesystem::absolute(a->records).parent_path();
-    report(study, a->records, a->pictures);
+    training::reading_records(a->records, [&] { report(study, a->records, a->pictures); });
   });
 }
 

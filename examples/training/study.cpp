@@ -28,14 +28,18 @@ Records read_records(const std::string& path) {
   std::istringstream lines(text::read_file(path));
   for (std::string line; std::getline(lines, line);) {
     const std::string where = path + ":" + std::to_string(records.size() + 1);
-    try {
-      records.push_back(difftensor::parse_json(line, where));
-      trial_of(records.back());
-    } catch (const std::exception& error) {
-      throw text::InputError(where + ": is no record of a training: " + error.what());
-    }
+    records.push_back(difftensor::parse_json(line, where));
+    reading_records(where, [&] { trial_of(records.back()); });
   }
   return records;
+}
+
+void reading_records(const std::string& where, const std::function<void()>& f) {
+  try {
+    f();
+  } catch (const nlohmann::json::exception& error) {
+    throw text::InputError(where + ": is no record of such a training: " + difftensor::json_reason(error));
+  }
 }
 
 namespace {

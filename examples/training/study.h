@@ -28,6 +28,9 @@ Trial trial_of(const nlohmann::json& record);
 nlohmann::json to_json(const Trial& trial);
 /// A file of one record a line; none if there is no such file. Throws text::InputError naming the line that is none.
 Records read_records(const std::string& path);
+/// Calls f, which reads a record or many. What one lacks, or has of another kind, is a text::InputError that begins with
+/// `where`.
+void reading_records(const std::string& where, const std::function<void()>& f);
 
 struct Study {
   std::string name, purpose;

@@ -161,8 +161,8 @@ class Runner {
 }  // namespace
 
 void run_study(const Study& study, const StudyRun& how) {
-  fs::create_directories(how.runs);
-  Runner(study, how).run();
+  difftensor::make_folder(how.runs);
+  reading_records(how.records, [&] { Runner(study, how).run(); });
 }
 
 }  // namespace training
