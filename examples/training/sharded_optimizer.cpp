@@ -18,9 +18,11 @@ std::span<std::byte> bytes_of(const Scalar* values, int64_t count) {
   return std::as_writable_bytes(std::span(const_cast<Scalar*>(values), static_cast<size_t>(count)));
 }
 
+}  // namespace
+
 // What is to be added when every rank has added what it can.
-struct Exchange {
-  explicit Exchange(int64_t parts) : sums(static_cast<size_t>(ranks())), additions(difftensor::additions(parts)) {
+struct ShardedOptimizer::Plan {
+  explicit Plan(int64_t parts) : sums(static_cast<size_t>(ranks())), additions(difftensor::additions(parts)) {
     for (int r = 0; r < ranks(); ++r) {
       const auto [begin, end] = share(parts, r, ranks());
       std::vector<int64_t>& firsts = sums[static_cast<size_t>(r)];
@@ -36,7 +38,11 @@ struct Exchange {
   std::vector<Addition> additions;         // those that need several ranks
 };
 
-}  // namespace
+// Of each of this rank's shards, the sum that begins with each part; null where there is none.
+struct ShardedOptimizer::ShardSums {
+  std::vector<std::vector<Scalar*>> at;
+  std::vector<Storage> received;  // what came from others lies here
+};
 
 ShardedOptimizer::ShardedOptimizer(std::vector<Tensor> parameters, const Make& make)
     : parameters_(std::move(parameters)) {
@@ -84,9 +90,8 @@ void ShardedOptimizer::backward(int64_t parts, const std::function<void(int64_t)
   add_gradients(parts, partial_backward(parts, begin, end, f));
 }
 
-// Each rank tells of which parameters its sums have gradients; sends to every other what that one owns of them; and
-// adds what comes to what it has.
-void ShardedOptimizer::add_gradients(int64_t parts, PartialSums sums) {
+// Each rank tells of which parameters its sums have gradients, and sends to every other what that one owns of them.
+ShardedOptimizer::ShardSums ShardedOptimizer::exchange(const Plan& plan, const PartialSums& sums, int64_t parts) const {
   const int self = rank();
   const auto gradient = [&](int64_t first, size_t parameter) -> const Storage* {
     const auto sum = sums.find(first);
@@ -94,20 +99,17 @@ void ShardedOptimizer::add_gradients(int64_t parts, PartialSums sums) {
     const auto found = sum->second.find(parameters_[parameter].node().get());
     return found == sum->second.end() ? nullptr : &found->second;
   };
-  const Exchange exchange(parts);
-  const std::vector<int64_t>& own_sums = exchange.sums[static_cast<size_t>(self)];
+  const std::vector<int64_t>& own_sums = plan.sums[static_cast<size_t>(self)];
   std::string present;  // for each sum and parameter
   for (const int64_t first : own_sums)
     for (size_t i = 0; i < parameters_.size(); ++i) present += gradient(first, i) ? '1' : '0';
   const std::vector<std::string> all_present = all_gather(present);
 
-  // Of each of this rank's shards, the sum that begins with each part; null where there is none.
   const std::vector<const Shard*> own = shards_of(self);
-  std::vector<std::vector<Scalar*>> at(own.size(), std::vector<Scalar*>(static_cast<size_t>(parts)));
-  std::vector<Storage> received;
+  ShardSums found{std::vector(own.size(), std::vector<Scalar*>(static_cast<size_t>(parts))), {}};
   std::vector<Message> sends, receives;
   for (int other = 0; other < ranks(); ++other) {
-    const std::vector<int64_t>& firsts = exchange.sums[static_cast<size_t>(other)];
+    const std::vector<int64_t>& firsts = plan.sums[static_cast<size_t>(other)];
     Message out{other, {}}, in{other, {}};
     if (other != self)
       for (const int64_t first : own_sums)
@@ -118,30 +120,37 @@ void ShardedOptimizer::add_gradients(int64_t parts, PartialSums sums) {
       for (size_t j = 0; j < own.size(); ++j) {
         const Shard& shard = *own[j];
         if (all_present[static_cast<size_t>(other)][k * parameters_.size() + shard.parameter] == '0') continue;
-        Scalar*& sum = at[j][static_cast<size_t>(firsts[k])];
+        Scalar*& sum = found.at[j][static_cast<size_t>(firsts[k])];
         if (other == self) {
           sum = const_cast<Scalar*>(gradient(firsts[k], shard.parameter)->data()) + shard.begin;
           continue;
         }
-        sum = received.emplace_back(shard.end - shard.begin).data();
+        sum = found.received.emplace_back(shard.end - shard.begin).data();
         in.places.push_back(bytes_of(sum, shard.end - shard.begin));
       }
     sends.push_back(std::move(out)), receives.push_back(std::move(in));
   }
   send_and_receive(sends, receives);
+  return found;
+}
 
+// Adds what comes from others to what this rank has, for the elements that it owns.
+void ShardedOptimizer::add_gradients(int64_t parts, PartialSums sums) {
+  const Plan plan(parts);
+  const ShardSums found = exchange(plan, sums, parts);
+  const std::vector<const Shard*> own = shards_of(rank());
   std::vector<Storage> totals(own.size());
+  std::vector<Scalar*> written;
   std::vector<int64_t> sizes;
   for (size_t j = 0; j < own.size(); ++j) {
-    const bool any = std::any_of(at[j].begin(), at[j].end(), [](const Scalar* sum) { return sum; });
+    const bool any = std::any_of(found.at[j].begin(), found.at[j].end(), [](const Scalar* sum) { return sum; });
     if (any) totals[j] = Storage(own[j]->end - own[j]->begin);
+    written.push_back(totals[j].data());
     sizes.push_back(totals[j].size());
   }
-  std::vector<Scalar*> written;
-  for (Storage& total : totals) written.push_back(total.data());
   parallel_for(sizes, [&](size_t j, int64_t begin, int64_t end) {
-    std::vector<Scalar*> sum = at[j];
-    for (const Addition& a : exchange.additions) {
+    std::vector<Scalar*> sum = found.at[j];
+    for (const Addition& a : plan.additions) {
       Scalar *to = sum[static_cast<size_t>(a.to)], *from = sum[static_cast<size_t>(a.from)];
       if (!to) sum[static_cast<size_t>(a.to)] = from;
       if (!to || !from) continue;
