@@ -72,7 +72,7 @@ class Pass {
         seconds_(count_) {
     for (const Addition& a : additions(n))
       if (a.is_within(begin, end)) {
-        additions_.push_back({{a.to - begin, a.from - begin, a.end - begin}, {}});
+        additions_.push_back({a.to - begin, a.from - begin, {}});
         ++additions_before_[a.end - begin];
       }
     for (int64_t i = 0; i < count_; ++i) additions_before_[i + 1] += additions_before_[i];
@@ -133,8 +133,9 @@ class Pass {
     Storage values;
     int64_t first_stretch;
   };
-  struct PartAddition : Addition {
-    std::vector<Summand> summands;  // for each leaf, once the parts are there
+  struct PartAddition {
+    int64_t to, from;               // parts
+    std::vector<Summand> summands;  // for each leaf, once these are there
   };
   struct Slice {
     int64_t next = 0;  // the addition to make

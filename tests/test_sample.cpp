@@ -144,6 +144,7 @@ TEST_CASE("a text ends before the end token, and then leaves the batch") {
     CHECK(endless[i].size() == 30);
     CHECK(ended[i] == std::vector<int32_t>(endless[i].begin(), end));
   }
+  CHECK(models::sample(model, {{1}}, {})[0].size() == 100);
   options.max_tokens = 0;
   CHECK(models::sample(model, {{1}}, options) == std::vector<std::vector<int32_t>>{{}});
   CHECK(models::sample(model, {}, options).empty());

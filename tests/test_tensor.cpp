@@ -73,6 +73,7 @@ TEST_CASE("errors name the op, the shapes and the rule") {
   CHECK(error_of([&] { sum(a, {2}); }) == "sum: no axis 2 in shape (2, 3)");
   CHECK(error_of([&] { permute(a, {0, 0}); }) == "permute: axis 0 is named twice");
   CHECK(error_of([&] { concat({a, b}, 0); }) == "concat: shapes (2, 3) and (4, 5) differ outside axis 0");
+  CHECK(error_of([&] { embedding(a, {2, 0}); }) == "embedding: id 2 of token 0 is outside the vocabulary of 2");
   CHECK(error_of([&] { embedding(a, {0, 2}); }) == "embedding: id 2 of token 1 is outside the vocabulary of 2");
   CHECK(error_of([&] { cross_entropy(a, {0, 3}); }) == "cross_entropy: target 3 (number 1) of 3 classes");
   CHECK(error_of([&] { dropout(a, 1); }) == "dropout: probability 1 is not in [0, 1)");

@@ -20,7 +20,7 @@ import tempfile
 import time
 
 import pytorch_peer as side
-from pytorch_peer import HERE, better, ours, peak_rss, peer, table
+from pytorch_peer import HERE, middle, ours, peak_rss, peer, table
 
 
 def nano_gpt(a):
@@ -96,7 +96,7 @@ def torch_train(a):
 
 def compare(a):
     impls = ["nanoGPT", "naive", "sdpa2"] + ["sdpa4"] * (a.attention == "diff")
-    us, theirs = None, {}
+    us, theirs, rate = [], {}, "tokens_per_second"
     with tempfile.TemporaryDirectory() as folder:
         init = os.path.join(folder, "init.safetensors")
         peer(a, "train", script=__file__, init=init)
@@ -105,12 +105,13 @@ def compare(a):
         for name in sizes:
             command += ["--" + name.replace("_", "-"), str(getattr(a, name))]
         for _, impl, tuned in itertools.product(range(a.rounds), impls, (False, True)):
-            us = better(us, ours(a, *command), "tokens_per_second")
+            us.append(ours(a, *command))
             name = ("PyTorch, " if impl == "nanoGPT" else "our architecture in PyTorch, ") + impl + \
                 ", malloc tuned" * tuned
             result = peer(a, "train", tuned, script=__file__, impl=impl)
             print(f"{name}: {result}", file=sys.stderr)
-            theirs[name] = better(theirs.get(name), result, "tokens_per_second")
+            theirs.setdefault(name, []).append(result)
+    us, theirs = middle(us, rate), {name: middle(results, rate) for name, results in theirs.items()}
     rows = [[name, f"{r['params']:,}", f"{r['tokens_per_second']:,.0f}", f"{r['peak_rss_mib']:,.0f}",
              f"{r['loss']:.4f}", f"{us['tokens_per_second'] / r['tokens_per_second']:.2f}"]
             for name, r in {"difftensor": us, **theirs}.items()]
@@ -132,7 +133,7 @@ def main():
     ap.add_argument("--context", type=int, default=256)
     ap.add_argument("--batch", type=int, default=16, help="contexts of an update")
     ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    ap.add_argument("--rounds", type=int, default=2, help="all of it so often; the best of each counts [%(default)s]")
+    ap.add_argument("--rounds", type=int, default=3, help="all of it so often; the median counts [%(default)s]")
     ap.add_argument("--steps", type=int, default=30)
     ap.add_argument("--warmup", type=int, default=5)
     ap.add_argument("--build", default=str(HERE.parent.parent / "build"), help="where bench/ with our programs is")

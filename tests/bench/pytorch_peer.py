@@ -468,8 +468,15 @@ def table(a, title, head, rows):
         print("  ".join(cells).rstrip(), flush=True)
 
 
-def better(one, other, rate):
-    return other if one is None or other[rate] > one[rate] else one
+def middle(results, rate):
+    """Of several rounds, the one with the median rate."""
+    return sorted(results, key=lambda result: result[rate])[len(results) // 2]
+
+
+def slow(theirs, rate):
+    """The ways whose last round was so far from the best that they need no other."""
+    best = max(results[-1][rate] for results in theirs.values())
+    return {name for name, results in theirs.items() if results[-1][rate] < 0.8 * best}
 
 
 def compare_train(a):
@@ -481,9 +488,9 @@ def compare_train(a):
                    "--batch-tokens", str(a.batch_tokens), "--init", init]
         if a.micro_tokens:
             command += ["--micro-tokens", str(a.micro_tokens)]
-        us, theirs, hopeless = None, {}, set()
+        us, theirs, hopeless, rate = [], {}, set(), "tokens_per_second"
         for round in range(a.rounds):
-            us = better(us, ours(a, *command), "tokens_per_second")
+            us.append(ours(a, *command))
             for impl in ("naive", "sdpa2", "sdpa4"):
                 if impl == "sdpa4" and a.attention != "diff":
                     continue            # v is as narrow as q and k already
@@ -494,10 +501,12 @@ def compare_train(a):
                     result = peer(a, "train", tuned, timeout=900 if compiled else None, impl=impl, compile=compiled)
                     print(f"PyTorch {name}: {result or 'failed, or was not ready after 15 minutes'}", file=sys.stderr)
                     if result:
-                        theirs[name] = better(theirs.get(name), result, "tokens_per_second")
+                        theirs.setdefault(name, []).append(result)
                     else:
                         hopeless.add(name)
-    best = max(theirs, key=lambda name: theirs[name]["tokens_per_second"])
+            hopeless |= slow(theirs, rate)
+    us, theirs = middle(us, rate), {name: middle(results, rate) for name, results in theirs.items()}
+    best = max(theirs, key=lambda name: theirs[name][rate])
     least = min(r["peak_rss_mib"] for r in theirs.values())
     rows = [["difftensor", f"{us['tokens_per_second']:,.0f}", f"{us['peak_rss_mib']:,.0f}", f"{us['loss']:.4f}"]]
     rows += [[f"PyTorch, {name}" + " (best)" * (name == best), f"{r['tokens_per_second']:,.0f}",
@@ -537,14 +546,15 @@ def compare_decode(a):
             ours(a, "train_throughput", "--ids-src", a.ids_src, "--ids-tgt", a.ids_tgt, "--preset", a.preset,
                  "--attention", a.attention, "--warmup", "0", "--steps", str(a.decode_steps), "--save", path)
             what = ["--model", path, "--preset", a.preset, "--attention", a.attention, "--ids-src", a.ids_src]
-        us, theirs = None, {}
+        us, theirs, rate = [], {}, "sentences_per_second"
         for round in range(a.rounds):
-            us = better(us, ours(a, "decode", *what, "--out", record), "sentences_per_second")
+            us.append(ours(a, "decode", *what, "--out", record))
             for tuned in (False, True):
                 for name, result in peer(a, "decode", tuned, record=record).items():
                     name += ", malloc tuned" * tuned
-                    theirs[name] = better(theirs.get(name), result, "sentences_per_second")
-    best = max(theirs, key=lambda name: theirs[name]["sentences_per_second"])
+                    theirs.setdefault(name, []).append(result)
+    us, theirs = middle(us, rate), {name: middle(results, rate) for name, results in theirs.items()}
+    best = max(theirs, key=lambda name: theirs[name][rate])
     rows = [["difftensor", f"{us['sentences_per_second']:,.0f}", ""]]
     rows += [[f"PyTorch, {name}" + " (best)" * (name == best), f"{r['sentences_per_second']:,.0f}", r["differ"]]
              for name, r in theirs.items()]
@@ -565,8 +575,9 @@ def main():
     ap.add_argument("--preset", default="tiny", choices=PRESETS)
     ap.add_argument("--attention", default="diff", choices=["softmax", "diff", "diff-v2"])
     ap.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    ap.add_argument("--rounds", type=int, default=2,
-                    help="all of it so often, in turn, as machines drift; the best of each counts [%(default)s]")
+    ap.add_argument("--rounds", type=int, default=3,
+                    help="all of it so often, in turn, as machines drift; of operations the best counts, otherwise the "
+                         "median; a way of PyTorch's training that is far behind in a round has no other [%(default)s]")
     ap.add_argument("--steps", type=int, default=30)
     ap.add_argument("--warmup", type=int, default=5)
     ap.add_argument("--batch-tokens", type=int, default=4096)

@@ -175,7 +175,8 @@ class Session:
                 self.trees.put(tree)
             # Those that few objects depend on first; mixed, so that the rate says something about the rest.
             users = {file: len(self.base.objects(file)) for file in {m["file"] for m in mutants}}
-            left = [m for m in mutants if results.get(m["id"], {}).get("verdict", LIVED[0]) == LIVED[stage]]
+            left = [m for m in mutants if results.get(m["id"], {}).get("verdict", LIVED[0]) == LIVED[stage] and
+                    not (stage and m["id"] in NO_EFFECT)]
             self.left, self.total, self.start = len(left), len(left), time.time()
             print(f"{self.left} to go in the build {build}", flush=True)
             with concurrent.futures.ThreadPoolExecutor(workers) as pool:
