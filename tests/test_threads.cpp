@@ -1,5 +1,7 @@
 // What runs on several threads at once, small enough for ThreadSanitizer: `make tsan` builds this file with it. In the
 // ordinary builds the same tests compare bits.
+#include <omp.h>
+
 #include <algorithm>
 #include <array>
 #include <functional>
@@ -77,6 +79,25 @@ TEST_CASE("every element of every leaf gets the gradient of every part, whatever
       const std::vector<Scalar> gradient = leaves[leaf].grad().values();
       CHECK(std::count(gradient.begin(), gradient.end(), leaf == 1 ? 12 : 15) == leaves[leaf].numel());
     }
+  }
+}
+
+TEST_CASE("the times of a parallel_backward add up to what its threads had") {
+  const Tensor leaf = zeros({100'000}).requires_grad();
+  for (const int threads : {1, 3}) {
+    const Threads some(threads);
+    const double start = omp_get_wtime();
+    const PassTimes times = parallel_backward(5, [&](int64_t) { sum(leaf).backward(); });
+    const double had = threads * (omp_get_wtime() - start);
+    double spent = times.packing + times.adding + times.waiting;
+    for (const double part : times.parts) {
+      CHECK(part > 0);
+      spent += part;
+    }
+    CHECK(times.parts.size() == 5);
+    CHECK(times.adding > 0);
+    for (const double some_of_it : {times.packing, times.adding, times.waiting, spent})
+      CHECK((some_of_it >= 0 && some_of_it <= had));
   }
 }
 

@@ -76,8 +76,9 @@ Tensor log_softmax(const Tensor& x) {
 }
 Tensor logsumexp(const Tensor& x, int axis, bool keepdim) {
   const Tensor rows = transpose(x, axis, -1);
-  const int64_t width = rows.shape().back(), count = width ? rows.numel() / width : 0;
+  const int64_t width = rows.shape().back();
   require(width > 0, "logsumexp", "axis ", axis, " of shape ", x.shape(), " is empty");
+  const int64_t count = rows.numel() / width;
   Shape shape = rows.shape();
   shape[shape.rank() - 1] = 1;
   Tensor out(shape);
