@@ -14,7 +14,7 @@ words=$(mktemp) && trap 'rm -f "$words"' EXIT
 # What may be named: every word of the sources, and the names of files.
 cat $sources | grep -oE '[A-Za-z_][A-Za-z_0-9]*' | LC_ALL=C sort -u >"$words"
 find $folders -type f | sed 's|.*/||; s|\.[^.]*$||' >>"$words"
-targets=$(grep -oE '^[a-z][a-z-]*:' Makefile | tr -d :)
+targets=$(grep -oE '^[a-z][a-z -]*:' Makefile | tr -d : | tr ' ' '\n')
 flags=$({ for c in train translate test data compare inspect distract; do "$build"/translate $c --help; done
   for c in train sample evaluate inspect "study run" "study report"; do "$build"/language_model $c --help; done
   for b in "$build"/bench/*; do [ -x "$b" ] && "$b" --help; done
