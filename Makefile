@@ -202,8 +202,6 @@ $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(ca
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 
 # A line counts if one precision's suite runs it. The leaks are clang's OpenMP's: it keeps a few blocks to the end.
-LLVM_COV = llvm-cov report $(BUILD)/tests_f64 -object $(BUILD)/tests_f32 -instr-profile $(BUILD)/tests.profdata \
-           -show-region-summary=0 -show-branch-summary=0
 coverage-run: export LSAN_OPTIONS = suppressions=tests/lint/lsan.txt:print_suppressions=0
 coverage-run: export LLVM_PROFILE_FILE = $(abspath $(BUILD))/profiles/%m.profraw
 coverage-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64
@@ -211,7 +209,8 @@ coverage-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64
 	@rm -rf $(BUILD)/profiles
 	@$(RUN_SUITES) run-tests_f64 run-tests_f32
 	llvm-profdata merge $(BUILD)/profiles/*.profraw -o $(BUILD)/tests.profdata
-	@$(LLVM_COV) core nn optim models | awk '{ print } $$1 == "TOTAL" { lines = $$7 } \
+	@llvm-cov report $(BUILD)/tests_f64 -object $(BUILD)/tests_f32 -instr-profile $(BUILD)/tests.profdata \
+	  -show-region-summary=0 -show-branch-summary=0 core nn optim models | awk '{ print } $$1 == "TOTAL" { lines = $$7 } \
 	  END { if (lines + 0 < 97) { print "make coverage: " lines " of the lines, which is less than 97%"; exit 1 } }'
 
 lint: deps

@@ -358,4 +358,7 @@ TEST_CASE("a file of records names the line that is none") {
   text::write_file(path,
                    record({"needle1", "diff", 0.001, 1, 10}, {{10, 0.5}}, 0.5).dump() + "\n{\"arm\": \"diff\"}\n");
   CHECK(contains(error_of([&] { read_records(path); }), "records.jsonl:2: is no record of such a training: key"));
+  text::write_file(path, "nonsense\n");
+  CHECK_THROWS_AS(read_records(path), text::InputError);
+  CHECK(contains(error_of([&] { read_records(path); }), "records.jsonl:1: not JSON: "));
 }

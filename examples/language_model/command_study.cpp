@@ -2,7 +2,6 @@
 #include <omp.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 
 #include "examples/language_model/commands.h"

@@ -198,6 +198,7 @@ void report(const Arguments& a) {
     const Records some = read_records(path);
     records.insert(records.end(), some.begin(), some.end());
   }
+  if (records.empty()) throw InputError(a.records[0] + ": there is no record");
   std::vector<std::string> texts;  // in the order in which they came
   for (const nlohmann::json& record : records)
     if (const std::string text = record.at("task"); std::find(texts.begin(), texts.end(), text) == texts.end())
@@ -217,7 +218,6 @@ void report(const Arguments& a) {
     print_positions(told);
     draw_positions(told, a.pictures);
   }
-  if (all.empty()) throw InputError(a.records[0] + ": there is no record");
   draw_differences(all, a.pictures + "/differences.svg");
   say("\npictures: %s/differences.svg; of each text TEXT-positions.svg, TEXT-positions-less-softmax.svg\n",
       a.pictures.c_str());
@@ -236,7 +236,9 @@ void add_study_report_command(CLI::App& study) {
       ->check(whole_number(1, 100));
   command->callback([a] {
     if (a->pictures.empty()) a->pictures = std::filesystem::absolute(a->records[0]).parent_path();
-    training::reading_records(CLI::detail::join(a->records, ", "), [&] { report(*a); });
+    std::string files;
+    for (const std::string& path : a->records) files += (files.empty() ? "" : ", ") + path;
+    training::reading_records(files, [&] { report(*a); });
   });
 }
 

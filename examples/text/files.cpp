@@ -23,10 +23,11 @@ std::string read_file(const std::string& path) {
   }
 }
 
-nlohmann::json read_json(const std::string& path) {
-  const std::string bytes = read_file(path);
+nlohmann::json read_json(const std::string& path) { return parse_json(read_file(path), path); }
+
+nlohmann::json parse_json(std::string_view text, const std::string& name) {
   try {
-    return difftensor::parse_json(bytes, path);
+    return difftensor::parse_json(text, name);
   } catch (const std::invalid_argument& error) {
     throw InputError(error.what());
   }

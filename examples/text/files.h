@@ -4,6 +4,7 @@
 #include <nlohmann/json_fwd.hpp>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 
 namespace text {
 
@@ -16,6 +17,8 @@ struct InputError : std::runtime_error {
 std::string read_file(const std::string& path);
 /// What a JSON file holds (difftensor::parse_json). Throws InputError naming the file if it cannot be read or is none.
 nlohmann::json read_json(const std::string& path);
+/// The same of a text that is read already, such as a line of a file: `name` stands for it in the message.
+nlohmann::json parse_json(std::string_view text, const std::string& name);
 /// Throws InputError if a file could not be written there, for want of its folder or of permission.
 void require_writable(const std::string& path);
 /// Writes a file whole or not at all (difftensor::write_atomically). Throws std::runtime_error if it cannot.

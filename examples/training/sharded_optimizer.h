@@ -15,9 +15,9 @@ namespace training {
 /// An optimizer that works on each element by itself, such as AdamW, on one rank or on several (ranks.h).
 ///
 ///     parts        rank 0: 0 to 7       rank 1: 8 to 15     ...   each adds the gradients of its parts
-///                        \    /    \    /                         partial sums go to the ranks that own the elements
+///                        \    /    \    /                           partial sums go to the ranks that own the elements
 ///     parameters   rank 0: the first     rank 1: the next   ...   each adds what came, and updates its elements
-///                        \    /    \    /                         new parameters go to all
+///                        \    /    \    /                           new parameters go to all
 ///
 /// So each rank has the optimizer's state of its elements alone (ZeRO, Rajbhandari et al. 2020, stage 1). Gradients are
 /// added in the order of core/parallel_backward.h, squares in that of optim/clip.h: parameters have the same bits with

@@ -28,7 +28,7 @@ Records read_records(const std::string& path) {
   std::istringstream lines(text::read_file(path));
   for (std::string line; std::getline(lines, line);) {
     const std::string where = path + ":" + std::to_string(records.size() + 1);
-    records.push_back(difftensor::parse_json(line, where));
+    records.push_back(text::parse_json(line, where));
     reading_records(where, [&] { trial_of(records.back()); });
   }
   return records;
