@@ -24,8 +24,8 @@ TRAINING  := $(filter-out %/ranks_mpi.cpp %/ranks_single.cpp,$(wildcard examples
 # Programs, each in a folder of examples/ that has its name.
 PROGRAMS  := translate language_model needle
 PARTS     := $(wildcard $(PROGRAMS:%=examples/%/*.cpp))
-# What the tests and benchmarks link: all of the examples but main().
-EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp,$(PARTS))
+# What the tests and benchmarks link: all of the examples but main() and its subcommands.
+EXAMPLES  := $(TRAINING) $(filter-out %/main.cpp $(wildcard examples/*/command_*.cpp),$(PARTS))
 SUITES    := tests/main.cpp tests/golden_check.cpp tests/gradcheck_rows.cpp $(wildcard tests/test_*.cpp tests/property*.cpp)
 EXAMPLE_SUITES := $(addprefix tests/test_,text.cpp training.cpp translate.cpp distractors.cpp inspect.cpp language_task.cpp study.cpp needle.cpp)
 HEADERS   := $(wildcard core/*.h core/ops/*.h core/kernels/*.h nn/*.h optim/*.h models/*.h)
@@ -75,6 +75,11 @@ $(BUILD)/inspect.html.inc: examples/translate/inspect.html
 	@mkdir -p $(@D) && { printf 'R"html('; cat $<; printf ')html"'; } > $@
 $(BUILD)/f32/examples/translate/inspect.o: CXXFLAGS += -I$(BUILD)
 $(BUILD)/f32/examples/translate/inspect.o: $(BUILD)/inspect.html.inc
+
+# Where nothing depends on speed: what reads the command line, and the tests themselves. They are most of what is compiled.
+COLD      := $(SUITES) $(addprefix examples/training/,program.cpp train_command.cpp compare.cpp settings.cpp) $(wildcard \
+             $(addprefix examples/*/,main.cpp command_*.cpp))
+$(call f32,$(COLD)) $(call f64,$(COLD)): CXXFLAGS += -O1
 
 # The library is clean of these too, for its headers are compiled with other people's warnings.
 $(call f32,$(LIBRARY)) $(call f64,$(LIBRARY)): WARNINGS += -Wshadow -Wconversion -Wno-sign-conversion
@@ -201,15 +206,19 @@ fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 
-# A line counts if one precision's suite runs it. The leaks are clang's OpenMP's: it keeps a few blocks to the end.
+# In float, in which everything trains and every file is tested. The leaks are clang's OpenMP's: it keeps a few blocks to the end.
+run-properties:
+	$(BUILD)/tests_f32 -sf="*/property*"
+run-the-rest:
+	$(BUILD)/tests_f32 -sfe="*/property*"
 coverage-run: export LSAN_OPTIONS = suppressions=tests/lint/lsan.txt:print_suppressions=0
 coverage-run: export LLVM_PROFILE_FILE = $(abspath $(BUILD))/profiles/%m.profraw
-coverage-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64
+coverage-run: $(BUILD)/tests_f32
 	@command -v llvm-cov >/dev/null || { echo "make coverage: please install llvm" >&2; exit 1; }
 	@rm -rf $(BUILD)/profiles
-	@$(RUN_SUITES) run-tests_f64 run-tests_f32
+	@$(RUN_SUITES) -j$(JOBS) run-properties run-the-rest
 	llvm-profdata merge $(BUILD)/profiles/*.profraw -o $(BUILD)/tests.profdata
-	@llvm-cov report $(BUILD)/tests_f64 -object $(BUILD)/tests_f32 -instr-profile $(BUILD)/tests.profdata \
+	@llvm-cov report $(BUILD)/tests_f32 -instr-profile $(BUILD)/tests.profdata \
 	  -show-region-summary=0 -show-branch-summary=0 core nn optim models | awk '{ print } $$1 == "TOTAL" { lines = $$7 } \
 	  END { if (lines + 0 < 97) { print "make coverage: " lines " of the lines, which is less than 97%"; exit 1 } }'
 

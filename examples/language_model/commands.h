@@ -1,6 +1,8 @@
 #pragma once
 // The subcommands of language_model, but for train and compare, which every program has (examples/training).
-#include <CLI/CLI.hpp>
+namespace CLI {
+class App;
+}
 
 namespace language_model {
 

@@ -1,6 +1,8 @@
 #pragma once
 // The subcommands of needle that are its own.
-#include <CLI/CLI.hpp>
+namespace CLI {
+class App;
+}
 
 namespace needle {
 

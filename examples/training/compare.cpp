@@ -1,4 +1,5 @@
 // compare: runs side by side, in a table and a picture.
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cmath>
 #include <cstdio>

@@ -1,8 +1,11 @@
 #pragma once
 // What every program of examples/ has around its subcommands: errors in one line, exit codes, streams, fast kernels.
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <string>
+
+namespace CLI {
+class App;
+}
 
 namespace training {
 

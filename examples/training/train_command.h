@@ -1,12 +1,15 @@
 #pragma once
 // The subcommand `train`: from settings to a task, from a task to a run folder.
-#include <CLI/CLI.hpp>
 #include <functional>
 #include <memory>
 #include <string>
 
 #include "examples/training/loop_settings.h"
 #include "examples/training/task.h"
+
+namespace CLI {
+class App;
+}
 
 namespace training {
 

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 
+#include "examples/training/options.h"
 #include "examples/translate/commands.h"
 #include "examples/translate/corpus_progress.h"
 #include "examples/translate/survey.h"

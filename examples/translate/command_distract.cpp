@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 
+#include "examples/training/options.h"
 #include "examples/training/study.h"
 #include "examples/training/tables.h"
 #include "examples/translate/bleu.h"

@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "examples/training/options.h"
 #include "examples/translate/commands.h"
 #include "examples/translate/inspect.h"
 

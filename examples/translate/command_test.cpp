@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <memory>
 
+#include "examples/training/options.h"
 #include "examples/translate/bleu.h"
 #include "examples/translate/chrf.h"
 #include "examples/translate/commands.h"

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "examples/text/unicode.h"
+#include "examples/training/options.h"
 #include "examples/translate/commands.h"
 #include "examples/translate/translator.h"
 
@@ -54,6 +55,24 @@ void translate_stdin(const Arguments& a) {
 }
 
 }  // namespace
+
+void add_decoding_options(CLI::App& command, DecodingArguments& a) {
+  command.add_option("--beam", a.options.beam, "hypotheses kept open; 1: greedy search")
+      ->capture_default_str()
+      ->check(whole_number(1, 100));
+  command
+      .add_option("--length-penalty", a.options.length_penalty,
+                  "alpha: beam search looks for the largest log P / length^alpha; more makes longer translations")
+      ->capture_default_str();
+  command.add_option("--batch-size", a.options.batch_size, "sentences translated together")
+      ->capture_default_str()
+      ->check(whole_number(1, 10000));
+  command
+      .add_option("--long-lines", a.long_lines,
+                  "a sentence of more tokens than the model takes: fail, crop (translate its beginning) or empty")
+      ->capture_default_str()
+      ->check(CLI::IsMember(long_lines_names).description(""));
+}
 
 void add_translate_command(CLI::App& app) {
   auto a = std::make_shared<Arguments>();

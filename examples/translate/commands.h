@@ -1,12 +1,14 @@
 #pragma once
 // The subcommands of translate, but for train and compare, which every program has (examples/training). Each is a file
 // of its own, with its options and what it does with them.
-#include <CLI/CLI.hpp>
 #include <string>
 
-#include "examples/training/options.h"
 #include "examples/translate/translator.h"
 #include "models/decode.h"
+
+namespace CLI {
+class App;
+}
 
 namespace translate {
 
@@ -24,23 +26,7 @@ struct DecodingArguments {
 };
 
 /// --beam, --length-penalty, --batch-size and --long-lines; --run and --model are added beside them.
-inline void add_decoding_options(CLI::App& command, DecodingArguments& a) {
-  command.add_option("--beam", a.options.beam, "hypotheses kept open; 1: greedy search")
-      ->capture_default_str()
-      ->check(whole_number(1, 100));
-  command
-      .add_option("--length-penalty", a.options.length_penalty,
-                  "alpha: beam search looks for the largest log P / length^alpha; more makes longer translations")
-      ->capture_default_str();
-  command.add_option("--batch-size", a.options.batch_size, "sentences translated together")
-      ->capture_default_str()
-      ->check(whole_number(1, 10000));
-  command
-      .add_option("--long-lines", a.long_lines,
-                  "a sentence of more tokens than the model takes: fail, crop (translate its beginning) or empty")
-      ->capture_default_str()
-      ->check(CLI::IsMember(long_lines_names).description(""));
-}
+void add_decoding_options(CLI::App& command, DecodingArguments& a);  // command_translate.cpp
 
 /// What is tested on, and how it is compared.
 struct TestArguments {

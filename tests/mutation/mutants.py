@@ -18,6 +18,7 @@ EXAMPLES = {"test_text", "test_training", "test_translate", "test_inspect", "tes
             "test_needle", "test_study", "test_distractors"}  # in float only
 # Not test_formulas: it compares a page with the text of the sources, so that any change would be noticed there.
 SUITES = sorted(p.stem for p in ROOT.glob("tests/test_*.cpp") if p.stem != "test_formulas")
+RESULTS = ROOT / "tests/mutation/results.jsonl"  # committed: another machine goes on where this one stopped
 NO_EFFECT, _, NOT_TESTED = (ROOT / "tests/mutation/survivors.md").read_text().partition("## Not tested")
 
 # --- Where a file can be changed ------------------------------------------------------------------------------------
@@ -184,7 +185,7 @@ class Session:
                               sorted(left, key=lambda m: (users[m["file"]] > 60, m["id"]))))
 
     def judge(self, mutant, stage):
-        tree, start = self.trees.get(), time.time()
+        tree = self.trees.get()
         source, objects = tree.path / mutant["file"], self.base.objects(mutant["file"])
         source.write_text(mutant["text"])
         verdict, by = self.verdict(mutant, tree, objects, stage)
@@ -194,10 +195,9 @@ class Session:
             stale.unlink()
         self.trees.put(tree)
         with self.lock:
-            result = {k: v for k, v in mutant.items() if k != "text"}
-            result |= dict(verdict=verdict, by=by, seconds=round(time.time() - start))
+            result = {k: mutant[k] for k in ("id", "file", "content")} | dict(verdict=verdict, by=by)
             self.results[mutant["id"]] = result
-            with open(self.folder / "results.jsonl", "a") as f:
+            with open(RESULTS, "a") as f:
                 f.write(json.dumps(result) + "\n")
             self.left -= 1
             rate = (self.total - self.left) / (time.time() - self.start) * 60
@@ -272,7 +272,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=320, help="at least so many")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="at the same time")
-    parser.add_argument("--build", type=Path, default=ROOT / "build/mutants", help="where the copies and results are")
+    parser.add_argument("--build", type=Path, default=ROOT / "build/mutants", help="where the copies are")
     parser.add_argument("--only", default="", help="those whose file:line or id begins so, once more")
     parser.add_argument("--alive", action="store_true", help="those that lived, once more: new tests may catch them")
     parser.add_argument("--list", action="store_true", help="the table of the results so far")
@@ -281,9 +281,8 @@ def main():
     folder = args.build.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     sampled, results = sample(args.count), {}
-    if (folder / "results.jsonl").exists():
-        lines = map(json.loads, (folder / "results.jsonl").read_text().splitlines())
-        results = {r["id"]: r for r in lines}
+    if RESULTS.exists():
+        results = {r["id"]: r for r in map(json.loads, RESULTS.read_text().splitlines())}
     # A result holds until its file changes.
     again = lambda m, r: (args.only and (f"{m['file']}:{m['line']}".startswith(args.only) or args.only == m["id"]) or
                           args.alive and r["verdict"] == "alive" and m["id"] not in NO_EFFECT)
