@@ -54,6 +54,12 @@ check "one training was left" "[ \$(ls -d elsewhere/*/ | wc -l) = 1 ] && [ \"\$(
 head -15 straight/cats.jsonl >some.jsonl
 $study --runs straight --records some.jsonl >out 2>err || fail "a record that was left: $(cat err)"
 check "taken from the run folder, with its time" "cmp some.jsonl straight/cats.jsonl"
+# One that lacks what is told of it is not kept, and named.
+head -15 straight/cats.jsonl >some.jsonl
+sed -i 's/"loss":/"lost":/' straight/*/record.json
+refuses "/record.json: is no record of such a training: key 'loss' not found" $study --runs straight --records some.jsonl
+check "the others stay" "[ \$(wc -l <some.jsonl) = 15 ]"
+sed -i 's/"lost":/"loss":/' straight/*/record.json
 
 # --- The report ---------------------------------------------------------------------------------------------------
 $language_model study report straight/cats.jsonl --seeds 2 --updates 20 --pictures pictures >out 2>err || fail "report: $(cat err)"

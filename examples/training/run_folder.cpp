@@ -56,8 +56,9 @@ RunFolder RunFolder::create(const std::string& path) {
 }
 
 void RunFolder::remove() {
-  std::error_code cannot;
-  for (const std::string& name : difftensor::list_folder(path)) fs::remove_all(path + "/" + name, cannot);
+  std::error_code ended, cannot;  // passed over: why the start failed is what has to be told
+  for (fs::directory_iterator entry(path, ended); !ended && entry != fs::directory_iterator(); entry.increment(ended))
+    fs::remove_all(entry->path(), cannot);
   ::rmdir(path.c_str());  // unless it is a link
 }
 

@@ -128,14 +128,17 @@ class Runner {
   }
 
   void add_record(const Trial& trial) {
-    nlohmann::json record = text::read_json(folder(trial) + "/record.json");
+    const std::string file = folder(trial) + "/record.json";
+    nlohmann::json record = text::read_json(file);
     record.update(to_json(trial));
+    std::string outcome;  // a record that lacks it is not kept
+    reading_records(file, [&] { outcome = how_.outcome(record); });
     records_.push_back(std::move(record));
     std::string lines;
     for (const nlohmann::json& r : records_) lines += r.dump() + "\n";
     text::write_file(how_.records, lines);
     progress_.clear();
-    say("%zu/%zu  %s: %s\n", done(), study_.size(), trial.name().c_str(), how_.outcome(records_.back()).c_str());
+    say("%zu/%zu  %s: %s\n", done(), study_.size(), trial.name().c_str(), outcome.c_str());
   }
 
   // Lets the children save and end, then does so itself.
