@@ -80,6 +80,7 @@ $(BUILD)/f32/examples/translate/inspect.o: $(BUILD)/inspect.html.inc
 COLD      := $(SUITES) $(addprefix examples/training/,program.cpp train_command.cpp compare.cpp settings.cpp) $(wildcard \
              $(addprefix examples/*/,main.cpp command_*.cpp))
 $(call f32,$(COLD)) $(call f64,$(COLD)): CXXFLAGS += -O1
+$(call f32,$(SUITES)): CXXFLAGS += $(SUITE_FLAGS)
 
 # The library is clean of these too, for its headers are compiled with other people's warnings.
 $(call f32,$(LIBRARY)) $(call f64,$(LIBRARY)): WARNINGS += -Wshadow -Wconversion -Wno-sign-conversion
@@ -178,7 +179,7 @@ bench: deps
 asan: deps
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
 asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(PROGRAMS:%=$(BUILD)/%)
-	@$(RUN_SUITES) run-tests_f64 run-tests_f32 $(CLI_SUITES:%=run-test_%)
+	+@$(RUN_SUITES) run-tests_f64 run-tests_f32 $(CLI_SUITES:%=run-test_%)
 
 # g++'s OpenMP waits where ThreadSanitizer does not see it; clang's tells it all, through the library archer.
 tsan: deps
@@ -196,11 +197,13 @@ browser: deps
 # fuzz.cpp is part of each fuzzer.
 CLANG   ?= clang++
 FUZZERS  = $(filter-out fuzz,$(basename $(notdir $(wildcard tests/fuzz/*.cpp))))
-# One build by clang++ for both: with sanitizers, with what libFuzzer needs, and with counters of what ran.
+# One build by clang++ for both: with sanitizers, with what libFuzzer needs (but in the suites), and with counters of which
+# of the library's lines ran.
 fuzz coverage: deps
 	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make $@ needs clang and its libFuzzer: please install clang" >&2; exit 1; }
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -gline-tables-only -march=$(ARCH) \
-	  -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping" $@-run
+	  -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping \
+	  -fprofile-list=tests/lint/coverage.txt" SUITE_FLAGS=-fno-sanitize=fuzzer-no-link $@-run
 fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
 	JOBS=$(JOBS) tests/fuzz/run.sh $(BUILD)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
@@ -216,7 +219,7 @@ coverage-run: export LLVM_PROFILE_FILE = $(abspath $(BUILD))/profiles/%m.profraw
 coverage-run: $(BUILD)/tests_f32
 	@command -v llvm-cov >/dev/null || { echo "make coverage: please install llvm" >&2; exit 1; }
 	@rm -rf $(BUILD)/profiles
-	@$(RUN_SUITES) -j$(JOBS) run-properties run-the-rest
+	+@$(RUN_SUITES) run-properties run-the-rest
 	llvm-profdata merge $(BUILD)/profiles/*.profraw -o $(BUILD)/tests.profdata
 	@llvm-cov report $(BUILD)/tests_f32 -instr-profile $(BUILD)/tests.profdata \
 	  -show-region-summary=0 -show-branch-summary=0 core nn optim models | awk '{ print } $$1 == "TOTAL" { lines = $$7 } \
