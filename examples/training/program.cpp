@@ -153,9 +153,13 @@ int parse(CLI::App& app, int argc, char** argv) {
 
 std::string cpu_name() {
   std::ifstream info("/proc/cpuinfo");
-  for (std::string line; std::getline(info, line);)
-    if (line.starts_with("model name")) return line.substr(line.find(':') + 2);
-  return "unknown";
+  std::string name = "unknown";
+  for (std::string line; std::getline(info, line) && !line.empty();) {  // of the first core
+    const auto has = [&](const char* flag) { return line.find(flag) != std::string::npos; };
+    if (line.starts_with("model name")) name = line.substr(line.find(':') + 2);
+    if (line.starts_with("flags")) name += has(" avx512f") ? ", AVX-512" : has(" avx2") ? ", AVX2" : "";
+  }
+  return name;
 }
 
 int run_program(int argc, char** argv, const std::string& name, const std::string& description,

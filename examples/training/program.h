@@ -14,7 +14,8 @@ namespace training {
 int run_program(int argc, char** argv, const std::string& name, const std::string& description,
                 const std::function<void(CLI::App&)>& add_commands);
 
-/// The CPU's name, as Linux tells it. Results have the same bits on CPUs of one kind.
+/// The CPU's name, as Linux tells it, and how wide its registers are: "AMD EPYC, AVX2". (In a virtual machine the name
+/// may be the maker's only.) Results have the same bits on CPUs of one kind.
 std::string cpu_name();
 
 /// The subcommand `compare`: runs side by side, in a table and a picture.
