@@ -50,7 +50,7 @@ help:
 	@echo "make tsan       the tests of threads under ThreadSanitizer, built by clang++ with libomp, which it understands"
 	@echo "make browser    the page of translate inspect in a headless Chromium, and the charts"
 	@echo "make fuzz       hostile bytes for everything that is read, by clang's libFuzzer; FUZZ_SECONDS=60 for each"
-	@echo "make coverage   the tests by clang++ under both sanitizers, and which lines of the library they run"
+	@echo "make coverage   the tests in float by clang++ under both sanitizers, and which lines of the library they run"
 	@echo "make lint       clang-tidy and cppcheck; tests/lint says what they are asked, and what not"
 	@echo "make compilers  the library as every g++ and clang++ that is here reads it, in C++20 and C++23, for old CPUs and new"
 	@echo "make mutants    do the tests notice each of MUTANTS=$(MUTANTS) small faults, put into a copy of the library? Takes hours"

@@ -7,10 +7,6 @@
 #include "examples/training/loop_settings.h"
 #include "examples/training/task.h"
 
-namespace CLI {
-class App;
-}
-
 namespace training {
 
 /// A program's settings, which know how to make its task.
