@@ -1,5 +1,6 @@
 // `compare` of a run folder from a stranger: config.json, train_log.csv, lambda.csv and model.safetensors, with a byte
 // 0xFF between them.
+#include <CLI/CLI.hpp>
 #include <cstdio>
 #include <filesystem>
 
