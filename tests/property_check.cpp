@@ -171,8 +171,8 @@ Quotients check(const Case& c, Draw& draw) {
     twice.push_back(x[k].grad().defined() ? x[k].grad() : once[k]);
     Worst doubled;
     const Array a = to_array(once[k]), b = to_array(twice.back());
-    for (size_t i = 0; i < a.v.size(); ++i)
-      doubled.see(b.v[i], 2 * a.v[i], c.gradient_ulps * unit * (largest(a) + largest(seed)), static_cast<int64_t>(i));
+    const double bound = c.gradient_ulps * unit * (largest(a) + largest(seed));
+    for (size_t i = 0; i < a.v.size(); ++i) doubled.see(b.v[i], 2 * a.v[i], bound, static_cast<int64_t>(i));
     CHECK_MESSAGE(doubled.ratio <= 1, "after a second backward, the gradient of input ", k, ", ", doubled.where);
   }
   const Quotients quotients = check_gradients(c, draw, once, seed);

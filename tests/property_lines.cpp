@@ -114,7 +114,8 @@ void pieces_on_lines(std::vector<Kind>& kinds) {
                        // logsumexp: units of the largest x too, from which the rest is counted
                        const auto of = [=](const Arrays& x) {
                          Array y = op.reference(x);
-                         for (double& v : y.v) v = std::max(std::abs(v), largest(x[0]));
+                         const double least = largest(x[0]);
+                         for (double& v : y.v) v = std::max(std::abs(v), least);
                          return y;
                        };
                        const bool absolute = lines.name == std::string("logsumexp");

@@ -61,7 +61,8 @@ void row_kinds(std::vector<Kind>& kinds) {
                      const Op op = softmax_op(scale);
                      const auto of = [=](const Arrays& in) {
                        Array y = op.reference(in);
-                       for (double& value : y.v) value *= 8 + static_cast<double>(scale) * 2 * largest(in[0]);
+                       const double units = 8 + static_cast<double>(scale) * 2 * largest(in[0]);
+                       for (double& value : y.v) value *= units;
                        return y;
                      };
                      Array x = d.values(d.shape(1, 4));
