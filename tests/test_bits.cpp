@@ -48,7 +48,7 @@ std::ostream& operator<<(std::ostream& to, const Product& p) {
 // One product, by each road that leads to it.
 struct Roads {
   explicit Roads(const Product& p, Random& random)
-      : p(p), A(randn({p.M * p.K}, random)), B(randn({p.K * p.N}, random)), C(randn({p.M, p.N}, random)) {}
+      : p(p), A(rand({p.M * p.K}, random, -1)), B(rand({p.K * p.N}, random, -1)), C(rand({p.M, p.N}, random, -1)) {}
   Tensor cut() const {
     Tensor result = C.clone();
     kernels::parallel_gemm(p.transpose_a, p.transpose_b, p.M, p.N, p.K, A.data(), B.data(), p.add, result.data());
