@@ -76,10 +76,11 @@ $(BUILD)/inspect.html.inc: examples/translate/inspect.html
 $(BUILD)/f32/examples/translate/inspect.o: CXXFLAGS += -I$(BUILD)
 $(BUILD)/f32/examples/translate/inspect.o: $(BUILD)/inspect.html.inc
 
-# Where nothing depends on speed: what reads the command line, and the tests themselves. They are most of what is compiled.
-COLD      := $(SUITES) $(addprefix examples/training/,program.cpp train_command.cpp compare.cpp settings.cpp) $(wildcard \
-             $(addprefix examples/*/,main.cpp command_*.cpp))
-$(call f32,$(COLD)) $(call f64,$(COLD)): CXXFLAGS += -O1
+# Where nothing depends on speed: what reads the command line, and the tests themselves, but those that compute much. They
+# are most of what is compiled.
+COLD      := $(filter-out tests/property% tests/test_kernels.cpp,$(SUITES)) $(wildcard $(addprefix examples/, \
+             $(addprefix training/,program.cpp train_command.cpp compare.cpp settings.cpp) */main.cpp */command_*.cpp))
+$(call f32,$(COLD)) $(call f64,$(COLD)): CXXFLAGS += -O0
 $(call f32,$(SUITES)): CXXFLAGS += $(SUITE_FLAGS)
 
 # The library is clean of these too, for its headers are compiled with other people's warnings.
