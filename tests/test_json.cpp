@@ -30,6 +30,7 @@ TEST_CASE("JSON: no more levels than a stack holds, no key twice, no number beyo
   };
   for (const char* open : {"[", "{\"a\":", "[{\"a\":"}) refuses(repeat(open, 100000), "more than 64 levels");
   refuses(repeat("[", 65) + repeat("]", 65), "more than 64 levels");
+  CHECK_NOTHROW(parse_json(repeat("[", 64) + "1" + repeat("]", 64), "x"));
   refuses(R"({"a":1,"b":2,"a":3})", R"(the key "a" is there twice)");
   refuses(R"({"b":{"a":1,"a":1}})", R"(the key "a" is there twice)");
   refuses(R"({"lr":1e400})", "not JSON: number overflow");

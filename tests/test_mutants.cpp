@@ -20,6 +20,7 @@
 #include "core/kernels/parallel.h"
 #include "core/ops.h"
 #include "core/parallel_backward.h"
+#include "models/language_model.h"
 #include "models/transformer.h"
 #include "nn/diff_attention.h"
 #include "nn/dropout.h"
@@ -296,4 +297,30 @@ TEST_CASE("a loop over several arrays visits every element once") {
     });
     for (size_t i = 0; i < sizes.size(); ++i) CHECK(visits[i] == std::vector<int>(sizes[i], 1));
   }
+}
+
+TEST_CASE("a model may know one word, and is of the documented shape if none is asked for") {
+  Random random(1);
+  models::TransformerConfig translator;
+  CHECK(translator.vocab == 8000);
+  CHECK(translator.encoder_layers == 4);
+  CHECK(translator.decoder_layers == 4);
+  translator.vocab = 1;
+  CHECK_NOTHROW(models::Transformer(translator, random));
+  translator.vocab = 0;
+  CHECK(contains(error_of([&] { models::Transformer(translator, random); }), "vocabulary 0 must be positive"));
+
+  models::LanguageModelConfig writer;
+  CHECK(writer.vocab == 256);
+  CHECK(writer.layers == 4);
+  CHECK(writer.tied_output);
+  writer.vocab = 1;
+  CHECK_NOTHROW(models::LanguageModel(writer, random));
+}
+
+TEST_CASE("diff-v2 splits the width among its heads once, not once for each map") {
+  Random random(1);
+  nn::MultiheadDiffAttentionV2 attention({.width = 6, .heads = 2}, random);
+  CHECK(attention.head_width == 3);
+  CHECK(attention.q_proj.weight.shape() == Shape{12, 6});
 }
