@@ -76,11 +76,13 @@ $(BUILD)/inspect.html.inc: examples/translate/inspect.html
 $(BUILD)/f32/examples/translate/inspect.o: CXXFLAGS += -I$(BUILD)
 $(BUILD)/f32/examples/translate/inspect.o: $(BUILD)/inspect.html.inc
 
-# Where nothing depends on speed: what reads the command line, and the tests themselves, but those that compute much. They
-# are most of what is compiled.
-COLD      := $(filter-out tests/property% tests/test_kernels.cpp,$(SUITES)) $(wildcard $(addprefix examples/, \
-             $(addprefix training/,program.cpp train_command.cpp compare.cpp settings.cpp) */main.cpp */command_*.cpp))
+# Most of what is compiled need not be fast: the tests, but properties, which compute a lot; what reads the command line.
+# Tests that include kernels are compiled as the library is: of an inline function that both have, one copy is linked.
+COLD      := $(filter-out tests/property% $(shell grep -l '"core/kernels' tests/*.cpp),$(SUITES))
+COOL      := $(wildcard tests/property*.cpp $(addprefix examples/, */main.cpp */command_*.cpp \
+             $(addprefix training/,program.cpp train_command.cpp compare.cpp settings.cpp)))
 $(call f32,$(COLD)) $(call f64,$(COLD)): CXXFLAGS += -O0
+$(call f32,$(COOL)) $(call f64,$(COOL)): CXXFLAGS += -O1
 $(call f32,$(SUITES)): CXXFLAGS += $(SUITE_FLAGS)
 
 # The library is clean of these too, for its headers are compiled with other people's warnings.

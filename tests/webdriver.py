@@ -19,7 +19,7 @@ class Browser:
         if os.geteuid() == 0:
             options.append("--no-sandbox")
         wanted = {"goog:chromeOptions": {"args": options}, "goog:loggingPrefs": {"browser": "ALL"},
-                  "unhandledPromptBehavior": "ignore"}
+                  "unhandledPromptBehavior": "ignore", "timeouts": {"script": 240_000}}  # ms: a machine may be busy
         try:
             self.session += "/" + self.call("", capabilities={"alwaysMatch": wanted})["sessionId"]
         except BaseException:
@@ -39,7 +39,7 @@ class Browser:
     def call(self, command, **body):
         request = urllib.request.Request(self.session + command, json.dumps(body).encode(), {"Content-Type": "application/json"})
         try:
-            return json.load(urllib.request.urlopen(request, timeout=60))["value"]
+            return json.load(urllib.request.urlopen(request, timeout=300))["value"]
         except urllib.error.HTTPError as e:
             raise RuntimeError(command + ": " + json.load(e)["value"]["message"].split("\n")[0]) from None
 
