@@ -78,11 +78,11 @@ $(BUILD)/f32/examples/translate/inspect.o: $(BUILD)/inspect.html.inc
 
 # Most of what is compiled need not be fast: the tests, but properties, which compute a lot; what reads the command line.
 # Tests that include kernels are compiled as the library is: of an inline function that both have, one copy is linked.
-COLD      := $(filter-out tests/property% $(shell grep -l '"core/kernels' tests/*.cpp),$(SUITES))
-COOL      := $(wildcard tests/property*.cpp $(addprefix examples/, */main.cpp */command_*.cpp \
+AT_O0     := $(filter-out tests/property% $(shell grep -l '"core/kernels' tests/*.cpp),$(SUITES))
+AT_O1     := $(wildcard tests/property*.cpp $(addprefix examples/, */main.cpp */command_*.cpp \
              $(addprefix training/,program.cpp train_command.cpp compare.cpp settings.cpp)))
-$(call f32,$(COLD)) $(call f64,$(COLD)): CXXFLAGS += -O0
-$(call f32,$(COOL)) $(call f64,$(COOL)): CXXFLAGS += -O1
+$(call f32,$(AT_O0)) $(call f64,$(AT_O0)): CXXFLAGS += -O0
+$(call f32,$(AT_O1)) $(call f64,$(AT_O1)): CXXFLAGS += -O1
 $(call f32,$(SUITES)): CXXFLAGS += $(SUITE_FLAGS)
 
 # The library is clean of these too, for its headers are compiled with other people's warnings.
