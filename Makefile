@@ -80,7 +80,8 @@ $(BUILD)/f32/examples/translate/inspect.o: $(BUILD)/inspect.html.inc
 # Tests that include kernels are compiled as the library is: of an inline function that both have, one copy is linked.
 AT_O0     := $(filter-out tests/property% $(shell grep -l '"core/kernels' tests/*.cpp),$(SUITES))
 AT_O1     := $(wildcard tests/property*.cpp $(addprefix examples/, */main.cpp */command_*.cpp \
-             $(addprefix training/,program.cpp train_command.cpp compare.cpp settings.cpp)))
+             $(addprefix training/,program.cpp train_command.cpp compare.cpp settings.cpp))) \
+             $(addprefix tests/bench/,train_throughput.cpp train_language_model.cpp decode.cpp)
 $(call f32,$(AT_O0)) $(call f64,$(AT_O0)): CXXFLAGS += -O0
 $(call f32,$(AT_O1)) $(call f64,$(AT_O1)): CXXFLAGS += -O1
 $(call f32,$(SUITES)): CXXFLAGS += $(SUITE_FLAGS)
@@ -128,7 +129,7 @@ $(BUILD)/faults.so: tests/faults/shim.c
 	@mkdir -p $(@D) && echo "  link $@" && $(CXX) -x c $(WARNINGS) -O1 -shared -fPIC $< -o $@
 $(BUILD)/golden_%: $(BUILD)/%/tests/golden_main.o $(BUILD)/%/tests/golden_check.o
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
-$(BUILD)/bench/%: $(BUILD)/f32/tests/bench/%.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
+$(BUILD)/bench/%: $(BUILD)/f32/tests/bench/%.o $(call f32,tests/bench/bench.cpp $(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@mkdir -p $(@D) && echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 $(BUILD)/golden_f32: $(BUILD)/libdifftensor.a
 $(BUILD)/golden_f64: $(BUILD)/libdifftensor_f64.a
@@ -212,17 +213,20 @@ fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 
-# In float, in which everything trains and every file is tested. The leaks are clang's OpenMP's: it keeps a few blocks to the end.
-run-properties:
-	$(BUILD)/tests_f32 -sf="*/property*"
+# In float, in which everything trains and every file is tested; in two processes, for most tests have one thread.
+# Of the products that tests_f32 compares, a tenth: with counters and sanitizers each takes twenty times as long.
+# The leaks are clang's OpenMP's: it keeps a few blocks to the end.
+run-arithmetic:
+	$(BUILD)/tests_f32 -sf="*/property*,*/test_bits*,*/test_kernels*"
 run-the-rest:
-	$(BUILD)/tests_f32 -sfe="*/property*"
+	$(BUILD)/tests_f32 -sfe="*/property*,*/test_bits*,*/test_kernels*"
+coverage-run: export DT_PRODUCTS = 300
 coverage-run: export LSAN_OPTIONS = suppressions=tests/lint/lsan.txt:print_suppressions=0
 coverage-run: export LLVM_PROFILE_FILE = $(abspath $(BUILD))/profiles/%m.profraw
 coverage-run: $(BUILD)/tests_f32
 	@command -v llvm-cov >/dev/null || { echo "make coverage: please install llvm" >&2; exit 1; }
 	@rm -rf $(BUILD)/profiles
-	+@$(RUN_SUITES) run-properties run-the-rest
+	+@$(RUN_SUITES) run-arithmetic run-the-rest
 	llvm-profdata merge $(BUILD)/profiles/*.profraw -o $(BUILD)/tests.profdata
 	@llvm-cov report $(BUILD)/tests_f32 -instr-profile $(BUILD)/tests.profdata \
 	  -show-region-summary=0 -show-branch-summary=0 core nn optim models | awk '{ print } $$1 == "TOTAL" { lines = $$7 } \
@@ -231,11 +235,10 @@ coverage-run: $(BUILD)/tests_f32
 lint: deps
 	@for tool in clang-tidy cppcheck; do command -v $$tool >/dev/null || { echo "make lint: please install $$tool" >&2; exit 1; }; done
 	@$(MAKE) -s $(BUILD)/inspect.html.inc
-	cppcheck --std=c++20 --language=c++ --enable=warning,performance,portability --suppressions-list=tests/lint/cppcheck.txt \
+	cppcheck -j$(JOBS) --std=c++20 --language=c++ --enable=warning,performance,portability --suppressions-list=tests/lint/cppcheck.txt \
 	  --quiet --error-exitcode=1 -I. $(filter-out examples/tour,$(FOLDERS))
-	@echo "clang-tidy, as tests/lint/clang-tidy.yml says" && printf '%s\n' $(LIBRARY) $(TRAINING) $(PARTS) | xargs -P$(JOBS) -n1 sh -c \
-	  'clang-tidy --quiet --config-file=tests/lint/clang-tidy.yml $$0 -- -std=c++20 -fopenmp -I. -I$(BUILD) \
-	  $(shell pkg-config --cflags openblas nlohmann_json) 2>/dev/null'
+	JOBS=$(JOBS) CPPFLAGS="-std=c++20 -fopenmp -I. -I$(BUILD) $(shell pkg-config --cflags openblas nlohmann_json)" \
+	  tests/lint/tidy.sh $(LIBRARY) $(TRAINING) $(PARTS)
 
 # The library's sources as other compilers read them: all that are here, in both precisions, as C++20 and C++23, for
 # CPUs from SSE4 to AVX-512.

@@ -17,10 +17,10 @@ namespace {
 constexpr size_t orders = 6;
 
 // Counts of n-grams, for n from 1: they add up from segments to a corpus.
-struct Statistics {
+struct Overlap {
   std::array<int64_t, orders> hypothesis{}, reference{}, matches{};
 
-  void operator+=(const Statistics& s) {
+  void operator+=(const Overlap& s) {
     for (size_t n = 0; n < orders; ++n) {
       hypothesis[n] += s.hypothesis[n];
       reference[n] += s.reference[n];
@@ -65,8 +65,8 @@ struct Characters {
   int64_t count(size_t n) const { return begin.size() > n ? static_cast<int64_t>(begin.size() - n) : 0; }
 };
 
-Statistics compare(const Characters& hypothesis, const Characters& reference) {
-  Statistics s;
+Overlap compare(const Characters& hypothesis, const Characters& reference) {
+  Overlap s;
   for (size_t n = 0; n < orders; ++n) {
     s.reference[n] = reference.count(n + 1);
     s.hypothesis[n] = s.reference[n] ? hypothesis.count(n + 1) : 0;  // sacreBLEU's rule
@@ -85,8 +85,8 @@ Chrf corpus_chrf(const std::vector<std::string>& hypotheses, const std::vector<s
   if (hypotheses.size() != references.size())
     throw std::invalid_argument("corpus_chrf: " + std::to_string(hypotheses.size()) + " hypotheses, but " +
                                 std::to_string(references.size()) + " references");
-  std::vector<Statistics> segments;
-  Statistics corpus;
+  std::vector<Overlap> segments;
+  Overlap corpus;
   for (size_t i = 0; i < hypotheses.size(); ++i) {
     segments.push_back(
         compare(Characters(hypotheses[i], options.lowercase), Characters(references[i], options.lowercase)));
@@ -95,7 +95,7 @@ Chrf corpus_chrf(const std::vector<std::string>& hypotheses, const std::vector<s
   Chrf chrf{corpus.score(), {}, options};
   if (options.confidence)
     chrf.interval = bootstrap(segments.size(), [&](const std::vector<uint32_t>& draw) {
-      Statistics sum;
+      Overlap sum;
       for (const uint32_t i : draw) sum += segments[i];
       return sum.score();
     });
