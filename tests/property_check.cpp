@@ -2,7 +2,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <limits>
 #include <numeric>
 
@@ -17,11 +16,6 @@ constexpr double unit = std::numeric_limits<Scalar>::epsilon();
 constexpr double smallest = std::numeric_limits<Scalar>::min();
 // In double the definition is rounded as often as the library.
 constexpr double rounded_twice = in_double ? 2 : 1;
-
-uint64_t number_from(const char* variable, uint64_t otherwise) {
-  const char* text = std::getenv(variable);
-  return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
-}
 
 // The worst |got - want| / bound, and where. A NaN is infinitely wrong; so is an error where none is allowed.
 struct Worst {
@@ -68,8 +62,8 @@ Array to_array(const Tensor& x) {
   return a;
 }
 
-uint64_t seed() { return number_from("DT_PROPERTY_SEED", 1); }
-int cases(int usual) { return static_cast<int>(number_from("DT_PROPERTY_CASES", static_cast<uint64_t>(usual))); }
+uint64_t seed() { return from_environment("DT_PROPERTY_SEED", 1); }
+int cases(int usual) { return static_cast<int>(from_environment("DT_PROPERTY_CASES", static_cast<uint64_t>(usual))); }
 
 Draw::Draw(const std::string& name, int number, bool large)
     : large(large), random_(seed(), uint64_t{crc32(name)} << 32 | static_cast<uint64_t>(number)) {}

@@ -31,6 +31,12 @@ std::string error_of(F f) {
 
 inline bool contains(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
 
+/// A number that whoever runs the tests may choose.
+inline uint64_t from_environment(const char* variable, uint64_t otherwise) {
+  const char* text = std::getenv(variable);
+  return text && *text ? std::strtoull(text, nullptr, 10) : otherwise;
+}
+
 /// A file of the project's folder, whole.
 inline std::string project_file(const std::string& path) {
   std::ifstream in(path);
