@@ -69,7 +69,7 @@ Examples encode(const Pairs& pairs, const Vocabulary& vocabulary, int64_t max_le
     progress.add(end - begin);
   });
   const auto place = [&](const std::string& file, size_t i) {
-    return file + (pairs.line(i) ? ":" + std::to_string(pairs.line(i)) : "");
+    return pairs.line(i) ? file + ":" + std::to_string(pairs.line(i)) : file;
   };
   const auto check = [&](int32_t tokens, const std::string& file, size_t i, const char* side) {
     if (tokens > max_length)
