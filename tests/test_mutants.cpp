@@ -324,3 +324,13 @@ TEST_CASE("diff-v2 splits the width among its heads once, not once for each map"
   CHECK(attention.head_width == 3);
   CHECK(attention.q_proj.weight.shape() == Shape{12, 6});
 }
+
+TEST_CASE("chunks are of the first axis, windows side by side, unless another way is asked for") {
+  const Tensor x = tensor({1, 2, 3, 4, 5, 6, 7, 8, 9}, {3, 3});
+  CHECK(chunk(x, 3)[1].shape() == Shape{1, 3});
+  CHECK(largest_difference(chunk(x, 3)[1], tensor({4, 5, 6}, {1, 3})) == 0);
+  // Four windows of 2 x 2, a column each: their upper left corners are the first row.
+  const Tensor columns = unfold(reshape(x, {1, 1, 3, 3}), {2, 2});
+  CHECK(columns.shape() == Shape{1, 4, 4});
+  CHECK(largest_difference(slice(columns, 1, 0, 1), tensor({1, 2, 4, 5}, {1, 1, 4})) == 0);
+}

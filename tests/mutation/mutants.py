@@ -164,6 +164,9 @@ class Session:
 
     def __init__(self, folder, mutants, results, workers):
         self.folder, self.base, self.results, self.lock = folder, Tree(folder / "base", workers), results, threading.Lock()
+        makefile = self.base.path / "Makefile"
+        if makefile.exists() and makefile.read_bytes() != (ROOT / "Makefile").read_bytes():
+            shutil.rmtree(self.base.path)  # make would keep objects that were made with other flags
         self.base.path.mkdir(exist_ok=True)
         subprocess.run(["cp", "-ru", *SOURCES, self.base.path], cwd=ROOT, check=True)
         # All in the quick build first; then those that live, in the slow one.
