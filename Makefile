@@ -214,7 +214,7 @@ $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(ca
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) -fsanitize=fuzzer $^ -o $@ $(LDLIBS) $(shell pkg-config --libs sentencepiece)
 
 # In float, in which everything trains and every file is tested; in two processes, for most tests have one thread.
-# Of the products that tests_f32 compares, a tenth: with counters and sanitizers each takes twenty times as long.
+# Of the products that tests_f32 compares, a tenth: with counters and sanitizers each takes ten times as long.
 # The leaks are clang's OpenMP's: it keeps a few blocks to the end.
 run-arithmetic:
 	$(BUILD)/tests_f32 -sf="*/property*,*/test_bits*,*/test_kernels*"

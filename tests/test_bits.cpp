@@ -76,8 +76,9 @@ struct Roads {
 
 TEST_CASE("bits: thousands of products are the same at any thread count, packed or not, in a batch or alone") {
   Random random(12);
+  const uint64_t products = from_environment("DT_PRODUCTS", 3000);
   int64_t differ = 0;
-  for (uint64_t i = 0; i < from_environment("DT_PRODUCTS", 3000); ++i) {
+  for (uint64_t i = 0; i < products; ++i) {
     const auto size = [&](int64_t most) { return 1 + static_cast<int64_t>(random.below(most)); };
     const int64_t M = i % 3 ? size(300) : 6 * size(50) + 1;  // one row is left over by tiles of 6
     const int64_t N = i % 5 ? size(300) : i % 10 ? 40 : 513 + size(200);

@@ -7,10 +7,14 @@
 // tests/bench/pytorch_peer.py to do the same.
 #include "models/decode.h"
 
+#include <omp.h>
+
+#include <cstdio>
 #include <memory>
 
 #include "core/safetensors.h"
 #include "core/fast_blas.h"
+#include "examples/text/files.h"
 #include "examples/translate/translator.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/model.h"

@@ -9,7 +9,11 @@
 
 #include <cblas.h>
 #include <malloc.h>
+#include <omp.h>
 
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
 #include <cstring>
 #include <set>
 #include <thread>

@@ -4,6 +4,9 @@
 //
 // tests/bench/language_peer.py trains the same model, and that of nanoGPT, in PyTorch: on the same bytes of the same
 // text, with the same clipping and optimizer.
+#include <omp.h>
+
+#include <cstdio>
 #include <numeric>
 
 #include "core/parallel_backward.h"

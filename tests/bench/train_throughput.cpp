@@ -4,6 +4,10 @@
 //
 // tests/bench/pytorch_peer.py trains the same model in PyTorch: on the same batches in the same order, with the same
 // loss, clipping and optimizer, and counts tokens alike.
+#include <omp.h>
+
+#include <algorithm>
+#include <cstdio>
 #include <memory>
 #include <numeric>
 
