@@ -19,8 +19,8 @@ void check(const SampleOptions& o) {
 }
 
 // The token at which the running sum of probabilities passes u, uniform on [0, 1).
-int32_t draw(const std::vector<Candidate>& candidates, double u) {
-  for (const Candidate& c : candidates) {
+int32_t draw(const std::vector<NextToken>& candidates, double u) {
+  for (const NextToken& c : candidates) {
     if (u < c.probability) return c.token;
     u -= c.probability;
   }
@@ -51,7 +51,7 @@ void drop(const std::vector<bool>& done, std::vector<Text>& open, std::vector<Ke
 
 }  // namespace
 
-std::vector<Candidate> candidates(const Scalar* logits, int64_t V, const SampleOptions& o) {
+std::vector<NextToken> candidates(const Scalar* logits, int64_t V, const SampleOptions& o) {
   check(o);
   require(V > 0, "sample", "there are no logits");
   std::vector<int32_t> ids(V);
@@ -66,7 +66,7 @@ std::vector<Candidate> candidates(const Scalar* logits, int64_t V, const SampleO
   require(finite && std::isfinite(logits[ids[0]]), "sample",
           "the model's scores are not finite: its parameters are damaged, or its training went astray");
 
-  std::vector<Candidate> kept;
+  std::vector<NextToken> kept;
   double sum = 0;
   for (int64_t rank = 0; rank < most; ++rank) {
     const double behind = static_cast<double>(logits[ids[rank]]) - static_cast<double>(logits[ids[0]]);
@@ -80,7 +80,7 @@ std::vector<Candidate> candidates(const Scalar* logits, int64_t V, const SampleO
     kept.resize(count);
     sum = part;
   }
-  for (Candidate& c : kept) c.probability /= sum;
+  for (NextToken& c : kept) c.probability /= sum;
   return kept;
 }
 

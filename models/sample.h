@@ -21,7 +21,7 @@ struct SampleOptions {
 };
 
 /// A token that may come next.
-struct Candidate {
+struct NextToken {
   int32_t token;
   double probability;
 };
@@ -29,7 +29,7 @@ struct Candidate {
 /// What may be drawn after logits (V), likeliest first, of equals the lower id first; their probabilities add up to 1:
 ///   p_i ~ exp(logits_i / temperature), of the top_k; of these those of top_p.
 /// Throws std::invalid_argument if an option makes no sense, or the largest logit is not finite, or one is NaN.
-std::vector<Candidate> candidates(const Scalar* logits, int64_t V, const SampleOptions& options);
+std::vector<NextToken> candidates(const Scalar* logits, int64_t V, const SampleOptions& options);
 
 /// What the model writes after each prompt: the new tokens alone. All texts grow together, a token at a time, with keys
 /// and values cached (LanguageModel::step); a text whose prompt is not over takes its next token from there. What is

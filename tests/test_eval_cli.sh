@@ -149,6 +149,8 @@ paste <(seq 1 30) <(seq 101 130) >good.tsv
 check "good.tsv: exit 0" "$translate data --train good.tsv >report 2>/dev/null && grep -q '^30 pairs can be trained on; to be sure' report"
 check "subwords of a run" "$translate data --train good.tsv --vocab run >report 2>/dev/null && grep -q '^of [0-9]* in the vocabulary' report"
 found "unknown" "30  pairs with characters that the vocabulary lacks: good.tsv:1, good.tsv:2, good.tsv:3, ..."
+cp -r run other; cp growing/spm.model other
+refuses "other/last.safetensors: belongs to another vocabulary than spm.model" $translate data --train good.tsv --vocab other
 check "subwords of its own" "$translate data --train good.tsv --vocab-size 40 >report 2>/dev/null && grep -q '^of 40 in the vocabulary' report"
 found "none unknown" "0  pairs with characters that the vocabulary lacks"
 

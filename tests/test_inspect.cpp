@@ -1,6 +1,7 @@
 // translate inspect: the maps are those that the model computes with, and the page holds them whatever the text.
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "examples/translate/inspect.h"
 #include "nn/diff_attention.h"

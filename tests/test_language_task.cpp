@@ -1,6 +1,7 @@
 // examples/language_model: text into tokens, contexts, losses and bits.
 #include <cmath>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "core/ops.h"

@@ -11,6 +11,7 @@
 #include <limits>
 #include <numbers>
 #include <optional>
+#include <set>
 #include <sstream>
 #include <thread>
 
@@ -286,6 +287,21 @@ TEST_CASE("a loop is cut into one piece, or four, or eight, none longer than the
   }
 }
 
+TEST_CASE("a long loop is shared out to all threads, but not within another") {
+  const Threads three(3);
+  std::vector<int> thread_of(30000, -1);
+  const auto run = [&] {
+    parallel_for(30000, 1, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) thread_of[i] = omp_get_thread_num();
+    });
+    return std::set<int>(thread_of.begin(), thread_of.end());
+  };
+  CHECK(run() == std::set<int>{0, 1, 2});
+#pragma omp parallel
+#pragma omp single
+  CHECK(run() == std::set<int>{omp_get_thread_num()});
+}
+
 TEST_CASE("a loop over several arrays visits every element once") {
   const std::vector<int64_t> sizes{0, 5, 0, 100000, 1, 9000, 0};
   for (int threads : {1, 3}) {
@@ -298,6 +314,8 @@ TEST_CASE("a loop over several arrays visits every element once") {
     for (size_t i = 0; i < sizes.size(); ++i) CHECK(visits[i] == std::vector<int>(sizes[i], 1));
   }
 }
+
+TEST_CASE("axes are none, if none are named") { CHECK(Axes().empty()); }
 
 TEST_CASE("a model may know one word, and is of the documented shape if none is asked for") {
   Random random(1);

@@ -2,6 +2,8 @@
 #include <cmath>
 #include <limits>
 #include <map>
+#include <nlohmann/json.hpp>
+#include <numeric>
 #include <set>
 
 #include "examples/needle/arms.h"

@@ -7,7 +7,7 @@
 #include "tests/testing.h"
 
 using namespace difftensor;
-using models::Candidate;
+using models::NextToken;
 using models::LanguageModel;
 using models::SampleOptions;
 
@@ -27,7 +27,7 @@ std::unique_ptr<LanguageModel> small_model(int64_t vocab = 23) {
 std::string candidates(const std::vector<Scalar>& logits, const SampleOptions& options) {
   std::string text;
   char number[32];
-  for (const Candidate& c : models::candidates(logits.data(), static_cast<int64_t>(logits.size()), options)) {
+  for (const NextToken& c : models::candidates(logits.data(), static_cast<int64_t>(logits.size()), options)) {
     std::snprintf(number, sizeof number, "%s%d %.4g", text.empty() ? "" : ", ", c.token, c.probability);
     text += number;
   }
@@ -77,8 +77,8 @@ TEST_CASE("tokens are drawn as often as the model says (chi-square)") {
       ++counts[text.at(0)];
     const Tensor logits = slice(model({3, 1, 4}, {3}), 0, 2, 3);
     double chi_square = 0;
-    const std::vector<Candidate> expected = models::candidates(logits.data(), 11, options);
-    for (const Candidate& c : expected) {
+    const std::vector<NextToken> expected = models::candidates(logits.data(), 11, options);
+    for (const NextToken& c : expected) {
       const double mean = c.probability * static_cast<double>(drawn), count = static_cast<double>(counts[c.token]);
       chi_square += (count - mean) * (count - mean) / mean;
       counts.erase(c.token);

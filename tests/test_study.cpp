@@ -2,6 +2,7 @@
 // time is what its rule says.
 #include <ctime>
 #include <limits>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "examples/language_model/language_task.h"

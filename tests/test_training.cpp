@@ -1,6 +1,7 @@
 // examples/training: settings, logs, charts, progress.
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 #include <set>
 
 #include "examples/training/attention_chart.h"

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "examples/language_model/commands.h"
 #include "examples/language_model/study.h"

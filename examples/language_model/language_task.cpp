@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <ctime>
+#include <nlohmann/json.hpp>
 
 #include "examples/language_model/attention_picture.h"
 #include "examples/language_model/study.h"

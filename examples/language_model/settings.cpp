@@ -1,6 +1,7 @@
 #include "examples/language_model/settings.h"
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 
 #include "examples/training/arms.h"
 

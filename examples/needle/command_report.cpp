@@ -2,6 +2,7 @@
 #include <cmath>
 #include <filesystem>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "examples/needle/commands.h"
 #include "examples/needle/pictures.h"

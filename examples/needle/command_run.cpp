@@ -1,6 +1,7 @@
 #include <omp.h>
 
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "examples/needle/commands.h"
 #include "examples/needle/study.h"

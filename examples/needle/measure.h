@@ -1,7 +1,7 @@
 #pragma once
 // What is measured of a model that retrieves.
 #include <array>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <vector>
 
 #include "examples/needle/retrieval.h"

@@ -1,5 +1,7 @@
 #include "examples/needle/study.h"
 
+#include <nlohmann/json.hpp>
+
 #include "examples/needle/arms.h"
 #include "examples/needle/retrieval.h"
 #include "examples/text/files.h"

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <nlohmann/json.hpp>
 
 #include "examples/text/files.h"
 #include "examples/training/checkpoint.h"

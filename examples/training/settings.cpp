@@ -134,6 +134,16 @@ void check_kind(const std::string& flag, const std::vector<std::string>& values)
 }  // namespace
 
 template <class T>
+nlohmann::json Setting<T>::json() const {
+  return value;
+}
+
+template <class T>
+void Setting<T>::set(const nlohmann::json& json) {
+  value = json.get<T>();
+}
+
+template <class T>
 void Setting<T>::check() const {
   if (!is_default()) check_typed();
 }

@@ -10,7 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 
@@ -117,8 +117,8 @@ class Setting : public SettingBase {
   /// Does it still stand for "as other settings say"?
   bool is_default() const { return value == default_; }
 
-  nlohmann::json json() const override { return value; }
-  void set(const nlohmann::json& json) override { value = json.get<T>(); }
+  nlohmann::json json() const override;
+  void set(const nlohmann::json& json) override;
   void check() const override;
   void check_typed() const override;
   void add_option(CLI::App& command) override;

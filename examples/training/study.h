@@ -1,7 +1,7 @@
 #pragma once
 // A study: many trainings that are to be compared, each arm at a learning rate of its own, and what is kept of each.
 #include <functional>
-#include <nlohmann/json.hpp>
+#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
 

@@ -1,6 +1,7 @@
 #include "examples/training/train_command.h"
 
 #include <filesystem>
+#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "examples/text/files.h"

@@ -9,6 +9,7 @@
 #include "examples/translate/commands.h"
 #include "examples/translate/corpus_progress.h"
 #include "examples/translate/survey.h"
+#include "examples/translate/translator.h"
 
 namespace translate {
 namespace {
@@ -92,8 +93,8 @@ void print_findings(const Survey& survey) {
 }
 
 std::optional<Vocabulary> vocabulary_for(const Arguments& a, const Survey& survey) {
-  if (!a.vocabulary.empty())
-    return Vocabulary::load(std::filesystem::is_directory(a.vocabulary) ? a.vocabulary + "/spm.model" : a.vocabulary);
+  if (std::filesystem::is_directory(a.vocabulary)) return Translator::load(a.vocabulary, "last").vocabulary;
+  if (!a.vocabulary.empty()) return Vocabulary::load(a.vocabulary);
   if (a.vocab_size == 0 || survey.pairs.empty()) return {};
   return learn_vocabulary(survey.sentences[0], survey.sentences[1], a.vocab_size);
 }

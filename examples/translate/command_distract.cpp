@@ -1,6 +1,7 @@
 // translate distract: what an unrelated sentence beside the marked one costs.
 #include <algorithm>
 #include <memory>
+#include <nlohmann/json.hpp>
 
 #include "examples/training/options.h"
 #include "examples/training/study.h"

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <deque>
+#include <nlohmann/json.hpp>
 #include <sstream>
 #include <string_view>
 

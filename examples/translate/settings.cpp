@@ -1,6 +1,7 @@
 #include "examples/translate/settings.h"
 
 #include <map>
+#include <nlohmann/json.hpp>
 
 namespace translate {
 

@@ -1,6 +1,8 @@
 // config.json, and settings that are to change a run that goes on: two JSON texts.
 #include "examples/translate/settings.h"
 
+#include <nlohmann/json.hpp>
+
 #include "tests/fuzz/fuzz.h"
 
 namespace fuzz {

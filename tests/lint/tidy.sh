@@ -2,7 +2,7 @@
 # clang-tidy, as clang-tidy.yml says, for FILES, in JOBS processes; CPPFLAGS is how they are compiled.
 #   JOBS=2 CPPFLAGS="-std=c++20 -I." tests/lint/tidy.sh FILES
 # Most of its time goes into headers, so the sources of a folder are put into one file; so are the first subcommands of
-# all programs, the second, and so on. Sources that cannot be (two have a name in common) are read one by one.
+# all programs, the second, and so on. Where that cannot be (two sources have a name in common), each is read alone.
 set -euo pipefail
 groups=$(mktemp -d)
 trap 'rm -rf "$groups"' EXIT
@@ -33,11 +33,18 @@ tidy() {
     }
     { print }'
 }
-export -f tidy
-for group in "$groups"/*.cpp; do
-  if clang++ $CPPFLAGS -fsyntax-only "$group" 2>/dev/null; then
-    echo "$group"
-  else
-    sed -nE 's/^#line 1 "(.*)"$/\1/p' "$group"
+# A folder's file, or each source alone if that cannot be compiled.
+tidy_group() {
+  local found source status=0
+  found=$(tidy "$1") || status=$?
+  if grep -q '\[clang-diagnostic-error' <<<"$found"; then
+    status=0
+    while read -r source; do tidy "$source" || status=$?; done < <(sed -nE 's/^#line 1 "(.*)"$/\1/p' "$1")
+    return $status
   fi
-done | xargs -P"$JOBS" -I{} bash -o pipefail -c 'tidy {}'
+  [ -z "$found" ] || echo "$found"
+  return $status
+}
+export -f tidy tidy_group
+# The largest first.
+ls -S "$groups"/*.cpp | xargs -P"$JOBS" -I{} bash -o pipefail -c 'tidy_group {}'
