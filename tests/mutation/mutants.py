@@ -105,7 +105,8 @@ def sample(count):
 # --- Building and running -------------------------------------------------------------------------------------------
 def run(command, directory, seconds):
     """The exit code, -9 after so many seconds, and the output."""
-    settings = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2", "ASAN_OPTIONS": "hard_rss_limit_mb=4000"}
+    settings = {"OMP_WAIT_POLICY": "passive", "OMP_NUM_THREADS": "2", "ASAN_OPTIONS": "hard_rss_limit_mb=4000",
+                "DT_PRODUCTS": "300"}  # of more, each with threads of its own, LeakSanitizer loses count
     # timeout(1) ends what the command started, too, and does so even when this program is gone.
     done = subprocess.run(["timeout", "-s", "KILL", str(seconds), *command], cwd=directory, env=os.environ | settings,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
