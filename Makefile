@@ -155,8 +155,7 @@ tour: deps
 	@for program in $$(printf '%s\n' $(TOUR) | sort -V); do \
 	  echo "--- $$program, explained in examples/tour/$${program##*/}.md" && $$program && echo || exit 1; done
 
-# The suites run side by side, and each prints what it found when it ends. The longest come first. Several wait for others
-# (a browser, ranks that are silent), so that there is one more of them than cores.
+# The suites run side by side, and each prints what it found when it ends. The longest come first.
 CLI_SUITES = needle_cli train_cli settings_cli eval_cli cli inspect language_cli study_cli
 suites: run-test_faults run-tests_f64 run-test_mpi run-test_browser run-tests_f32 \
         $(addprefix run-test_,$(CLI_SUITES) tour install pages bench)
@@ -169,7 +168,7 @@ RUN_SUITES = $(MAKE) -s --output-sync=target
 
 test: deps
 	@$(MAKE) -s -j$(JOBS) all $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(BUILD)/faults.so $(BENCHMARKS) $(WITH_MPI)
-	@$(RUN_SUITES) -j$$(($(JOBS) + 1)) suites
+	@$(RUN_SUITES) -j$(JOBS) suites
 
 bits: deps
 	tests/test_bits.sh $(BUILD)
@@ -226,7 +225,7 @@ run-arithmetic:
 	$(BUILD)/tests_f32 -sf=$(ARITHMETIC)
 run-the-rest:
 	$(BUILD)/tests_f32 -sfe=$(ARITHMETIC)
-coverage-run: export DT_PROPERTY_CASES = 50
+coverage-run: export DT_PROPERTY_CASES = 20
 coverage-run: export LSAN_OPTIONS = suppressions=tests/lint/lsan.txt:print_suppressions=0
 coverage-run: export LLVM_PROFILE_FILE = $(abspath $(BUILD))/profiles/%m.profraw
 coverage-run: $(BUILD)/tests_f32
