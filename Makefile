@@ -85,7 +85,6 @@ AT_O1     := $(wildcard tests/property*.cpp $(addprefix examples/, */main.cpp */
 $(call f32,$(AT_O0)) $(call f64,$(AT_O0)): CXXFLAGS += -O0
 $(call f32,$(AT_O1)) $(call f64,$(AT_O1)): CXXFLAGS += -O1
 $(call f32,$(SUITES)): CXXFLAGS += $(SUITE_FLAGS)
-$(call f32,$(filter-out examples/text/%,$(EXAMPLES))): CXXFLAGS += $(EXAMPLE_FLAGS)
 
 # The library is clean of these too, for its headers are compiled with other people's warnings.
 $(call f32,$(LIBRARY)) $(call f64,$(LIBRARY)): WARNINGS += -Wshadow -Wconversion -Wno-sign-conversion
@@ -211,7 +210,7 @@ fuzz coverage: deps
 	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make $@ needs clang and its libFuzzer: please install clang" >&2; exit 1; }
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -gline-tables-only -march=$(ARCH) \
 	  -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping \
-	  -fprofile-list=tests/lint/coverage.txt" SUITE_FLAGS=-fno-sanitize=fuzzer-no-link EXAMPLE_FLAGS=-O0 $@-run
+	  -fprofile-list=tests/lint/coverage.txt" SUITE_FLAGS=-fno-sanitize=fuzzer-no-link $@-run
 fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
 	JOBS=$(JOBS) tests/fuzz/run.sh $(BUILD)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a

@@ -35,15 +35,14 @@ tidy() {
 }
 # A folder's file, or each source alone if that cannot be compiled.
 tidy_group() {
-  local found source status=0
+  local found status=0
   found=$(tidy "$1") || status=$?
   if grep -q '\[clang-diagnostic-error' <<<"$found"; then
-    status=0
-    while read -r source; do tidy "$source" || status=$?; done < <(sed -nE 's/^#line 1 "(.*)"$/\1/p' "$1")
+    sed -nE 's/^#line 1 "(.*)"$/\1/p' "$1" | xargs -I{} bash -o pipefail -c 'tidy {}'
+  else
+    [ -z "$found" ] || echo "$found"
     return $status
   fi
-  [ -z "$found" ] || echo "$found"
-  return $status
 }
 export -f tidy tidy_group
 # The largest first.
