@@ -245,15 +245,16 @@ lint: deps
 	  tests/lint/tidy.sh $(LIBRARY) $(TRAINING) $(PARTS)
 
 # The library's sources as other compilers read them: all that are here, in both precisions, as C++20 and C++23, for
-# CPUs from SSE4 to AVX-512.
+# CPUs from SSE4 to AVX-512. A folder's sources are read as one, for most of the time goes into headers.
 COMPILERS = $(sort $(realpath $(foreach c,g++ $(addprefix g++-,11 12 13 14 15) clang++ $(addprefix clang++-,14 15 16 17 18 19 20 21 22),$(shell command -v $c))))
 compilers: deps
 	@for cxx in $(COMPILERS); do \
 	  echo 'int main() { return omp_get_max_threads(); }' | $$cxx -x c++ -fopenmp -include omp.h -fsyntax-only - 2>/dev/null || \
 	    { echo "$$($$cxx --version | head -n1): left out, for it has no omp.h"; continue; }; \
 	  for how in "-std=c++20 -march=x86-64-v2" "-std=c++2b -march=x86-64-v4 -DDT_DOUBLE"; do \
-	    printf '%s\n' $(LIBRARY) | xargs -P$(JOBS) -I{} $$cxx $$how $(WARNINGS) -Wno-deprecated-declarations -Werror -fopenmp -I. \
-	      $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas nlohmann_json)) -fsyntax-only {} || exit 1; \
+	    printf '%s\n' $(sort $(dir $(LIBRARY))) | xargs -P$(JOBS) -I{} sh -c "printf '#include \"%s\"\n' {}*.cpp | \
+	      $$cxx $$how $(WARNINGS) -Wno-deprecated-declarations -Werror -fopenmp -I. \
+	      $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas nlohmann_json)) -fsyntax-only -x c++ -" || exit 1; \
 	    echo "$$($$cxx --version | head -n1), $$how: $(words $(LIBRARY)) sources, no warning"; \
 	  done; done
 
