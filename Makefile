@@ -84,7 +84,7 @@ AT_O1     := $(wildcard tests/property*.cpp $(addprefix examples/, */main.cpp */
              $(addprefix tests/bench/,bench.cpp train_throughput.cpp train_language_model.cpp decode.cpp)
 $(call f32,$(AT_O0)) $(call f64,$(AT_O0)): CXXFLAGS += -O0
 $(call f32,$(AT_O1)) $(call f64,$(AT_O1)): CXXFLAGS += -O1
-$(call f32,$(SUITES)): CXXFLAGS += $(SUITE_FLAGS)
+$(call f32,$(SUITES) $(filter-out $(wildcard core/*.cpp),$(LIBRARY))): CXXFLAGS += $(NOT_FUZZED)
 
 # The library is clean of these too, for its headers are compiled with other people's warnings.
 $(call f32,$(LIBRARY)) $(call f64,$(LIBRARY)): WARNINGS += -Wshadow -Wconversion -Wno-sign-conversion
@@ -204,13 +204,13 @@ browser: deps
 # fuzz.cpp is part of each fuzzer.
 CLANG   ?= clang++
 FUZZERS  = $(filter-out fuzz,$(basename $(notdir $(wildcard tests/fuzz/*.cpp))))
-# One build by clang++ for both: with sanitizers, with what libFuzzer needs (but in the suites), and with counters of which
-# of the library's lines ran.
+# One build by clang++ for both: with sanitizers, with counters of which of the library's lines ran, and with what libFuzzer
+# needs, but in what reads no bytes: the suites, and all that computes, which it would slow down.
 fuzz coverage: deps
 	@command -v $(lastword $(CLANG)) >/dev/null || { echo "make $@ needs clang and its libFuzzer: please install clang" >&2; exit 1; }
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/fuzz CXX="$(CLANG)" OPTIMISE="-O1 -gline-tables-only -march=$(ARCH) \
 	  -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all -fprofile-instr-generate -fcoverage-mapping \
-	  -fprofile-list=tests/lint/coverage.txt" SUITE_FLAGS=-fno-sanitize=fuzzer-no-link $@-run
+	  -fprofile-list=tests/lint/coverage.txt" NOT_FUZZED=-fno-sanitize=fuzzer-no-link $@-run
 fuzz-run: $(FUZZERS:%=$(BUILD)/fuzz_%)
 	JOBS=$(JOBS) tests/fuzz/run.sh $(BUILD)
 $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(call f32,$(EXAMPLES)) $(BUILD)/libdifftensor.a
@@ -219,7 +219,7 @@ $(BUILD)/fuzz_%: $(BUILD)/f32/tests/fuzz/%.o $(BUILD)/f32/tests/fuzz/fuzz.o $(ca
 # In float, in which everything trains and every file is tested; in two processes, for most tests have one thread.
 # Fewer products and random cases than elsewhere: with counters and sanitizers each takes ten times as long.
 # The leaks are clang's OpenMP's: it keeps a few blocks to the end.
-ARITHMETIC = "*/property*,*/test_numerics*,*/test_bits*,*/test_kernels*"
+ARITHMETIC = "*/property*,*/test_numerics*,*/test_bits*,*/test_kernels*,*/test_autograd*,*/test_gradcheck*"
 run-arithmetic:
 	$(BUILD)/tests_f32 -sf=$(ARITHMETIC)
 run-the-rest:
