@@ -125,8 +125,11 @@ class Decoding {
 //      A candidate on the way there that ends with EOS is a finished translation, if it is among the first `beam` of
 //      the ranking: if it has earned a place in the beam. One further down has not, and came up only because those
 //      above it left places free by ending.
-//   3. The `beam` best finished translations are kept. Their score is log P / length^alpha, as log P alone would
-//      favour the short. The sentence is done when no open hypothesis can beat the worst of them.
+//   3. The `n_best` best finished translations are kept. Their score is log P / length^alpha, as log P alone would
+//      favour the short. An open hypothesis that cannot beat the worst of them is dropped: log P only falls, so at best
+//      it scores what it has now at the greatest length. When none is left, the sentence is done.
+//
+// Dropping changes no result: all that it lets move up is less likely than what was dropped, so it is hopeless too.
 //
 // How many next words of each hypothesis suffice? An end is at most one candidate of each hypothesis, so at most `beam`
 // candidates end. Then `beam` open ones are among the best 2 beam of all, and these among the best 2 beam words of
@@ -205,15 +208,18 @@ std::vector<std::vector<Hypothesis>> decode_batch(const Transformer& model,
         next.push_back({sentence, tokens, c.log_p});
         next_parents.push_back(c.row);
       }
-      keep_best(finished, o.beam);
 
-      bool stop = length >= limit[sentence] || next.empty();
-      if (stop && finished.empty())  // none ever ended: what there is, is the translation
+      const bool last_step = length >= limit[sentence];
+      if (last_step && finished.empty())  // none ever ended: what there is, is the translation
         for (auto& hypothesis : next) finished.push_back({hypothesis.tokens, score(hypothesis.log_p, length)});
-      if (static_cast<int>(finished.size()) == o.beam && !stop)  // next[0] is the likeliest: can it still get there?
-        stop = score(next[0].log_p, limit[sentence]) <= finished.back().score;
-      if (o.beam == 1 && !finished.empty()) stop = true;
-      if (stop) continue;
+      keep_best(finished, o.n_best);
+      if (last_step) continue;
+      const auto hopeless = [&](const Open& hypothesis) {
+        return score(hypothesis.log_p, limit[sentence]) <= finished.back().score;
+      };
+      if (static_cast<int>(finished.size()) == o.n_best)
+        while (!next.empty() && hopeless(next.back())) next.pop_back();  // the least likely is the last
+      next_parents.resize(next.size());
       still_open.insert(still_open.end(), next.begin(), next.end());
       parents.insert(parents.end(), next_parents.begin(), next_parents.end());
     }
@@ -232,6 +238,8 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
                                             const std::function<void(int64_t)>& finished) {
   require(options.beam >= 1 && options.batch_size >= 1, "decode", "beam ", options.beam, " and batch size ",
           options.batch_size, " must be at least 1");
+  require(options.n_best >= 1 && options.n_best <= options.beam, "decode", "the ", options.n_best,
+          " best translations of beam ", options.beam);
   require(options.length_penalty >= 0 && std::isfinite(options.length_penalty), "decode", "length penalty ",
           options.length_penalty, " must be finite and not negative");
   require(options.max_length_factor >= 0 && options.max_length_factor <= 1e6 && options.max_length(1) >= 1, "decode",

@@ -9,6 +9,7 @@ namespace difftensor::inline DT_PRECISION::models {
 
 struct DecodeOptions {
   int beam = 1;                    ///< hypotheses kept open per sentence; 1 is greedy search
+  int n_best = 1;                  ///< translations wanted of each source, at most `beam`
   double length_penalty = 1;       ///< alpha: a hypothesis scores log P / length^alpha, EOS counted; alpha >= 0
   int64_t batch_size = 64;         ///< sentences decoded together, those of about one length
   int32_t bos = 1, eos = 2;        ///< ids that begin and end every translation
@@ -28,12 +29,13 @@ struct Hypothesis {
   double score;
 };
 
-/// The best translations of each source (ids with EOS), best first: one if beam = 1, else up to `beam`.
+/// The best translations of each source (ids with EOS), best first: up to `n_best`, at least one.
 ///
 /// Greedy search takes the likeliest word at every step. That can be a mistake: the likeliest word may lead where all
 /// that follows is unlikely. Beam search keeps the `beam` likeliest open hypotheses of a sentence, sets aside those
-/// that end, and stops when no open one can pass the worst of the `beam` that it has set aside: log P only falls, so
-/// log P / L^alpha at the greatest length L bounds what a hypothesis can still reach. models/decode.cpp has the steps.
+/// that end, and stops when no open one can pass the worst of the `n_best` that it has set aside: log P only falls, so
+/// log P / L^alpha at the greatest length L bounds what a hypothesis can still reach. So the best is the same for any
+/// `n_best`; more take longer. models/decode.cpp has the steps.
 ///
 /// `finished`, if set, is called with the number of sentences done, by one thread at a time, and must not throw. Throws
 /// std::invalid_argument if an option makes no sense, the model is in training mode or a score is not finite.

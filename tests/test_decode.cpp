@@ -82,7 +82,7 @@ TEST_CASE("a beam as wide as the search space finds the best of all translations
       NoGrad no_grad;
       const std::vector<int32_t> from{3, 4, 2};
       models::DecodeOptions options;
-      options.beam = 300;
+      options.beam = options.n_best = 300;
       options.length_penalty = alpha;
       options.max_length_factor = 0;
       options.max_length_extra = 4;
@@ -174,22 +174,27 @@ TEST_CASE("beam search follows its rules") {
         models::DecodeOptions options;
         options.beam = beam, options.eos = likeliest[rank], options.length_penalty = static_cast<double>(seed % 3) / 2;
         options.max_length_factor = 1, options.max_length_extra = 5;
-        const auto found = models::decode(model, {from}, options).at(0), expected = beam_search(model, from, options);
+        const auto expected = beam_search(model, from, options);
         CAPTURE(seed);
         CAPTURE(beam);
         CAPTURE(rank);
-        REQUIRE(found.size() == std::min(expected.size(), static_cast<size_t>(beam)));
-        std::set<std::vector<int32_t>> listed;
-        for (size_t k = 0; k < found.size(); ++k) {
-          CHECK(found[k].score == doctest::Approx(expected[k].score).epsilon(1e-5));
-          CHECK(listed.insert(found[k].tokens).second);
-          // Where scores differ by no more than their rounding, either may come first, or be left out.
-          CHECK(std::any_of(expected.begin(), expected.end(), [&](const models::Hypothesis& e) {
-            const double tie = 2e-7 * std::abs(e.score);
-            return e.tokens == found[k].tokens && std::abs(e.score - expected[k].score) <= tie;
-          }));
+        for (int n_best = 1; n_best <= beam; ++n_best) {
+          options.n_best = n_best;
+          const auto found = models::decode(model, {from}, options).at(0);
+          CAPTURE(n_best);
+          REQUIRE(found.size() == std::min(expected.size(), static_cast<size_t>(n_best)));
+          std::set<std::vector<int32_t>> listed;
+          for (size_t k = 0; k < found.size(); ++k) {
+            CHECK(found[k].score == doctest::Approx(expected[k].score).epsilon(1e-5));
+            CHECK(listed.insert(found[k].tokens).second);
+            // Where scores differ by no more than their rounding, either may come first, or be left out.
+            CHECK(std::any_of(expected.begin(), expected.end(), [&](const models::Hypothesis& e) {
+              const double tie = 2e-7 * std::abs(e.score);
+              return e.tokens == found[k].tokens && std::abs(e.score - expected[k].score) <= tie;
+            }));
+          }
         }
-        ++searches, full += found.size() == static_cast<size_t>(beam);
+        ++searches, full += expected.size() >= static_cast<size_t>(beam);
       }
   }
   CHECK(full > searches / 2);  // searches that end early, and those that find too few ends, are among them
@@ -209,7 +214,7 @@ TEST_CASE("of equally likely words, those with the lower ids are taken") {
   options.max_length_factor = 0, options.max_length_extra = 3, options.eos = 1;
   CHECK(models::decode(model, {{5, 2}}, options).at(0).at(0).tokens == std::vector<int32_t>{0, 0, 0});
   // Two open hypotheses. The best that end are (), ranked second at the first step, and (0), second at the second.
-  options.beam = 2, options.length_penalty = 0.5;
+  options.beam = options.n_best = 2, options.length_penalty = 0.5;
   const auto found = models::decode(model, {{5, 2}}, options).at(0);
   REQUIRE(found.size() == 2);
   CHECK(found[0].tokens.empty());
@@ -218,7 +223,7 @@ TEST_CASE("of equally likely words, those with the lower ids are taken") {
   CHECK(found[1].score == doctest::Approx(-std::sqrt(2.0) * std::log(600.0)));
 }
 
-TEST_CASE("decoding refuses a model in training mode, and translations of no length") {
+TEST_CASE("decoding refuses a model in training mode, translations of no length, and more than the beam has") {
   Random random(1);
   models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);
   CHECK_THROWS_WITH(models::decode(model, {{5, 2}}), "decode: the model is in training mode: call eval() first");
@@ -227,4 +232,6 @@ TEST_CASE("decoding refuses a model in training mode, and translations of no len
   options.max_length_factor = 0, options.max_length_extra = 0;
   CHECK_THROWS_WITH(models::decode(model, {{5, 2}}, options),
                     "decode: translations of at most 0 times the source and 0 tokens");
+  options = {.beam = 2, .n_best = 3};
+  CHECK_THROWS_WITH(models::decode(model, {{5, 2}}, options), "decode: the 3 best translations of beam 2");
 }

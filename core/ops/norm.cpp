@@ -70,7 +70,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
     for (int64_t r = begin; r < end; ++r) {
       const Scalar *x_r = x.data() + r * D, *xr = x_r, *w = weight.data(), *b = bias.data();
       Scalar* y = out + r * D;
-      RowNorm& norm = norms[r];
+      RowNorm norm;  // not in `norms`: for all the compiler knows, y could be written there
       const auto mean_square = [&] {  // of x - mean: E[x^2] - E[x]^2 would cancel
         const auto n = static_cast<double>(D);
         const auto c = norm.center = static_cast<Scalar>(kernels::sum_of(D, [xr](int64_t i) { return xr[i]; }) / n);
@@ -90,6 +90,7 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
       norm.rstd = 1 / std::sqrt(square);
 #pragma omp simd
       for (int64_t i = 0; i < D; ++i) y[i] = ((xr[i] - norm.center) - norm.rest) * norm.rstd * w[i] + b[i];
+      norms[r] = norm;
     }
   });
   // With n = (x - mean) rstd, the normalised x, u = dy w is dL/dn. Without its two means the formula would take mean
@@ -138,7 +139,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
     for (int64_t r = begin; r < end; ++r) {
       const Scalar *x_r = x.data() + r * D, *xr = x_r, *w = weight.data();
       Scalar* y = out + r * D;
-      RowNorm& norm = norms[r];
+      RowNorm norm;
       const auto mean_square = [&] {
         return static_cast<Scalar>(kernels::sum_of(D, [xr](int64_t i) { return xr[i] * xr[i]; }) /
                                    static_cast<double>(D));
@@ -152,6 +153,7 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
       norm.rstd = 1 / std::sqrt(square);
 #pragma omp simd
       for (int64_t i = 0; i < D; ++i) y[i] = xr[i] * norm.rstd * w[i];
+      norms[r] = norm;
     }
   });
   // With n = x rstd and u = dy w:  dx += rstd (u - n mean(u n)),  dw += sum over rows of dy n

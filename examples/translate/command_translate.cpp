@@ -29,6 +29,13 @@ void print(const std::vector<Translation>& found, size_t line, int n_best) {
     std::printf("%zu ||| %s ||| %.4f\n", line, found[i].text.c_str(), found[i].score);
 }
 
+// Several hypotheses may be one text. So all are asked for where more than one text is wanted.
+difftensor::models::DecodeOptions options_of(const Arguments& a) {
+  difftensor::models::DecodeOptions options = a.decoding.options;
+  if (a.n_best > 0) options.n_best = options.beam;
+  return options;
+}
+
 // Somebody types: every line is answered at once, and one that cannot be translated does not end the session.
 void answer_terminal(const Translator& translator, const Arguments& a) {
   size_t number = 0;
@@ -36,7 +43,7 @@ void answer_terminal(const Translator& translator, const Arguments& a) {
     try {
       const std::string name = "stdin:" + std::to_string(number + 1);
       if (find_invalid_utf8(line) != std::string::npos) throw InputError(name + ": this is not valid UTF-8");
-      print(translator.n_best({line}, a.decoding.options, "stdin", long_lines(a), number + 1)[0], number, a.n_best);
+      print(translator.n_best({line}, options_of(a), "stdin", long_lines(a), number + 1)[0], number, a.n_best);
     } catch (const InputError& e) {
       std::fprintf(stderr, "translate: %s\n", e.what());
     }
@@ -50,7 +57,7 @@ void translate_stdin(const Arguments& a) {
   const Translator translator = Translator::load(a.decoding.run, a.decoding.model);
   if (isatty(STDIN_FILENO)) return answer_terminal(translator, a);
   // Files and pipes are read whole, so that sentences of like length are translated together.
-  const auto found = translator.n_best(read_lines(std::cin, "stdin"), a.decoding.options, "stdin", long_lines(a));
+  const auto found = translator.n_best(read_lines(std::cin, "stdin"), options_of(a), "stdin", long_lines(a));
   for (size_t i = 0; i < found.size(); ++i) print(found[i], i, a.n_best);
 }
 

@@ -32,8 +32,8 @@ struct Translator {
   /// spm.model, which the parameters belong to.
   Companion vocabulary_file() const { return {"vocabulary", "spm.model", fingerprint(vocabulary.model())}; }
 
-  /// The best translations of each line, best first: those of decode() that differ in their text, of which the same
-  /// may be written with other tokens. A blank line has one, empty and of score 0. A sentence over the length limit is
+  /// The best translations of each line, best first: of the options.n_best of decode() those that differ in their text,
+  /// of which the same may be written with other tokens. A blank line has one, empty and of score 0. A sentence over the length limit is
   /// named by its line ("name:3: ...", if the first is line 1), in an InputError, or in a warning on stderr. Shows
   /// progress on a terminal.
   std::vector<std::vector<Translation>> n_best(const std::vector<std::string>& lines,

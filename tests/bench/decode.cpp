@@ -1,10 +1,10 @@
-// decode: greedy decoding of many sentences with a key/value cache.
+// decode: greedy or beam search over many sentences with a key/value cache.
 //
 //   decode --run DIR --src TEXT                                                  a model trained by build/translate
 //   decode --model FILE --preset P --attention A --ids-src F                     one kept by train_throughput --save
 //
 // Prints sentences/s, reading and encoding not counted. --out keeps what was decoded, from what and by which model, for
-// tests/bench/pytorch_peer.py to do the same.
+// tests/bench/pytorch_peer.py and ctranslate2_peer.py to do the same.
 #include "models/decode.h"
 
 #include <omp.h>
@@ -28,7 +28,7 @@ struct Arguments {
   std::string run, src, model, preset = "tiny", attention = "diff", ids_src, out, json;
   size_t sentences = 1000;
   int threads = omp_get_num_procs(), beam = 1;
-  int64_t batch_size = models::DecodeOptions().batch_size;
+  int64_t batch_size = models::DecodeOptions().batch_size, length = 0;
 };
 
 struct Task {
@@ -70,6 +70,11 @@ void measure(const Arguments& a) {
   models::DecodeOptions options;
   options.beam = a.beam;
   options.batch_size = a.batch_size;
+  if (a.length > 0) {  // no word ends a translation, so all searches have the same to do
+    options.eos = -1;
+    options.max_length_factor = 0;
+    options.max_length_extra = a.length;
+  }
   std::vector<std::vector<models::Hypothesis>> found;
   std::vector<double> times;
   for (int run = 0; run < 4; ++run) {
@@ -131,6 +136,8 @@ int main(int argc, char** argv) {
   app.add_option("--ids-src", a.ids_src, "and token ids, a sentence a line, plain or .gz");
   app.add_option("--sentences", a.sentences, "the first so many")->capture_default_str()->check(bench::positive);
   app.add_option("--beam", a.beam, "hypotheses kept; 1: greedy")->capture_default_str()->check(bench::positive);
+  app.add_option("--length", a.length, "translations of so many tokens, wherever the model would end them")
+      ->check(bench::positive);
   app.add_option("--batch-size", a.batch_size, "sentences at a time")->capture_default_str()->check(bench::positive);
   app.add_option("--threads", a.threads, "")->capture_default_str()->check(bench::positive);
   app.add_option("--out", a.out, "keep the model's sizes, the sources and what was decoded (JSON)");
