@@ -84,10 +84,13 @@ def convert(record, folder):
 def translate(a):
     import ctranslate2
     record = json.loads(pathlib.Path(a.record).read_text())
-    model = ctranslate2.Translator(a.folder, device="cpu", compute_type=a.type, inter_threads=a.threads, intra_threads=1)
+    model = ctranslate2.Translator(a.folder, device="cpu", compute_type=a.type, inter_threads=a.threads,
+                                   intra_threads=1)
     sources = [[f"w{i}" for i in ids] for ids in record["sources"]]
     # Padding, which no model writes, in place of the end, which is a word like others then.
-    limits = dict(min_decoding_length=a.length, max_decoding_length=a.length, end_token=f"w{side.PAD}") if a.length else {}
+    limits = {}
+    if a.length:
+        limits = dict(min_decoding_length=a.length, max_decoding_length=a.length, end_token=f"w{side.PAD}")
     results = []
     for size in a.sizes:
         times = []
@@ -153,8 +156,8 @@ def main():
     ap.add_argument("--length", type=int, default=0, help="translations of so many tokens [as the model ends them]")
     ap.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128], help="CTranslate2's batches")
     ap.add_argument("--threads", type=int, default=1)
-    ap.add_argument("--rounds", type=int, default=5, help="in turn; medians are told, and a way that is far behind in a round has no other "
-                         "[%(default)s]")
+    ap.add_argument("--rounds", type=int, default=5,
+                    help="in turn; medians are told, and a way that is far behind in a round has no other [%(default)s]")
     ap.add_argument("--build", default=str(HERE.parent.parent / "build"), help="where bench/ with our programs is")
     ap.add_argument("--markdown", action="store_true", help="a table for a README")
     a = ap.parse_args()
