@@ -157,7 +157,8 @@ def main():
     ap.add_argument("--sizes", type=int, nargs="+", default=[32, 64, 128], help="CTranslate2's batches")
     ap.add_argument("--threads", type=int, default=1)
     ap.add_argument("--rounds", type=int, default=5,
-                    help="in turn; medians are told, and a way that is far behind in a round has no other [%(default)s]")
+                    help="in turn; medians are told, and a way that is far behind in a round has no other "
+                         "[%(default)s]")
     ap.add_argument("--build", default=str(HERE.parent.parent / "build"), help="where bench/ with our programs is")
     ap.add_argument("--markdown", action="store_true", help="a table for a README")
     a = ap.parse_args()
