@@ -70,10 +70,8 @@ def convert(record, folder):
     words = [f"w{i}" for i in range(c["vocab"])]
     spec.register_source_vocabulary(words)
     spec.register_target_vocabulary(words)
-    special = dict(unk_token="w3", bos_token=f"w{side.BOS}", eos_token=f"w{side.EOS}")
-    for name, word in special.items():
-        setattr(spec.config, name, word)
-    spec.config.decoder_start_token = special["bos_token"]
+    spec.config.unk_token, spec.config.eos_token = "w3", f"w{side.EOS}"
+    spec.config.bos_token = spec.config.decoder_start_token = f"w{side.BOS}"
     spec.config.add_source_bos = spec.config.add_source_eos = False
     spec.validate()
     spec.optimize()
@@ -87,9 +85,8 @@ def translate(a):
     model = ctranslate2.Translator(a.folder, device="cpu", compute_type=a.type, inter_threads=a.threads,
                                    intra_threads=1)
     sources = [[f"w{i}" for i in ids] for ids in record["sources"]]
-    # Padding, which no model writes, in place of the end, which is a word like others then.
     limits = {}
-    if a.length:
+    if a.length:                        # padding, which no model writes, is the end, and the end a word like others
         limits = dict(min_decoding_length=a.length, max_decoding_length=a.length, end_token=f"w{side.PAD}")
     results = []
     for size in a.sizes:
@@ -133,13 +130,12 @@ def compare(a):
                     theirs.setdefault(type, {}).setdefault(ways[size], []).append(result)
             hopeless = set().union(*(slow(ways, rate) for ways in theirs.values()))
     us = middle(us, rate)
-    rows = [["difftensor", f"{us[rate]:,.0f}", "", "", ""]]
+    rows = [["difftensor", f"{us[rate]:,.0f}", "", f"{us['peak_rss_mib']:,.0f}", ""]]
     for type, ways in theirs.items():
         ways = {name: middle(results, rate) for name, results in ways.items()}
         best = max(ways.values(), key=lambda result: result[rate])
         rows += [[f"CTranslate2, {name}" + " (best)" * (result is best), f"{result[rate]:,.0f}", result["differ"],
                   f"{result['peak_rss_mib']:,.0f}", f"{us[rate] / result[rate]:.2f}"] for name, result in ways.items()]
-    rows[0][3] = f"{us['peak_rss_mib']:,.0f}"
     table(a, f"Decoding {us['sentences']:,} sentences, beam {a.beam}, {a.threads} threads" +
           f", {a.length} tokens each" * (a.length > 0),
           ["", "sentences/s", "that differ", "peak RSS, MiB", "difftensor is faster"], rows)
