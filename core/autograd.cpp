@@ -5,6 +5,8 @@
 
 namespace difftensor::inline DT_PRECISION {
 namespace {
+thread_local bool walking = false;
+
 // The root and every op's node it depends on, each before its inputs. Throws, having changed nothing, if one was freed or
 // reads values that were written since. Defined below.
 std::vector<Node*> users_first(Node* root);
@@ -29,6 +31,10 @@ void Tensor::backward(const Tensor& seed) const {
   // part on to its inputs, which are still to come.
   std::vector<std::shared_ptr<Node>> done;  // owns the inputs of freed nodes, so that `nodes` stays valid
   done.reserve(nodes.size());
+  struct Walk {
+    const bool outer = std::exchange(walking, true);
+    ~Walk() { walking = outer; }
+  } walk;
   try {
     for (Node* n : nodes) {
       if (n->leaf) continue;              // only the root can be one
@@ -42,6 +48,8 @@ void Tensor::backward(const Tensor& seed) const {
     throw;
   }
 }
+
+bool inside_backward() { return walking; }
 
 // --- Nodes -----------------------------------------------------------------------------------------------------------
 namespace {

@@ -132,6 +132,10 @@ inline bool is_registered(const Tensor& t) { return t.is_parameter() && !t.node(
 /// False inside a NoGrad scope.
 bool grad_enabled();
 
+/// Is a backward() running on this thread, around this call? What a layer computes there it computes again, for a
+/// checkpoint that kept nothing: it must not count it twice, as a batch norm would in its running mean.
+bool inside_backward();
+
 /// While one lives, ops on this thread record nothing: inference without the memory of training. Other threads, also
 /// those that this one starts, go on recording, but for parallel_backward's.
 class NoGrad {

@@ -24,6 +24,8 @@ thread_local LeafGradients* part_gradients = nullptr;
 // Every access to a gradient goes through here.
 Storage& Node::gradient_slot() { return leaf && part_gradients ? (*part_gradients)[this] : grad; }
 
+bool inside_parallel_backward() { return part_gradients != nullptr; }
+
 namespace {
 
 // Runs one part, on whatever thread: under the caller's scopes, with gradients of its own. Leaves the thread as it was.
@@ -231,7 +233,7 @@ class Pass {
 };
 
 PartialSums run(int64_t n, int64_t begin, int64_t end, const std::function<void(int64_t)>& f, PassTimes& times) {
-  require(!part_gradients, "parallel_backward", "is running already, around this call");
+  require(!inside_parallel_backward(), "parallel_backward", "is running already, around this call");
   // A single part has all threads inside its ops.
   const int threads = static_cast<int>(std::clamp<int64_t>(end - begin, 1, omp_get_max_threads()));
   Pass pass(n, begin, end, f, threads);

@@ -31,6 +31,10 @@ struct PassTimes {
 /// it is as it was. What f throws is thrown again here, that of the lowest i; gradients are then as they were.
 PassTimes parallel_backward(int64_t n, const std::function<void(int64_t)>& f);
 
+/// Is this call within such an f, or partial_backward()'s, on whatever thread? Then others may be running at the same
+/// time, in any order. What a layer then writes, other than gradients, is a data race, or depends at best on the order.
+bool inside_parallel_backward();
+
 /// The sum over parts [to, end) is that over [to, from) and that over [from, end).
 struct Addition {
   int64_t to, from, end;

@@ -62,7 +62,7 @@ void convert(std::string_view bytes, To* to) {
 }
 
 // Trusts nothing: every number in the header is checked before it is used.
-SafeTensors parse(const std::string& file) {
+SafeTensors parse(const std::string& file) try {
   uint64_t length = 0;
   require(file.size() >= sizeof(length), "header", "the file has only ", file.size(), " bytes");
   std::memcpy(&length, file.data(), sizeof(length));
@@ -116,6 +116,8 @@ SafeTensors parse(const std::string& file) {
   }
   require(at == data.size(), "data", data.size() - at, " bytes at the end belong to no tensor");
   return content;
+} catch (const json::exception& e) {  // a member lacks, or is of another kind
+  throw std::invalid_argument("header: " + json_reason(e));
 }
 
 }  // namespace

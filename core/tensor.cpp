@@ -27,7 +27,7 @@ Random& default_random() {
 void manual_seed(uint64_t seed, uint64_t stream) { default_random() = Random(seed, stream); }
 
 Tensor::Tensor(const Shape& shape, Storage storage)
-    : impl_(std::make_shared<Impl>(Impl{shape, std::move(storage), nullptr})) {
+    : impl_(std::make_shared<Impl>(Impl{shape, std::move(storage), nullptr, nullptr})) {
   require(numel() == shape.numel(), "Tensor", numel(), " values for shape ", shape);
 }
 
@@ -47,10 +47,10 @@ bool Tensor::is_parameter() const { return needs_grad() && node()->leaf; }
 Tensor& Tensor::requires_grad(bool on) & {
   require(!node() || node()->leaf, "requires_grad",
           "only a leaf can be a parameter; this is the result of an op (use detach())");
-  if (on && !node())
-    set_node(std::make_shared<Node>("leaf", shape(), true));
-  else if (!on)
-    set_node(nullptr);
+  Impl& self = impl();
+  if (on == needs_grad()) return *this;
+  std::swap(self.node, self.frozen);
+  if (on && !self.node) self.node = std::make_shared<Node>("leaf", shape(), true);
   return *this;
 }
 
@@ -60,7 +60,8 @@ Tensor Tensor::grad() const {
 }
 
 void Tensor::zero_grad() const {
-  if (node()) node()->gradient_slot() = {};
+  for (const auto& place : {impl().node, impl().frozen})
+    if (place) place->gradient_slot() = {};
 }
 
 Tensor Tensor::clone() const {
@@ -88,10 +89,16 @@ Tensor tensor(const std::vector<Scalar>& values, const Shape& shape) {
 Tensor arange(Scalar begin, Scalar end, Scalar step) {
   require(step != 0 && std::isfinite(begin) && std::isfinite(end) && std::isfinite(step), "arange", "from ", begin,
           " to ", end, " by ", step);
-  const double count = std::ceil((static_cast<double>(end) - static_cast<double>(begin)) / static_cast<double>(step));
-  Tensor t(Shape{static_cast<int64_t>(std::max(0.0, count))});
-  for (int64_t i = 0; i < t.numel(); ++i)  // in double: each is rounded once
-    t.data()[i] = static_cast<Scalar>(static_cast<double>(begin) + static_cast<double>(i) * static_cast<double>(step));
+  const auto element = [=](int64_t i) {  // in double: rounded once
+    return static_cast<Scalar>(static_cast<double>(begin) + static_cast<double>(i) * static_cast<double>(step));
+  };
+  // How many come before the end once they are rounded? They ascend (or descend), so the number is found bit by bit. A
+  // quotient would be rounded itself.
+  int64_t count = 0;
+  for (int64_t bit = int64_t{1} << 62; bit; bit /= 2)
+    if (const Scalar last = element(count + bit - 1); step > 0 ? last < end : last > end) count += bit;
+  Tensor t(Shape{count});
+  for (int64_t i = 0; i < count; ++i) t.data()[i] = element(i);
   return t;
 }
 
@@ -121,7 +128,7 @@ Tensor bernoulli(const Tensor& p, Random& random) {
   for (int64_t i = 0; i < t.numel(); ++i) {
     const Scalar chance = std::as_const(p).data()[i];
     require(chance >= 0 && chance <= 1, "bernoulli", "a probability of ", chance);
-    t.data()[i] = random.uniform() < chance ? 1 : 0;
+    t.data()[i] = random.uniform_double() < static_cast<double>(chance) ? 1 : 0;
   }
   return t;
 }

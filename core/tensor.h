@@ -90,7 +90,9 @@ class Tensor {
   /// The value of a one-element tensor. Throws otherwise.
   Scalar item() const;
 
-  /// Marks a leaf as a parameter: backward() will leave dL/d(this) in grad(). Throws on the result of an op.
+  /// Marks a leaf as a parameter: backward() will leave dL/d(this) in grad(). Throws on the result of an op. While this
+  /// is off, new ops record nothing of the tensor, and grad() is empty. But what had arrived is kept, and graphs made
+  /// before go on adding to it: grad() has it when this is on again, unless zero_grad() came between.
   Tensor& requires_grad(bool on = true) &;
   Tensor requires_grad(bool on = true) && { return requires_grad(on); }  // a handle, for a reference would dangle
   /// Is this a parameter, or the result of an op on one?
@@ -99,7 +101,7 @@ class Tensor {
   bool is_parameter() const;
   /// The gradient, sharing its buffer until more is added to it; an empty handle if none has arrived.
   Tensor grad() const;
-  /// Forgets the gradient, as PyTorch's zero_grad(set_to_none=True).
+  /// Forgets the gradient, as PyTorch's zero_grad(set_to_none=True); also one that requires_grad(false) keeps.
   void zero_grad() const;
 
   /// Adds d(this)/d(leaf) to every leaf's grad(), and frees the graph. Throws if this is not a scalar, if nothing
@@ -121,7 +123,8 @@ class Tensor {
   struct Impl {
     Shape shape;
     Storage storage;
-    std::shared_ptr<Node> node;  // null: needs no gradient
+    std::shared_ptr<Node> node;    // null: needs no gradient
+    std::shared_ptr<Node> frozen;  // a leaf's, while requires_grad() is off: graphs made before may still lead to it
   };
   Impl& impl() const {
     require(impl_ != nullptr, "Tensor", "this handle is empty");
@@ -140,7 +143,8 @@ Tensor full(const Shape& shape, Scalar value);
 Tensor scalar(Scalar value);
 /// `values` in row-major order. Throws if their number is not the shape's.
 Tensor tensor(const std::vector<Scalar>& values, const Shape& shape);
-/// begin, begin + step, ... below end.
+/// begin, begin + step, ... below end, or above it if step < 0. Each is rounded once, and what rounds to `end` is left
+/// out: .1f times 3 is below .3f, but not as a float. Throws if step is 0 or a number is not finite.
 Tensor arange(Scalar begin, Scalar end, Scalar step = 1);
 inline Tensor arange(Scalar end) { return arange(0, end); }
 /// The identity matrix.
@@ -150,7 +154,7 @@ Tensor eye(int64_t n);
 Tensor rand(const Shape& shape, Random& random, Scalar low = 0, Scalar high = 1);
 /// Normal with the given standard deviation.
 Tensor randn(const Shape& shape, Random& random, Scalar std = 1);
-/// 1 with the probability that p has there, 0 otherwise.
+/// 1 with the probability that p has there, in steps of 2^-53; 0 otherwise. Throws unless 0 <= p <= 1.
 Tensor bernoulli(const Tensor& p, Random& random);
 /// Uniform on (-a, a), a = sqrt(6 / (fan_in + fan_out)), for a weight of shape (fan_out, fan_in) (Glorot, Bengio 2010).
 Tensor xavier_uniform(const Shape& shape, Random& random);

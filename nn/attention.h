@@ -121,7 +121,7 @@ class Attention : public Module {
   virtual Tensor head_gain() const { return subln->weight; }
 
  private:
-  static int64_t checked_width(const AttentionConfig& c, int maps, int64_t head_width) {
+  static int64_t checked_width(const AttentionConfig& c, int64_t maps, int64_t head_width) {
     require(c.heads > 0 && c.width > 0 && c.width % (c.heads * maps) == 0, "Attention", "width ", c.width,
             " does not divide by ", c.heads, " heads", maps == 2 ? " of two maps each" : "");
     require(!c.rotary || head_width % 2 == 0, "Attention", "rotary positions need an even head width, not ",

@@ -46,7 +46,8 @@ class Module {
   int64_t parameter_count() const;
   /// Forgets all their gradients.
   void zero_grad() const;
-  /// Freezes them all, or with true lets them learn again. A graph that was made before is not changed.
+  /// Freezes them all, or with true lets them learn again, with the gradients that they had. A graph that was made
+  /// before is not changed: see Tensor::requires_grad().
   void requires_grad(bool on);
   /// Every buffer, likewise.
   NamedTensors named_buffers() const;

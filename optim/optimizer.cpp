@@ -21,6 +21,8 @@ Optimizer::Optimizer(const ParameterGroups& groups, double lr, const StateRules&
   for (auto& group : groups.groups) {
     check_group(group.weight_decay, group.lr_scale);
     for (auto& parameter : group.parameters) {
+      require(!parameter.needs_grad() || parameter.is_parameter(), "Optimizer", "a tensor of shape ", parameter.shape(),
+              " is the result of an op, where no gradient is kept: only a leaf can be a parameter");
       require(seen.insert(parameter.data()).second, "Optimizer", "a parameter of shape ", parameter.shape(),
               " is there twice and would be updated twice");
       slots_.push_back({parameter, group.weight_decay, group.lr_scale, groups_, {}});

@@ -108,6 +108,57 @@ TEST_CASE("inputs that need no gradient get none") {
   CHECK(!c.grad().defined());
 }
 
+TEST_CASE("a parameter that is frozen and learns again keeps its gradient and its place in graphs") {
+  Tensor w = tensor({2}, {1}).requires_grad();
+  Tensor loss = sum(w * w);
+  w.requires_grad(false);
+  CHECK(!w.needs_grad());
+  CHECK(!sum(w * w).needs_grad());
+  w.requires_grad(true);
+  loss.backward();
+  CHECK(w.grad().item() == 4);
+
+  w.requires_grad(false);
+  w.requires_grad(false);
+  CHECK(!w.grad().defined());
+  w.requires_grad(true);
+  w.requires_grad(true);
+  CHECK(w.grad().item() == 4);
+
+  loss = sum(w * w);
+  w.requires_grad(false);
+  loss.backward();  // a graph from before
+  w.requires_grad(true);
+  CHECK(w.grad().item() == 8);
+
+  w.requires_grad(false);
+  w.zero_grad();
+  w.requires_grad(true);
+  CHECK(!w.grad().defined());
+}
+
+TEST_CASE("an op knows that it is computed within a backward pass") {
+  Tensor x = ones({1}).requires_grad();
+  std::vector<bool> inside;
+  const auto note = [&](const Tensor& t, bool throws) {
+    return record("note", t.detach() + 0, {t},
+                  [&, throws](const Gradients& g) {
+                    inside.push_back(inside_backward());
+                    sum(x * x).backward();  // a pass within a pass
+                    inside.push_back(inside_backward());
+                    if (throws) throw std::runtime_error("thrown by an op");
+                    g.add_output_gradient(0);
+                  },
+                  {});
+  };
+  CHECK(!inside_backward());
+  note(x, false).backward();
+  CHECK(!inside_backward());
+  CHECK(error_of([&] { note(x, true).backward(); }) == "thrown by an op");
+  CHECK(!inside_backward());
+  CHECK(inside == std::vector<bool>(4, true));
+}
+
 TEST_CASE("100,000 ops deep, and both ways of dying") {
   const int64_t before = live_nodes();
   Tensor x = ones({1}).requires_grad();

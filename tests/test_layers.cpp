@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "core/gradcheck.h"
+#include "core/parallel_backward.h"
 #include "examples/layers/biased_attention.h"
 #include "examples/layers/conv_net.h"
 #include "examples/layers/gated_residual.h"
@@ -16,6 +17,7 @@
 #include "examples/layers/training_aids.h"
 #include "models/decode.h"
 #include "models/transformer.h"
+#include "nn/dropout.h"
 #include "tests/testing.h"
 
 using namespace difftensor;
@@ -117,6 +119,58 @@ TEST_CASE("layers: batch norm keeps running statistics, and a conv net tells bar
   CHECK(right > 180);
 }
 
+TEST_CASE("layers: batch norm is right where the mean is large beside the spread, as layer norm is") {
+  const Tensor values = tensor({Scalar(1e8), Scalar(1e8 + 8), Scalar(1e8 + 8), Scalar(1e8 + 24)}, {1, 1, 2, 2});
+  const Tensor seed = tensor({1, -2, 3, 5}, {1, 1, 2, 2});
+  BatchNorm2d norm(1);
+  Tensor x = values.clone().requires_grad();
+  const Tensor y = norm(x);
+  y.backward(seed);
+  const double rstd = 1 / std::sqrt(76 + 1e-5);  // the mean is 1e8 + 10, which no float is
+  const std::vector<double> offsets{-10, -2, -2, 14};
+  double mean_un = 0;
+  for (int i = 0; i < 4; ++i) mean_un += seed.values()[i] * offsets[i] * rstd / 4;
+  for (int i = 0; i < 4; ++i) {
+    CHECK(y.values()[i] == doctest::Approx(offsets[i] * rstd).epsilon(rounding));
+    const double dx = rstd * (seed.values()[i] - 1.75 - offsets[i] * rstd * mean_un);
+    CHECK(x.grad().values()[i] == doctest::Approx(dx).epsilon(rounding));
+  }
+}
+
+TEST_CASE("layers: batch norm counts a batch once, and refuses parts of one") {
+  Random random(12);
+  const Tensor values = randn({4, 2, 3, 3}, random);
+  std::vector<std::vector<Scalar>> results[2];
+  for (const bool checkpointed : {false, true}) {
+    BatchNorm2d norm(2);
+    Tensor x = values.clone().requires_grad();
+    const auto twice = [&](const Tensor& t) {
+      return checkpointed ? checkpoint([&](const Tensor& u) { return norm(u) * u; }, t) : norm(t) * t;
+    };
+    // A checkpoint within another computes its part three times.
+    const Tensor y = checkpointed ? checkpoint(twice, x) : twice(x);
+    const auto running = norm.running_mean.values();
+    sum(y * y).backward();
+    CHECK(norm.running_mean.values() == running);
+    for (const Tensor& t : {y, x.grad(), norm.weight.grad(), norm.running_mean, norm.running_var})
+      results[checkpointed].push_back(t.values());
+  }
+  CHECK(results[0] == results[1]);
+
+  BatchNorm2d norm(2);
+  for (const int threads : {1, 2}) {
+    const Threads some(threads);
+    const auto run = [&] { parallel_backward(3, [&](int64_t) { sum(norm(values)).backward(); }); };
+    norm.train();
+    CHECK(error_of(run) == "BatchNorm2d: in training it needs the whole batch: not inside parallel_backward()");
+    norm.eval();
+    CHECK(error_of(run) == "no error");
+  }
+  CHECK(norm.running_mean.values() == std::vector<Scalar>{0, 0});
+  norm.train();
+  CHECK(error_of([&] { norm(values); }) == "no error");  // after it, all is as before
+}
+
 TEST_CASE("layers: a mixture of all experts is their weighted sum, and one of a few learns") {
   Random random(3);
   const MixtureOfExperts all(4, 6, 3, 3, random), few(4, 6, 3, 2, random);
@@ -206,6 +260,35 @@ TEST_CASE("layers: attentions of one's own are their definitions") {
     check_gradients(*attention, [&](auto& in) { return (*attention)(in[0], two, in[0], two, true); }, {x});
 }
 
+TEST_CASE("layers: a biased attention loses nothing beside a large score that all keys share") {
+  struct Alibi : AlibiAttention {
+    using AlibiAttention::AlibiAttention;
+    using AlibiAttention::mix;
+  };
+  Random random(13);
+  const Alibi attention({.width = 3, .heads = 1}, random);
+  // Scores of 1e7, 1e7 + 1 and 1e7 + 2. The query stands with the last key, whose bias is 0; the others' is less.
+  const Tensor q = ones({1, 3}), v = eye(3);
+  const Tensor k = tensor({Scalar(1e7), 0, 0, Scalar(1e7), 1, 0, Scalar(1e7), 2, 0}, {3, 3});
+  for (const bool causal : {false, true}) {
+    const Tensor seen = attention.mix({}, q, k, v, {1, {{0, 1}}, {{0, 3}}, causal});
+    double p[3], total = 0;
+    for (int j = 0; j < 3; ++j) total += p[j] = std::exp(j / std::sqrt(3.0) - std::exp2(-8.0) * (2 - j));
+    for (int j = 0; j < 3; ++j) CHECK(seen.values()[j] == doctest::Approx(p[j] / total).epsilon(rounding));
+  }
+  // A key in the future has a larger one still, but takes no part. And the first of four queries sees no key at all.
+  const Tensor later = concat({k, tensor({Scalar(1e15), 0, 0}, {1, 3})}, 0), four = ones({4, 3});
+  const Tensor among = attention.mix({}, four, later, concat({v, ones({1, 3})}, 0), {1, {{0, 4}}, {{0, 4}}, true});
+  const Tensor alone = attention.mix({}, q, k, v, {1, {{0, 1}}, {{0, 3}}, true});
+  CHECK(largest_difference(slice(among, 0, 2, 3), alone) < rounding);
+  const Tensor before = attention.mix({}, four, k, v, {1, {{0, 4}}, {{0, 3}}, true});
+  CHECK(slice(before, 0, 0, 1).values() == std::vector<Scalar>{0, 0, 0});
+  CHECK(largest_difference(slice(before, 0, 3, 4), alone) < rounding);
+  // A sentence without keys.
+  CHECK(attention.mix({}, q, slice(k, 0, 0, 0), slice(v, 0, 0, 0), {1, {{0, 1}}, {{0, 0}}, true}).values() ==
+        std::vector<Scalar>{0, 0, 0});
+}
+
 TEST_CASE("layers: attentions of one's own work in a Transformer, and in its cache") {
   const auto factories = std::vector<models::AttentionFactory>{
       [](const nn::AttentionConfig& c, bool, Random& random) -> std::unique_ptr<nn::Attention> {
@@ -281,10 +364,100 @@ TEST_CASE("layers: Lion and Muon do as they say, and go on from a saved state") 
   }
 }
 
+TEST_CASE("layers: Lion and Muon pass a NaN on, and refuse settings that make no sense") {
+  Tensor w = ones({2}).requires_grad();
+  Lion lion(std::vector<Tensor>{w}, 0.1, 0.9, 0.9999);
+  sum(w * tensor({NAN, 1}, {2})).backward();
+  lion.step();
+  CHECK(std::isnan(w.values()[0]));
+  CHECK(w.values()[1] == Scalar(0.9));
+  CHECK(lion.state_dict().at("m.0").values()[1] == Scalar(1 - 0.9999));
+  w.data()[0] = 1;
+  lion.zero_grad();
+  sum(w).backward();
+  lion.step();
+  CHECK(std::isnan(w.values()[0]));  // the momentum is NaN for ever
+  CHECK(error_of([&] { Lion(std::vector<Tensor>{w}, 1, NAN); }) == "Lion: beta nan is not in [0, 1)");
+  CHECK(error_of([&] { Lion(std::vector<Tensor>{w}, 1, 0.9, -5); }) == "Lion: beta -5 is not in [0, 1)");
+  CHECK(error_of([&] { Lion(std::vector<Tensor>{w}, 1, 0.9, 1); }) == "Lion: beta 1 is not in [0, 1)");
+
+  Tensor matrix = ones({2, 2}).requires_grad();
+  Muon muon(std::vector<Tensor>{matrix}, 0.1);
+  sum(matrix * tensor({NAN, 1, 1, 1}, {2, 2})).backward();
+  muon.step();
+  for (const Scalar x : matrix.values()) CHECK(std::isnan(x));
+  CHECK(error_of([&] { Muon(std::vector<Tensor>{matrix}, 1, NAN); }) ==
+        "Muon: momentum nan is negative or not a number");
+  CHECK(error_of([&] { Muon(std::vector<Tensor>{matrix}, 1, -1); }) == "Muon: momentum -1 is negative or not a number");
+}
+
+TEST_CASE("layers: a moving average goes all the way") {
+  struct One : nn::Module {
+    One() : w(add_parameter("w", zeros({1}))) {}
+    const Tensor w;
+  } model;
+  MovingAverage average(model, 0.9999);
+  Tensor(model.w).data()[0] = 1;
+  for (int i = 0; i < 100'000; ++i) average.update(model);
+  CHECK(average.state().at("w").item() == doctest::Approx(1 - std::pow(0.9999, 100'000)).epsilon(1e-6));
+  for (const double decay : {-0.1, 1.0, double(NAN)})
+    CHECK_THROWS_AS(MovingAverage(model, decay), std::invalid_argument);
+}
+
+TEST_CASE("layers: a checkpoint refuses if f is another function by the time of backward()") {
+  struct Block : nn::Module {
+    explicit Block(Random& random)
+        : linear(add_module<nn::Linear>("linear", 3, 3, false, random)),
+          drop(add_module<nn::Dropout>("drop", Scalar(0.5))) {}
+    Tensor operator()(const Tensor& x) const { return drop(exp(linear(x))); }
+    nn::Linear& linear;
+    nn::Dropout& drop;
+  };
+  Random random(10);
+  Random of_its_own(11);
+  bool draws = false;
+  const std::string another = "checkpoint: computed again in backward(), f gives another result";
+  const std::string written = "which were written after the forward pass";
+  const auto error_after = [&](const std::function<void(Block&, optim::Optimizer&, Tensor & x, Tensor & y)>& change) {
+    Block block(random);
+    optim::SGD optimizer(block.parameters(), 0.1);
+    sum(block(ones({1, 3}))).backward();  // for a step to take
+    Tensor x = randn({4, 3}, random).requires_grad();
+    const auto f = [&](const Tensor& t) { return draws ? block(t) * rand({3}, of_its_own) : block(t); };
+    Tensor y = checkpoint(f, x), loss = sum(y);
+    block.zero_grad();
+    change(block, optimizer, x, y);
+    const std::string error = error_of([&] { loss.backward(); });
+    CHECK(x.grad().defined() == (error == "no error"));
+    CHECK(block.linear.weight.grad().defined() == (error == "no error"));
+    return error;
+  };
+  CHECK(error_after([](auto&...) {}) == "no error");
+  CHECK(contains(error_after([](Block& block, auto& optimizer, auto&...) {
+                   sum(block(ones({1, 3}))).backward();
+                   optimizer.step();
+                   block.zero_grad();
+                 }),
+                 another));
+  CHECK(contains(error_after([](Block& block, auto&...) {
+                   Random another_random(9);
+                   block.load_state_dict(Block(another_random).state_dict());
+                 }),
+                 another));
+  CHECK(contains(error_after([](Block& block, auto&...) { block.eval(); }), another));
+  CHECK(contains(error_after([](auto&, auto&, Tensor& x, auto&) { x.data()[0] += 1; }), written));
+  CHECK(contains(error_after([](auto&, auto&, auto&, Tensor& y) { y.data()[0] += 1; }), written));
+  draws = true;
+  CHECK(contains(error_after([](auto&...) {}), another));
+}
+
 TEST_CASE("layers: a schedule, a moving average and a checkpoint") {
   const auto lr = warmup_stable_decay(1, 10, 20, 100);
   CHECK(std::vector<double>{lr(1), lr(5), lr(10), lr(80), lr(90), lr(100), lr(101)} ==
         std::vector<double>{0.1, 0.5, 1, 1, 0.5, 0, 0});
+  const auto level = warmup_stable_decay(1, 0, 0, 10);
+  CHECK(std::vector<double>{level(0), level(10), level(11)} == std::vector<double>{1, 1, 1});
+  CHECK_THROWS_AS(warmup_stable_decay(1, 5, 6, 10), std::invalid_argument);
   Random random(9);
   BatchNorm2d norm(1);
   MovingAverage average(norm, 0.75);

@@ -186,6 +186,20 @@ TEST_CASE("what is frozen gets no gradient and does not move; what learns again 
   CHECK(net.first.weight.values() != before);
 }
 
+TEST_CASE("a module frozen between forward and backward has its gradients when it learns again") {
+  Random random(1);
+  Net net(random);
+  net.eval();
+  const Tensor loss = sum(net.second(net.first(ones({1, 3}))));
+  net.requires_grad(false);
+  net.requires_grad(true);
+  loss.backward();
+  for (const auto& entry : net.named_parameters()) {
+    CHECK(entry.second.grad().defined());
+    CHECK(entry.second.node()->name == entry.first);
+  }
+}
+
 TEST_CASE("a layer's gradcheck moves its own parameters, and names what is wrong or unused") {
   // y = W x with a weight gradient 1,000 times too large: W's part of it is the factor that backward sees.
   struct Wrong : nn::Module {
@@ -300,6 +314,14 @@ TEST_CASE("impossible attention is refused") {
   CHECK(error_of([&] {
           nn::MultiheadAttention({9, 3, true}, random);
         }) == "Attention: rotary positions need an even head width, not 3");
+  // Twice as many heads as an int holds.
+  CHECK(error_of([&] {
+          nn::MultiheadDiffAttention({32, 2147483647}, random);
+        }) == "Attention: width 32 does not divide by 2147483647 heads of two maps each");
+  const Tensor x = ones({1, 4});
+  const AttentionLayout layout{2147483647, {{0, 1}}, {{0, 1}}, false};
+  CHECK(error_of([&] { plain_diff_attention(x, x, x, scalar(0), layout); }) ==
+        "split_heads: (1, 4) in 4294967294 heads");
 }
 
 TEST_CASE("differential attention with lambda 0 is softmax attention") {

@@ -202,6 +202,20 @@ TEST_SUITE("numerics") {
     }
   }
 
+  TEST_CASE("gradients of norms are right in rows of any length") {
+    // All terms alike, so that their roundings in a sum add up rather than cancel.
+    for (const int64_t D : {1000, 1024, 1025, 16384, 1 << 20}) {
+      CAPTURE(D);
+      const double units = sizeof(Scalar) == 4 ? 140 : 140 + static_cast<double>(D) / 1024;
+      Random random(3);
+      const Tensor w = ones({D}), b = zeros({D}), seed = full({1, D}, Scalar(0.1));
+      const Tensor x = parameter(randn({1, D}, random)), y = parameter(ones({1, D}));
+      layer_norm(x, w, b).backward(seed);  // u - mean(u) is 0, and mean(u n) as good as 0
+      rms_norm(y, w, 0).backward(seed);    // u n is u
+      for (const Tensor& t : {x, y}) CHECK(max(abs(t.grad())).item() <= units * eps * 0.1);
+    }
+  }
+
   TEST_CASE("random numbers stay in their interval") {
     for (const auto& [low, high] : std::vector<std::pair<Scalar, Scalar>>{
              {1, 2}, {Scalar(1e6), Scalar(1e6 + 1)}, {-1, Scalar(-0.75)}, {0, smallest}, {-2, 7}}) {

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <functional>
+#include <limits>
 #include <map>
 #include <set>
 
@@ -202,6 +203,36 @@ TEST_CASE("ops keep what a float could lose") {
   CHECK(same.grad().values() == std::vector<Scalar>(4, 0));
 }
 
+TEST_CASE("gradients of products and norms are right where the result has lost its digits or its range") {
+  Tensor x = tensor({Scalar(1e30), Scalar(1e30), Scalar(1e-30)}, {3}).requires_grad();
+  prod(x).backward(scalar(Scalar(1e-30)));  // the last one's others are 1e60
+  const std::vector<double> right{1e-30, 1e-30, 1e30};
+  for (int i = 0; i < 3; ++i) CHECK(x.grad().values()[i] == doctest::Approx(right[i]).epsilon(1e-6));
+  if (sizeof(Scalar) == 8) return;  // what follows is in double, for floats
+  const auto gradient = [](Tensor (*f)(const Tensor&), Scalar a, Scalar b) {
+    Tensor x = tensor({a, b}, {2}).requires_grad();
+    f(x).backward();
+    return x.grad().values();
+  };
+  const auto length = [](const Tensor& x) { return norm(x); };
+  const auto deviation = [](const Tensor& x) { return stddev(x); };
+  const auto root = static_cast<Scalar>(std::sqrt(0.5));
+  const Scalar least = std::numeric_limits<Scalar>::denorm_min();
+  CHECK(gradient(length, least, least) == std::vector<Scalar>{root, root});
+  CHECK(gradient(length, Scalar(3e38), Scalar(-3e38)) == std::vector<Scalar>{root, -root});
+  CHECK(gradient(deviation, 700 * least, 2100 * least) == std::vector<Scalar>{-root, root});
+  CHECK(gradient(deviation, least, 2 * least) == std::vector<Scalar>{-root, root});
+}
+
+TEST_CASE("logsumexp of infinities") {
+  const Scalar inf = INFINITY;
+  const Tensor x = tensor({inf, 1, inf, -inf, -inf, -inf, -inf, NAN, inf, NAN, 1, 2}, {6, 2}), y = logsumexp(x);
+  for (const int64_t row : {0, 1}) CHECK(y.data()[row] == inf);
+  CHECK(y.data()[2] == -inf);
+  for (const int64_t row : {3, 4}) CHECK(std::isnan(y.data()[row]));
+  CHECK(y.data()[5] == doctest::Approx(2 + std::log1p(std::exp(-1.0))));
+}
+
 TEST_CASE("NaN is the largest, and passes through") {
   const Scalar nan = NAN;
   const Tensor x = tensor({1, nan, 3, nan}, {4});
@@ -267,11 +298,18 @@ TEST_CASE("random whole numbers follow their distribution") {
   for (Scalar x : bernoulli(full({draws}, Scalar(0.25)), random).values()) heads += x;
   CHECK(std::abs(heads - draws / 4.0) < 3.3 * std::sqrt(draws * 0.25 * 0.75));
   CHECK(bernoulli(tensor({0, 1}, {2}), random).values() == std::vector<Scalar>{0, 1});
+  // A seed whose first number is 2^-25, which a float's uniform of 24 bits would take for 0, below any chance.
+  CHECK(Random(0x03bd72132a5dfb02).uniform_double() == 0x1p-25);
+  for (const int digits : {24, 26}) {
+    Random rare(0x03bd72132a5dfb02);
+    CHECK(bernoulli(full({1}, std::ldexp(Scalar{1}, -digits)), rare).item() == (digits == 24));
+  }
 }
 
 TEST_CASE("ops refuse what they cannot do, and say why") {
   const Tensor x = zeros({3, 4}), image = zeros({2, 3, 5, 7});
   Random random(1);
+  const int64_t most = std::numeric_limits<int64_t>::max();
   const std::vector<std::pair<std::function<void()>, std::string>> refused = {
       {[&] { clamp(x, 1, 0); }, "clamp: low 1 is above high 0"},
       {[&] {
@@ -343,9 +381,48 @@ TEST_CASE("ops refuse what they cannot do, and say why") {
          conv1d(x, zeros({4, 3, 1}));
        },
        "conv1d: sequences must be (B, C, L), and weights (out, in, k), not (3, 4)"},
+      {[&] {
+         conv1d(ones({1, 1, 4}), ones({1, 1, 5}), {}, {.dilation = int64_t{1} << 62});
+       },
+       "unfold: a window of 5 elements at distances of 4611686018427387904"},
+      {[&] {
+         conv2d(image, zeros({4, 3, 2, 2}), {}, {.dilation = most});
+       },
+       "unfold: a window of 2 elements at distances of 9223372036854775807"},
+      {[&] {
+         conv1d(zeros({0, 1, 4}), ones({1, 1, 5}), {}, {.padding = int64_t{1} << 62});
+       },
+       "concat: axis 3 is too long"},
+      {[&] {
+         unfold(zeros({0, 1, int64_t{1} << 40, int64_t{1} << 40}), {int64_t{1} << 40, int64_t{1} << 40});
+       },
+       "Shape: (1, 1099511627776, 1099511627776) has too many elements"},
+      {[&] { max_pool2d(image, most); }, "unfold: a window that reaches over 9223372036854775807 in (2, 3, 5, 7)"},
+      {[&] {
+         avg_pool1d(zeros({1, 1, 4}), 2, -1);
+       },
+       "unfold: size 2, stride -1 and dilation 1 must be positive"},
+      {[&] {
+         rope(zeros({1, 4}), 1, {3}, 0);
+       },
+       "rope: base 0 is not positive and finite"},
+      {[&] {
+         rope(zeros({1, 4}), 1, {3}, -1);
+       },
+       "rope: base -1 is not positive and finite"},
+      {[&] {
+         rope(zeros({1, 4}), 1, {3}, NAN);
+       },
+       "rope: base nan is not positive and finite"},
+      {[&] {
+         rope(zeros({1, 4}), 1, {3}, INFINITY);
+       },
+       "rope: base inf is not positive and finite"},
       {[&] { matmul(scalar(1), x); }, "matmul: () x (3, 4): a scalar has no axis to sum over"},
       {[&] { matmul(zeros({3}), x, true); }, "matmul: (3,) x (3, 4): a vector has no transpose"},
       {[&] { arange(0, 1, 0); }, "arange: from 0 to 1 by 0"},
   };
   for (const auto& refusal : refused) CHECK(error_of(refusal.first) == refusal.second);
+  CHECK_THROWS_AS(conv1d(ones({1, 1, 4}), ones({1, 1, 5}), {}, {.padding = int64_t{1} << 61}), std::bad_alloc);
+  CHECK(max_pool2d(image, 2, most).shape() == Shape{2, 3, 1, 1});  // one window, from which no step leads further
 }

@@ -345,6 +345,13 @@ TEST_CASE("settings that make no sense are refused") {
   refuses([&] { AdamW({{{w}}}, 1, {.beta2 = -0.5}); }, "Adam: beta -0.5 is not in [0, 1)");
   refuses([&] { AdamW({{{w}}}, 1, {.eps = -1}); }, "Adam: eps -1 is negative or not a number");
   CHECK_NOTHROW(AdamW({{{w}}}, 0, {.beta1 = 0}));
+  refuses(
+      [&] {
+        SGD({{{w, w * 2}}}, 1);
+      },
+      "Optimizer: a tensor of shape (2,) is the result of an op, where no gradient is kept: only a leaf can be a "
+      "parameter");
+  CHECK_NOTHROW(SGD({{{w, (w * 2).detach()}}}, 1));  // frozen
 }
 
 TEST_CASE("set_lr takes effect, in proportion in each group") {

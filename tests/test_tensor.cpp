@@ -41,6 +41,29 @@ TEST_CASE("shapes and elements") {
   CHECK(reinterpret_cast<uintptr_t>(t.data()) % 64 == 0);
 }
 
+TEST_CASE("arange goes up to its end, or down to it, in numbers as they are rounded") {
+  CHECK(arange(0, Scalar(0.3), Scalar(0.1)).values() == std::vector<Scalar>{0, Scalar(0.1), Scalar(0.2)});
+  CHECK(arange(3).values() == std::vector<Scalar>{0, 1, 2});
+  CHECK(arange(2, 0, Scalar(-0.75)).values() == std::vector<Scalar>{2, 1.25, 0.5});
+  for (const Scalar step : {Scalar(1), Scalar(-1)}) CHECK(arange(2, 2 - step, step).numel() == 0);
+  for (int n = 1; n < 60; ++n)
+    for (int d = 1; d < 60; ++d)
+      for (const int sign : {1, -1}) {
+        CAPTURE(n * sign);
+        CAPTURE(d);
+        const Scalar step = Scalar(sign) / Scalar(d), end = Scalar(sign * n) / Scalar(d);
+        const Tensor t = arange(0, end, step);
+        const auto element = [&](int64_t i) { return static_cast<Scalar>(static_cast<double>(i) * double(step)); };
+        REQUIRE(t.numel() > 0);
+        CHECK(std::abs(t.data()[t.numel() - 1]) < std::abs(end));  // none at the end,
+        CHECK(std::abs(element(t.numel())) >= std::abs(end));      // and none is missing
+        CHECK(t.data()[t.numel() - 1] == element(t.numel() - 1));
+      }
+  if (sizeof(Scalar) == 4)  // beyond 2^24 floats are 8 apart here: all below 1e8 + 4, and that itself, round to 1e8
+    CHECK(arange(Scalar(1e8), Scalar(1e8 + 8), Scalar(0.5)).values() == std::vector<Scalar>(9, Scalar(1e8)));
+  CHECK_THROWS_AS(arange(0, Scalar(1e38), Scalar(1e-30)), std::bad_alloc);
+}
+
 TEST_CASE("a tensor prints itself") {
   CHECK(text(tensor({1, 2, 3, 4}, {2, 2})) == "[[       1        2]\n [       3        4]] shape (2, 2)");
   CHECK(text(zeros({100})).size() < 100);  // long axes are elided
@@ -51,8 +74,9 @@ TEST_CASE("errors name the op, the shapes and the rule") {
   Tensor a = zeros({2, 3}), b = zeros({4, 5});
   CHECK(error_of([&] { a + b; }) == "add: shapes (2, 3) and (4, 5) do not broadcast: sizes 2 and 4 at axis 0");
   CHECK(error_of([&] { matmul(a, b); }) == "matmul: (2, 3) x (4, 5): inner sizes 3 and 4 differ");
-  CHECK(error_of([] { matmul(zeros({2, 3, 4}), zeros({5, 4, 2})); }) ==
-        "matmul: shapes (2, 3, 4) and (5, 4, 2) do not broadcast: sizes 2 and 5 at axis 0");
+  CHECK(error_of([] {
+          matmul(zeros({2, 3, 4}), zeros({5, 4, 2}));
+        }) == "matmul: shapes (2, 3, 4) and (5, 4, 2) do not broadcast: sizes 2 and 5 at axis 0");
   CHECK(error_of([&] { matmul(a, zeros({2})); }) == "matmul: (2, 3) x (2, 1): inner sizes 3 and 2 differ");
   CHECK(error_of([&] { linear(a, b); }) == "linear: (2, 3) x (4, 5)^T: the last size of x must be the weight's second");
   CHECK(error_of([&] { where(b, a, a); }) ==

@@ -11,7 +11,7 @@ namespace difftensor::inline DT_PRECISION {
 
 /// Rotary position embedding (Su et al. 2021, arXiv 2104.09864): in each head of x (N, heads d), features 2i and 2i + 1
 /// of the token at position p are rotated by the angle p base^(-2i / d). `positions` has a token's place in its
-/// sentence.
+/// sentence. Throws unless base is positive and finite, and d is even.
 Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, double base = 10000);
 /// The sinusoids of Vaswani et al. 2017: (N, D) with sin(p 10000^(-2i / D)) at feature 2i and the cosine at 2i + 1.
 Tensor sinusoids(const std::vector<int32_t>& positions, int64_t width);

@@ -8,9 +8,12 @@ namespace {
 HeightWidth windows_in(const Shape& image, HeightWidth size, HeightWidth stride, HeightWidth dilation) {
   HeightWidth count;
   for (int i : {0, 1}) {
-    const int64_t length = image[2 + i], reach = dilation[i] * (size[i] - 1) + 1;
+    const int64_t length = image[2 + i];
     require(size[i] > 0 && stride[i] > 0 && dilation[i] > 0, "unfold", "size ", size[i], ", stride ", stride[i],
             " and dilation ", dilation[i], " must be positive");
+    int64_t reach = 0;  // dilation (size - 1) + 1
+    require(!__builtin_mul_overflow(dilation[i], size[i] - 1, &reach) && !__builtin_add_overflow(reach, 1, &reach),
+            "unfold", "a window of ", size[i], " elements at distances of ", dilation[i]);
     require(reach <= length, "unfold", "a window that reaches over ", reach, " in ", image);
     count[i] = (length - reach) / stride[i] + 1;
   }
@@ -35,7 +38,8 @@ Tensor unfold(const Tensor& x, HeightWidth size, HeightWidth stride, HeightWidth
             }
     });
   };
-  Tensor out(Shape{x.shape()[0], x.shape()[1] * size[0] * size[1], count[0] * count[1]});
+  const Shape window{x.shape()[1], size[0], size[1]}, windows{count[0], count[1]};
+  Tensor out(Shape{x.shape()[0], window.numel(), windows.numel()});
   each([x = x.data(), y = out.data()](int64_t to, int64_t from) { y[to] = x[from]; });
   // dx += dy of every window that an element is in
   return record("unfold", out, {x},
@@ -57,7 +61,7 @@ Tensor convolve(const char* op, const Tensor& x, const Tensor& weight, const Ten
   const Tensor padded = pad(x, {padding[1], padding[1], padding[0], padding[0]});
   const HeightWidth size{kernel[2], kernel[3]}, windows = windows_in(padded.shape(), size, stride, dilation);
   const Tensor columns = unfold(padded, size, stride, dilation);
-  const int64_t inside = kernel[1] * kernel[2] * kernel[3];  // numbers that one output is made of
+  const int64_t inside = Shape{kernel[1], kernel[2], kernel[3]}.numel();  // numbers that one output is made of
   // (groups, out / groups, inside) x (B, groups, inside, windows)
   const Tensor y = matmul(reshape(weight, {groups, kernel[0] / groups, inside}),
                           reshape(columns, {image[0], groups, inside, columns.dim(-1)}));

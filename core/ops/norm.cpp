@@ -28,6 +28,14 @@ void each_row_with_sum(int64_t rows, int64_t width, Scalar* total, F f) {
   if (total) kernels::add_column_sums(parts.data(), tiles, width, total);
 }
 
+// Calls f(begin, end) for each run of a row of n. Sums over a row are made in Scalar within a run, and in double from
+// one run to the next, so that their errors do not grow with the row.
+template <class F>
+void each_run(int64_t n, F f) {
+  constexpr int64_t run = 1024;
+  for (int64_t begin = 0; begin < n; begin += run) f(begin, std::min(n, begin + run));
+}
+
 // Squares leave the range of a Scalar long before the row does: above 1e19 in float they are infinite, below 1e-19 they
 // vanish. Then the row is taken times a power of two, which brings its largest element near to 1 and rounds nothing,
 // and eps times its square: the normalised row is the same. A row with NaN or infinity has the factor 1, and stays so.
@@ -105,17 +113,21 @@ Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Sca
                     Storage copy;
                     const Scalar *xr = scaled(x.data() + r * D, D, norm.scale, copy), *dy = g.out + r * D;
                     const Scalar* wd = w.data();
-                    Scalar mean_u = 0, mean_un = 0;
-#pragma omp simd reduction(+ : mean_u, mean_un)
-                    for (int64_t i = 0; i < D; ++i) {
-                      const Scalar n = ((xr[i] - norm.center) - norm.rest) * norm.rstd, u = dy[i] * wd[i];
-                      part[i] += dy[i] * n;
-                      mean_u += u;
-                      mean_un += u * n;
-                    }
-                    mean_u /= static_cast<Scalar>(D);
-                    mean_un /= static_cast<Scalar>(D);
+                    double total_u = 0, total_un = 0;
+                    each_run(D, [&](int64_t begin, int64_t end) {
+                      Scalar sum_u = 0, sum_un = 0;
+#pragma omp simd reduction(+ : sum_u, sum_un)
+                      for (int64_t i = begin; i < end; ++i) {
+                        const Scalar n = ((xr[i] - norm.center) - norm.rest) * norm.rstd, u = dy[i] * wd[i];
+                        part[i] += dy[i] * n;
+                        sum_u += u;
+                        sum_un += u * n;
+                      }
+                      total_u += static_cast<double>(sum_u), total_un += static_cast<double>(sum_un);
+                    });
                     if (!dx) return;
+                    const auto mean_u = static_cast<Scalar>(total_u / static_cast<double>(D));
+                    const auto mean_un = static_cast<Scalar>(total_un / static_cast<double>(D));
                     Scalar* d = dx + r * D;
 #pragma omp simd
                     for (int64_t i = 0; i < D; ++i) {
@@ -165,15 +177,19 @@ Tensor rms_norm(const Tensor& x, const Tensor& weight, Scalar eps) {
                     const Scalar scale = norms[r].scale, rstd = norms[r].rstd;
                     Storage copy;
                     const Scalar *xr = scaled(x.data() + r * D, D, scale, copy), *dy = g.out + r * D, *wd = w.data();
-                    Scalar mean_un = 0;
-#pragma omp simd reduction(+ : mean_un)
-                    for (int64_t i = 0; i < D; ++i) {
-                      const Scalar n = xr[i] * rstd;
-                      part[i] += dy[i] * n;
-                      mean_un += dy[i] * wd[i] * n;
-                    }
-                    mean_un /= static_cast<Scalar>(D);
+                    double total_un = 0;
+                    each_run(D, [&](int64_t begin, int64_t end) {
+                      Scalar sum_un = 0;
+#pragma omp simd reduction(+ : sum_un)
+                      for (int64_t i = begin; i < end; ++i) {
+                        const Scalar n = xr[i] * rstd;
+                        part[i] += dy[i] * n;
+                        sum_un += dy[i] * wd[i] * n;
+                      }
+                      total_un += static_cast<double>(sum_un);
+                    });
                     if (!dx.data) return;
+                    const auto mean_un = static_cast<Scalar>(total_un / static_cast<double>(D));
                     Scalar* d = dx.data + r * D;
                     if (dx.is_new) std::fill_n(d, D, Scalar{0});
 #pragma omp simd

@@ -56,7 +56,7 @@ Tensor every_second(const Tensor& x, int first) {
 
 Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionLayout& layout) {
   check_spans("plain_attention", q, layout);
-  const int h = layout.heads;
+  const int64_t h = layout.heads;
   std::vector<Tensor> sentences{slice(v, 0, 0, 0)};  // no rows, for a batch of no sentences
   for (size_t b = 0; b < layout.queries.size(); ++b) {
     Tensor Q = split_heads(q, layout.queries[b], h), K = split_heads(k, layout.keys[b], h);
@@ -69,7 +69,7 @@ Tensor plain_attention(const Tensor& q, const Tensor& k, const Tensor& v, const 
 Tensor plain_diff_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& lambda,
                             const AttentionLayout& layout) {
   check_spans("plain_diff_attention", q, layout);
-  const int h = layout.heads;
+  const int64_t h = layout.heads;
   const bool common_keys = k.dim(1) != q.dim(1);     // version 2: h key heads
   std::vector<Tensor> sentences{slice(v, 0, 0, 0)};  // no rows, for a batch of no sentences
   for (size_t b = 0; b < layout.queries.size(); ++b) {

@@ -101,22 +101,21 @@ Tensor var_or_stddev(const char* op, const Tensor& x, const Axes& axes, bool kee
   r.each([&, x = x.data()](int64_t i, int64_t o) { means[o] += static_cast<double>(x[i]); });
   for (double& mean : means) mean /= count;
   r.each([&, x = x.data()](int64_t i, int64_t o) { squares[o] += std::pow(static_cast<double>(x[i]) - means[o], 2); });
-  for (int64_t o = 0; o < out.numel(); ++o) {
-    const double var = squares[o] / divisor;
-    out.data()[o] = static_cast<Scalar>(root ? std::sqrt(var) : var);
-  }
   // dx_i += dy 2 (x_i - mean) / divisor, for the mean's own part adds up to 0. And d sqrt(v) = dv / (2 sqrt(v)); where
   // all x are equal, that has no value: the gradient is 0, the middle of what it is on both sides.
+  std::vector<double> scales(out.numel());  // what x_i - mean is divided by
+  for (int64_t o = 0; o < out.numel(); ++o) {
+    const double var = squares[o] / divisor, stddev = std::sqrt(var);
+    out.data()[o] = static_cast<Scalar>(root ? stddev : var);
+    scales[o] = !root ? divisor / 2 : var == 0 ? std::numeric_limits<double>::infinity() : divisor * stddev;
+  }
   return record(op, out, {x},
-                [x = x.storage(), y = out.storage(), r, means, divisor, root](const Gradients& g) {
-                  r.each([&, dx = g.buffer(0), x = x.data(), y = y.data()](int64_t i, int64_t o) {
-                    const double slope = 2 * (static_cast<double>(x[i]) - means[o]) / divisor;
-                    dx[i] += g.out[o] * static_cast<Scalar>(!root       ? slope
-                                                            : y[o] == 0 ? 0
-                                                                        : slope / (2 * static_cast<double>(y[o])));
+                [x = x.storage(), r, means, scales](const Gradients& g) {
+                  r.each([&, dx = g.buffer(0), x = x.data()](int64_t i, int64_t o) {
+                    dx[i] += g.out[o] * static_cast<Scalar>((static_cast<double>(x[i]) - means[o]) / scales[o]);
                   });
                 },
-                {{x}, {out, root}});
+                {{x}});
 }
 }  // namespace
 
@@ -153,15 +152,18 @@ Tensor stddev(const Tensor& x, const Axes& axes, bool keepdim, int64_t correctio
 Tensor norm(const Tensor& x, const Axes& axes, bool keepdim) {
   Reduction r("norm", x.shape(), axes);
   Tensor out(keepdim ? r.kept : r.out);
-  std::vector<double> squares(out.numel(), 0);
-  r.each([&, x = x.data()](int64_t i, int64_t o) { squares[o] += std::pow(static_cast<double>(x[i]), 2); });
-  for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] = static_cast<Scalar>(std::sqrt(squares[o]));
-  // dx_i += dy x_i / y; at x = 0 the gradient is 0, the middle of what it is on all sides
-  return record("norm", out, {x}, [x = x.storage(), y = out.storage(), r](const Gradients& g) {
-    r.each([&, dx = g.buffer(0), x = x.data(), y = y.data()](int64_t i, int64_t o) {
-      dx[i] += y[o] == 0 ? g.out[o] * 0 : g.out[o] * (x[i] / y[o]);
-    });
-  });
+  std::vector<double> norms(out.numel(), 0);
+  r.each([&, x = x.data()](int64_t i, int64_t o) { norms[o] += std::pow(static_cast<double>(x[i]), 2); });
+  for (int64_t o = 0; o < out.numel(); ++o) out.data()[o] = static_cast<Scalar>(norms[o] = std::sqrt(norms[o]));
+  // dx_i += dy x_i / y; at x = 0 the gradient is 0, the middle of what it is on all sides. y is the norm in double: as
+  // a float it may be infinite, or have a digit or two left.
+  return record("norm", out, {x},
+                [x = x.storage(), r, norms](const Gradients& g) {
+                  r.each([&, dx = g.buffer(0), x = x.data()](int64_t i, int64_t o) {
+                    dx[i] += g.out[o] * static_cast<Scalar>(norms[o] == 0 ? 0 : static_cast<double>(x[i]) / norms[o]);
+                  });
+                },
+                {{x}});
 }
 
 Tensor prod(const Tensor& x, const Axes& axes, bool keepdim) {
@@ -186,7 +188,7 @@ Tensor prod(const Tensor& x, const Axes& axes, bool keepdim) {
                   Scalar* dx = g.buffer(0);
                   for (int64_t i = x.size() - 1; i >= 0; --i) {
                     double& others = after[into[i]];
-                    dx[i] += g.out[into[i]] * static_cast<Scalar>(before[i] * others);
+                    dx[i] += static_cast<Scalar>(static_cast<double>(g.out[into[i]]) * (before[i] * others));
                     others *= static_cast<double>(x.data()[i]);
                   }
                 },

@@ -36,6 +36,7 @@ Tensor rope(const Tensor& x, int heads, const std::vector<int32_t>& positions, d
           positions.size(), " positions");
   const int64_t rows = x.shape()[0], D = x.shape()[1], d = heads > 0 ? D / heads : 0;
   require(d > 0 && d % 2 == 0 && d * heads == D, "rope", heads, " heads of an even width do not make up ", x.shape());
+  require(base > 0 && std::isfinite(base), "rope", "base ", base, " is not positive and finite");
   const Storage table = rotation_table("rope", positions, d, base);
 
   // (y_2i, y_2i+1) = R(angle) (x_2i, x_2i+1). A rotation's transpose is the rotation back: dx += R(-angle) dy.

@@ -99,7 +99,7 @@ Tensor concat(const std::vector<Tensor>& parts, int axis) {
     Shape like = part.shape();
     if (like.rank() == shape.rank()) like[axis] = shape[axis];
     require(like == shape, "concat", "shapes ", shape, " and ", part.shape(), " differ outside axis ", axis);
-    total += part.shape()[axis];
+    require(!__builtin_add_overflow(total, part.shape()[axis], &total), "concat", "axis ", axis, " is too long");
   }
   shape[axis] = total;
   const int64_t outer = product(shape, 0, axis), inner = product(shape, axis + 1, shape.rank()), width = total * inner;

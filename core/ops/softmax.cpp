@@ -85,9 +85,13 @@ Tensor logsumexp(const Tensor& x, int axis, bool keepdim) {
   parallel_for(count, row_grain(width), [=, x = rows.data(), y = out.data()](int64_t begin, int64_t end) {
     std::vector<Scalar> exps(width);
     for (int64_t r = begin; r < end; ++r) {
-      const kernels::ExpRow row = kernels::exp_row(x + r * width, exps.data(), width);
+      const Scalar* xr = x + r * width;
+      const kernels::ExpRow row = kernels::exp_row(xr, exps.data(), width);
       const double rest = kernels::rest_of_sum(exps.data(), width, row.sum);
-      y[r] = row.sum == 0 ? row.max : row.max + static_cast<Scalar>(std::log1p(rest));
+      const auto log_sum = static_cast<Scalar>(std::log1p(rest));
+      // Of -inf alone, or with +inf, the largest is all there is. But a NaN, which the largest passes over, stays one.
+      const bool infinite = std::isinf(row.max) && std::none_of(xr, xr + width, [](Scalar v) { return std::isnan(v); });
+      y[r] = infinite ? row.max : row.max + log_sum;
     }
   });
   // dx_i += dy softmax(x)_i

@@ -28,7 +28,11 @@ class BiasedAttention : public nn::Attention {
     for (size_t b = 0; b < layout.queries.size(); ++b) {
       const Span &to = layout.queries[b], &from = layout.keys[b];
       const Tensor scores = matmul(split_heads(q, to, h), split_heads(k, from, h), false, true);  // (h, T, S)
-      const Tensor A = softmax(scores / std::sqrt(static_cast<Scalar>(head_width)) + biases(to, from, layout.causal));
+      const Tensor bias = biases(to, from, layout.causal);
+      // What all scores of a query share is to come off before anything is rounded: beside it, bias and differences
+      // would vanish. It changes no map, so it is a constant. Where a query sees no key it is the lowest number.
+      const Tensor shared = max(pad(scores.detach() + bias, {0, 1}, std::numeric_limits<Scalar>::lowest()), -1, true);
+      const Tensor A = softmax((scores - shared) / std::sqrt(static_cast<Scalar>(head_width)) + bias);
       sentences.push_back(merge_heads(matmul(A, split_heads(v, from, h))));  // (T, D)
     }
     return concat(sentences, 0);

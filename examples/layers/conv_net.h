@@ -1,14 +1,18 @@
 #pragma once
 // A small network for images, with batch normalisation.
 #include "core/ops.h"
+#include "core/parallel_backward.h"
 #include "nn/linear.h"
 
 namespace layers {
 using namespace difftensor;
 
 /// Batch normalisation (Ioffe, Szegedy 2015): each channel of x (B, C, H, W) to mean 0 and variance 1, then times
-/// weight plus bias. In training these are the batch's mean and variance; in evaluation the running ones, which are
-/// buffers: saved, but not trained.
+/// weight plus bias, to the precision of layer_norm() also where the mean is large beside the spread. In training these
+/// are the batch's mean and variance; in evaluation the running ones, which are buffers: saved, but not trained. They
+/// move once for a batch, also where a checkpoint computes it again in backward(). Throws in training inside a
+/// parallel_backward(): each part of the batch would be normalised by itself, and move the running statistics whenever
+/// its thread got there.
 class BatchNorm2d : public nn::Module {
  public:
   explicit BatchNorm2d(int64_t channels, Scalar momentum = Scalar(0.1), Scalar eps = Scalar(1e-5))
@@ -21,13 +25,20 @@ class BatchNorm2d : public nn::Module {
 
   Tensor operator()(const Tensor& x) const {
     if (!training()) return normalised(x, running_mean, running_var);
+    require(!inside_parallel_backward(), "BatchNorm2d",
+            "in training it needs the whole batch: not inside parallel_backward()");
     const Axes all_but_channels{0, 2, 3};
-    const Tensor m = mean(x, all_but_channels, true), v = var(x, all_but_channels, true, 0);
-    // As in PyTorch, what is kept is the unbiased variance.
-    const auto n = static_cast<Scalar>(x.numel() / x.dim(1));
-    follow(running_mean, m, 1);
-    follow(running_var, v, n / std::max<Scalar>(1, n - 1));
-    return normalised(x, m, v);
+    const Tensor m = mean(x.detach(), all_but_channels, true), v = var(x, all_but_channels, true, 0);
+    if (!inside_backward()) {
+      // As in PyTorch, what is kept is the unbiased variance.
+      const auto n = static_cast<Scalar>(x.numel() / x.dim(1));
+      follow(running_mean, m, 1);
+      follow(running_var, v, n / std::max<Scalar>(1, n - 1));
+    }
+    // m is rounded: of 1e8, 1e8 + 8, ... it misses the mean by as much as the spread. But a shift changes nothing, and
+    // is a constant to the gradient. Once m is off x, small numbers are left, whose mean has all its digits.
+    const Tensor shifted = x - m;
+    return normalised(shifted, mean(shifted, all_but_channels, true), v);
   }
 
   const Scalar momentum, eps;
