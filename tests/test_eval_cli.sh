@@ -32,6 +32,22 @@ check "of a flag given twice, the last counts" "cmp -s plain <($translate $run -
 seq 60 | sed 's/.*/a b &/' | $translate $run --beam 12 --n-best 12 2>/dev/null >lists
 check "the texts of a list differ" "[ -s lists ] && [ -z \"\$(awk -F' [|][|][|] ' '{ print \$1, \$2 }' lists | sort | uniq -d)\" ]"
 
+# What the vocabulary lacks is told, with its lines.
+printf 'a b\na Ж c\nx\nЖЖЖ\n' | $translate $run >out 2>err
+check "unknown characters are told" "grep -qx 'warning: stdin: the vocabulary lacks characters of 2 lines (2, 4): the model sees one token for all' err"
+check "all lines are translated" "[ \$(wc -l <out) = 4 ]"
+$translate $run <input >out 2>err
+check "none are" "! grep -q warning err"
+# A NUL is a character like others.
+for i in $(seq 60); do printf 'a\tx\0y\n'; done >nul.tsv
+$translate train --run nul --train nul.tsv --vocab-size 20 --d-model 16 --heads 1 --ff 16 --layers 1 --dropout 0 --max-updates 60 \
+  --warmup 10 --lr 0.03 --batch-tokens 60 --threads 2 >out 2>err || fail "NUL: $(cat err)"
+check "a training shows it whole" "grep -qaP '^  translation  x\0y  \(exact\)$' out"
+echo a | $translate translate --run nul >out 2>/dev/null
+check "a translation is whole" "cmp out <(printf 'x\0y\n')"
+echo a | $translate translate --run nul --beam 2 --n-best 1 >out 2>/dev/null
+check "an n-best list too" "grep -qaP '^0 \|\|\| x\0y \|\|\| -?[0-9.]+$' out"
+
 # A sentence that is too long.
 { echo 'a b c'; yes 'a b' | head -200 | tr '\n' ' '; echo; echo 'x y'; } >long
 refuses "stdin:2: a sentence of " eval "$translate $run <long"
@@ -206,6 +222,9 @@ check "or none" "grep -qE '^\\| d-diff \\| diff \\| 1 \\| ([0-9]|[1-8][0-9])\\.[
 $translate distract d-softmax d-diff >out 2>err || fail "distract: $(cat err)"
 check "of a task its own test set; the drop of each attention" "grep -qE '^\\| (softmax|diff) \\| 1 \\| [0-9.]+ \\| -?[0-9.]+ \\| -?[0-9.]+ \\|' out && grep -q \"less softmax's, before\" out"
 refuses "run: was trained without --distractors" $translate distract run
+refuses "d-diff and d-diff: both have diff attention and seed 1" $translate distract d-diff d-softmax d-diff
+$translate train --run d-more $tiny --max-updates 10 --seed 2 >out 2>&1 || fail "training another with distractors"
+refuses "d-more and d-diff: the same attention, but max_updates is 10 and 120" $translate distract d-diff d-more
 refuses "d-diff: was trained with --distractors; it is tested by" $translate test --run d-diff
 refuses "--distractors 1: must be in [0, 1)" $translate train --run none --distractors 1
 

@@ -27,6 +27,12 @@ done
 check "bytes need no vocabulary" "[ ! -e arm/spm.model ] && $language_model sample --run arm --tokens 5 >/dev/null 2>&1"
 run --run suffix --train notes $small --suffixes .md --vocab-size 0 --max-updates 1
 check "suffixes" "head -1 out | grep -q 'tokens of 1 files'"
+refuses "--batch-tokens 31: an update has one context at least, of --context 32 tokens" $language_model train --run none \
+  --train cats.txt --context 32 --batch-tokens 31
+ln -s loop loop
+refuses "loop: Too many levels of symbolic links" $language_model train --run none --train loop
+refuses "a vocabulary of 4 pieces: four are for special tokens" $language_model train --run none --train cats.txt --vocab-size 4
+check "no folder is left" "[ ! -e none ]"
 run --run apart --train cats.txt --valid notes/dogs.txt $small --vocab-size 100 --max-updates 1
 check "files to validate on" "grep -q '\"valid\": \\[' apart/config.json && head -1 out | grep -q 'tokens of 1 files'"
 (cd "$sources" && $language_model train --run "$dir/own" $small --max-updates 1 >"$dir/out" 2>&1)

@@ -19,8 +19,8 @@
 using namespace needle;
 using namespace difftensor;
 using doctest::Approx;
-using training::read_records;
 using models::LanguageModel;
+using training::read_records;
 
 // --- The task ------------------------------------------------------------------------------------------------------
 
@@ -339,7 +339,7 @@ TEST_CASE("a study tunes each arm on seeds of their own, then runs the others at
   records.push_back(record({"needle1", "diff", 0.002, 3, 3000}, {{500, 0.9}}, 0.975));
   const ArmRecords diff{"diff", 0.002, study.reported("diff", records)};
   REQUIRE(diff.records.size() == 2);
-  CHECK(solved(diff) == 1);
+  CHECK(solved(diff).records.size() == 1);
   CHECK(updates(diff, 0.99) == std::vector<double>{500, std::numeric_limits<double>::infinity()});
 }
 
@@ -363,4 +363,40 @@ TEST_CASE("a file of records names the line that is none") {
   text::write_file(path, "nonsense\n");
   CHECK_THROWS_AS(read_records(path), text::InputError);
   CHECK(contains(error_of([&] { read_records(path); }), "records.jsonl:1: not JSON: "));
+}
+
+TEST_CASE("a record is what its checksum was made of, and there is one of a trial") {
+  const TemporaryDirectory folder;
+  const std::string path = folder.path("records.jsonl");
+  const nlohmann::json one = record({"needle1", "diff", 0.001, 1, 10}, {{10, 0.5}}, 0.25);
+  const std::string line = to_line(one);
+  const auto read = [&](const std::string& lines) {
+    text::write_file(path, lines);
+    return read_records(path);
+  };
+  CHECK(read(line) == Records{one});
+  CHECK(read("\n" + line + "\n" + line + one.dump()) == Records{one});  // the same once more, or without a checksum
+  // Every flipped bit is noticed, or harmless.
+  size_t silent = 0;
+  for (size_t bit = 0; bit < 8 * (line.size() - 1); ++bit) {
+    std::string damaged = line;
+    damaged[bit / 8] = static_cast<char>(damaged[bit / 8] ^ 1 << bit % 8);
+    try {
+      const Records records = read(damaged);
+      for (const auto& [key, value] : one.items())
+        silent += records.size() != 1 || records[0].value(key, nlohmann::json()) != value;
+    } catch (const text::InputError&) {
+    }
+  }
+  CHECK(silent == 0);
+  nlohmann::json other = one;
+  other["tests"]["as trained"]["accuracy"] = 0.5;
+  CHECK(contains(error_of([&] { read(line + "\n" + other.dump()); }),
+                 "records.jsonl:3: tells something else of needle1-diff-0.001-1-10 than an earlier line"));
+}
+
+TEST_CASE("a number that a record does not have is left out") {
+  nlohmann::json measured = record({"needle1", "diff", 0.001, 1, 10}, {{10, 0.5}}, 0.25), stopped = measured;
+  measured["cost"] = 2, stopped["cost"] = nullptr;
+  CHECK(ArmRecords{"diff", 0.001, {stopped, measured, stopped}}.values("/cost") == std::vector{2.0});
 }

@@ -32,7 +32,7 @@ $needle run $study --runs straight >out 2>err
 check "nothing is run twice" "grep -q '^3 trainings are done' out && [ \$(wc -l <out) = 1 ]"
 
 # What must not depend on what happened in between: all but the time that it took.
-timeless() { sed 's/"cpu_seconds_per_update":[^,]*,//' "$1" | sort; }
+timeless() { sed 's/"cpu_seconds_per_update":[^,]*,//; s/"crc32":[^,]*,//' "$1" | sort; }
 for signal in TERM INT KILL; do
   rm -rf stopped
   $needle run $study --runs stopped >out 2>err &
@@ -40,7 +40,7 @@ for signal in TERM INT KILL; do
   sleep 1; kill -$signal $!; wait $! 2>/dev/null; status=$?
   check "$signal ends it" "[ $status = $((128 + $(kill -l $signal))) ]"
   if [ $signal != KILL ]; then
-    check "and it says how to go on" "grep -q '^stopped by SIG$signal with 0 of 3 trainings done, and those at work saved; go on with: needle run --study quick --runs stopped --records stopped/quick.jsonl --updates 20' out"
+    check "and it says how to go on" "grep -q '^stopped by SIG$signal with 0 of 3 trainings done, and those at work saved; go on with: needle run --study quick --runs stopped --records stopped/quick.jsonl --updates 20 --check-sequences 2' out"
   fi
   await "! pgrep -f 'train --threads 1 --run stopped/' >/dev/null"  # children end with their parent
   $needle run $study --runs stopped >out 2>err || fail "going on after $signal: $(cat out err)"
@@ -64,13 +64,28 @@ refuses "--jobs" $needle run --jobs 0
 $needle report --study quick --updates 20 --records straight/quick.jsonl --pictures pictures >out 2>err || fail "report: $(cat err)"
 check "every arm in the table" "for arm in softmax softmax-wide-norm diff; do grep -qE \"^\\| \$arm \\| 0.001 \\| 1 \\| > 20 \" out || exit 1; done"
 check "the machine is told" "grep -q '3 of 3 reported trainings are done; 3 on one core of ' out"
-for picture in curves arms attention; do
+for picture in curves arms tests attention magnitudes; do
   check "$picture is well-formed" "python3 -c 'import sys, xml.dom.minidom as x; x.parse(sys.argv[1])' pictures/quick-$picture.svg"
 done
+$needle report --study quick --records straight/quick.jsonl --pictures pictures >out 2>err
+check "records of other trainings are told" "grep -q '^Study .*0 of 3 reported trainings are done; 3 records are of other trainings' out"
+# A training that was stopped after its last update has no cost. All arms but diff solve the task here.
+sed 's/"crc32":[^,]*,//; s/"cpu_seconds_per_update":[^,]*,/"cpu_seconds_per_update":null,/; /"arm":"diff"/!s/"as trained":{"accuracy":[^,]*,/"as trained":{"accuracy":1,/' \
+  straight/quick.jsonl >null.jsonl
+$needle report --study quick --updates 20 --records null.jsonl --pictures pictures >out 2>err || fail "no cost: $(cat err)"
+check "no cost is left empty" "[ \$(grep -cE '^\\| [a-z-]+ \\| 0.001 \\| .* \\| 36[0-9]{4} \\|  \\|$' out) = 3 ]"
+check "tables are of the seeds that solved the task" "grep -q '^| test | softmax-wide-norm | softmax |$\|^| test | softmax | softmax-wide-norm |$' out"
+# A verdict before all seeds are done would be a choice of when to stop.
+for arm in diff softmax-wide-norm; do for seed in 1 2 3; do
+  grep "\"arm\":\"$arm\"" straight/quick.jsonl | sed 's/"crc32":[^,]*,//; s/needle1/needle2/; s/"max_updates":20/"max_updates":5000/' |
+    sed "s/\"seed\":1/\"seed\":$seed/; s/\"as trained\":{\"accuracy\":[^,]*,/\"as trained\":{\"accuracy\":$([ $arm = diff ] && echo 1 || echo 0),/"
+done; done >six.jsonl
+$needle report --study confirmatory --records six.jsonl --pictures pictures >out 2>err || fail "confirmatory: $(cat err)"
+check "no verdict yet" "grep -qx \"diff solved 3 of 3, softmax-wide-norm 0 of 3: Fisher's exact test is made when all 12 seeds of both are done\" out"
 refuses "nothing.jsonl: there is no record" $needle report --study first --records nothing.jsonl
 # Whatever a record lacks, or has of another kind, the file is named.
 for broken in 's/"curve":/"curves":/' 's/"hidden":/"hiddn":/' 's/"curve":\[\[/"curve":[["x",/' 's/"lr":/"rate":/'; do
-  sed "$broken" straight/quick.jsonl >broken.jsonl
+  sed "s/\"crc32\":[^,]*,//; s/\"as trained\":{\"accuracy\":[^,]*,/\"as trained\":{\"accuracy\":1,/; $broken" straight/quick.jsonl >broken.jsonl
   $needle report --study quick --updates 20 --records broken.jsonl --pictures pictures >out 2>err
   check "$broken" "[ \$? = 2 ] && grep -qE '^needle: broken.jsonl(:1)?: is no record of such a training: (key|type)' err"
 done

@@ -150,6 +150,9 @@ TEST_CASE("safetensors: broken files are refused in one line that names them") {
            {"[]", "not a JSON object"},
            {"3", "not a JSON object"},
            {R"({"x":3})", "cannot use at() with number"},
+           {R"({"x":null})", "header: cannot use at() with null"},
+           {R"({"__metadata__":{"a":null},"x":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}})",
+            "header: type must be string"},
            {R"({"x":{"shape":[2],"data_offsets":[0,8]}})", "'dtype' not found"},
            {R"({"x":{"dtype":"F32","data_offsets":[0,8]}})", "'shape' not found"},
            {R"({"x":{"dtype":"F32","shape":[2]}})", "'data_offsets' not found"},
@@ -205,7 +208,8 @@ TEST_CASE("crc32 is that of zip, whole or in parts") {
 TEST_CASE("safetensors: every flipped bit is noticed, or harms nothing") {
   TemporaryFolder folder;
   const std::string path = folder / "x.safetensors";
-  const SafeTensors content{{{"x", tensor({1, 2, 3}, {3})}, {"y", ones({2, 2})}}, {{"i", {{1}, {1}}}}, {{"update", "48"}}};
+  const SafeTensors content{
+      {{"x", tensor({1, 2, 3}, {3})}, {"y", ones({2, 2})}}, {{"i", {{1}, {1}}}}, {{"update", "48"}}};
   save_safetensors(path, content);
   const std::string whole = read_bytes(path);
   int harmless = 0;

@@ -74,7 +74,7 @@ for flag in --vocab-size --batch-tokens --max-epochs --max-updates; do
   for number in -5 0 010 1e3 ""; do refuses "$flag: $number: must be a whole number, at least 1" $train $flag "$number"; done
 done
 echo '{"vocab_size": -5}' >bad.json
-refuses "--vocab-size -5: must be at least 1" $train --config bad.json
+refuses "--vocab-size -5: must be from 1 to 10000000" $train --config bad.json
 refuses "--patience: -1: must be a whole number, at least 0" $train --patience -1
 for number in -16 0 016; do refuses "--d-model: $number: must be a whole number, at least 1" $train --d-model $number; done
 refuses "--best-by luck" $train --best-by luck
@@ -102,7 +102,7 @@ check "characters that the vocabulary lacks" "grep -qx '1  pairs with characters
 check "pairs longer than an update" "grep -qxE '[1-4] pairs are longer than --batch-tokens: each is an update of its own' out"
 
 # Where memory or threads run out, a line says so.
-refuses "out of memory" $train --d-model 100000000 --heads 1
+refuses "out of memory" $train --d-model 1000000 --heads 1
 refuses "memory" bash -c "ulimit -v 95000; exec $train --threads 1 --pairs 2000"
 refuses "--threads 64: only" bash -c "ulimit -v 400000; exec $train --threads 64"
 check "nothing was written" "[ ! -e new ]"

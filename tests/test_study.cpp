@@ -172,7 +172,7 @@ TEST_CASE("the cost of an update is CPU time, without that of validations") {
     const std::clock_t end = std::clock() + static_cast<std::clock_t>(seconds * CLOCKS_PER_SEC);
     while (std::clock() < end) continue;
   };
-  UpdateClock clock;
+  training::UpdateClock clock;
   CHECK(std::isnan(clock.seconds_per_update()));
   for (int i = 0; i < 2; ++i) {
     clock.update_begins(), work(0.02);  // ends where the next begins

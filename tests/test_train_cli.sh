@@ -35,6 +35,12 @@ check "three models" "! cmp -s straight/model.safetensors straight/average.safet
 refuses "--model" $translate translate --run straight --model worst
 cp -r straight nameless; rm nameless/average.safetensors
 refuses "nameless/average.safetensors: no such file" $translate translate --run nameless --model average
+cp -r straight fewer; rm fewer/checkpoints/update-0000399.safetensors
+refuses "fewer/checkpoints/update-0000399.safetensors: is missing, and the average at the end counts on it" \
+  $translate train --run fewer --resume
+cp -r straight logless; rm logless/train_log.csv*
+run --run logless --resume || fail "without a log: $(cat err)"
+check "a log that is gone is told" "grep -qx 'logless/train_log.csv is gone: it begins anew, and so do the charts' out"
 
 # --- Killed and resumed, a training ends with the same bits ------------------------------------------------------
 kills=0

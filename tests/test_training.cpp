@@ -111,6 +111,23 @@ TEST_CASE("a setting is said once, and found by flag, key and member") {
   CHECK(fault("max_epochs", -1) == "--max-epochs -1: must be at least 1");
 }
 
+TEST_CASE("a training without an end has as many updates as can be counted") {
+  LineSettings s;
+  const auto total = [&](int64_t epochs, int64_t updates, int64_t per_epoch) {
+    s.loop_settings.max_epochs = epochs, s.loop_settings.max_updates = updates;
+    return s.loop_settings.total_updates(per_epoch);
+  };
+  const int64_t most = std::numeric_limits<int64_t>::max();
+  CHECK(total(3, 0, 7) == 21);
+  CHECK(total(3, 20, 7) == 20);
+  CHECK(total(0, 20, 7) == 20);
+  CHECK(total(most, 20, most) == 20);
+  for (const int64_t epochs : {most, most / 2 + 1, int64_t{1} << 62})
+    for (const int64_t per_epoch : {int64_t{1}, int64_t{2}, int64_t{4}, most})
+      CHECK(total(epochs, 0, per_epoch) == most / 2);
+  CHECK(total(0, most, 7) == most / 2);
+}
+
 TEST_CASE("a log is cut back to where a training goes on") {
   const TemporaryDirectory directory;
   const std::string path = directory.write("log.csv", "kind,update,text\nx,1,a\ny,2,\ntoo,3\nx,4,b\nx,2,c\nx,2,torn");

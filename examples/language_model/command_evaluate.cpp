@@ -32,10 +32,11 @@ Corpus corpus_for(const TrainedModel& trained, const Arguments& a, const std::st
 }
 
 void evaluate(const Arguments& a) {
-  if (!a.svg.empty()) require_writable(a.svg);
+  const std::string svg = a.svg.empty() ? a.runs[0] + "/loss_by_position.svg" : a.svg;
   std::vector<Series> curves;
   for (const std::string& run : a.runs) {
     const TrainedModel trained = TrainedModel::load(run, a.model);
+    require_writable(svg);  // rather than find out after all the work
     const Corpus corpus = corpus_for(trained, a, run);
     const int64_t context = a.context ? a.context : trained.settings.context;
     const LossByPosition loss = loss_by_position(*trained.model, corpus, context);
@@ -54,7 +55,6 @@ void evaluate(const Arguments& a) {
     }
     curves.push_back({run, loss.curve()});
   }
-  const std::string svg = a.svg.empty() ? a.runs[0] + "/loss_by_position.svg" : a.svg;
   write_file(svg, position_chart(curves));
   std::printf("loss by position drawn in %s\n", svg.c_str());
 }

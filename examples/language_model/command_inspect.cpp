@@ -22,6 +22,7 @@ void inspect(const Arguments& a) {
     throw InputError(a.run + ": has softmax attention; the picture is of differential attention's two maps");
   std::vector<int32_t> ids{trained.tokenizer.end()};
   const std::vector<int32_t> text = trained.tokenizer.encode(a.text);
+  trained.warn_of_unknown(text, "--text");
   ids.insert(ids.end(), text.begin(), text.end());
   if (const size_t most = 100; ids.size() > most)
     throw InputError("--text: " + std::to_string(ids.size()) + " tokens; a picture holds " + std::to_string(most));

@@ -33,9 +33,7 @@ void sample(const Arguments& a) {
   const TrainedModel trained = TrainedModel::load(a.run, a.model);
   std::vector<int32_t> prompt{trained.tokenizer.end()};
   const std::vector<int32_t> ids = trained.tokenizer.encode(a.prompt);
-  if (trained.tokenizer.unknown(ids) > 0)
-    std::fprintf(stderr,
-                 "warning: --prompt has characters that the vocabulary lacks: the model sees one token for all\n");
+  trained.warn_of_unknown(ids, "--prompt");
   prompt.insert(prompt.end(), ids.begin(), ids.end());
   models::SampleOptions options = a.options;
   options.window = trained.settings.context;
@@ -45,7 +43,7 @@ void sample(const Arguments& a) {
   std::vector<int32_t> all = ids;
   size_t shown = 0;
   const auto show = [&](const std::string& text) {
-    std::fputs(text.c_str(), stdout);
+    print(text);
     std::fflush(stdout);
     shown += text.size();
   };
@@ -59,7 +57,7 @@ void sample(const Arguments& a) {
   for (size_t i = 0; a.count > 1 && i < texts.size(); ++i) {
     all = ids;
     all.insert(all.end(), texts[i].begin(), texts[i].end());
-    std::printf("--- %zu ---\n%s\n", i + 1, trained.tokenizer.decode(all).c_str());
+    print(format("--- %zu ---\n", i + 1) + trained.tokenizer.decode(all) + "\n");
   }
 }
 

@@ -25,7 +25,10 @@ struct Arguments {
 // What all trainings have in common, to be read by `train --config`.
 nlohmann::json settings_for(const Arguments& a) {
   nlohmann::json settings = study_settings();
-  if (!a.config.empty()) settings.update(read_json(a.config));
+  if (!a.config.empty()) {
+    Settings().read(a.config);  // names the file, if it holds no settings
+    settings.update(read_json(a.config));
+  }
   if (!a.train.empty()) settings["train"] = a.train;
   if (!a.suffixes.empty()) settings["suffixes"] = a.suffixes;
   return settings;

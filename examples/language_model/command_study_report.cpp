@@ -103,49 +103,93 @@ void print_differences(const Told& told) {
       verdict, complete ? "" : " (not all seeds are done: this says nothing yet)");
 }
 
-void print_positions(const Told& told) {
-  std::vector<std::vector<std::string>> rows{{"position"}};
-  const nlohmann::json& parts = told.arms[0].records[0].at("positions");
-  for (const ArmRecords& a : told.arms) rows[0].push_back(a.arm);
-  rows[0].push_back(comparisons()[0].name());
-  for (size_t i = 0; i < parts.size(); ++i) {
-    const int64_t first = parts[i].at(0), last = parts[i].at(1);
-    std::vector<std::string> row{first == last ? std::to_string(first) : format("%ld-%ld", first, last)};
-    const std::string place = "/positions/" + std::to_string(i) + "/2";
-    for (const ArmRecords& a : told.arms) row.push_back(format("%.4f", student_interval(a.values(place)).mean));
-    const auto loss = [&](const nlohmann::json& record) { return record.at("positions").at(i).at(2).get<double>(); };
-    const std::optional<Difference> d = told.difference(comparisons()[0], loss);
-    row.push_back(d ? format("%+.4f (", d->mean) + text_of(d->student) + ")" : "");
-    rows.push_back(std::move(row));
+// The mean loss of the positions from `first` to `last`, each counted alike.
+double loss_between(const nlohmann::json& record, int64_t first, int64_t last) {
+  double sum = 0, count = 0;
+  for (const nlohmann::json& part : record.at("positions")) {
+    const int64_t begin = part.at(0), end = part.at(1);
+    if (begin < first || end > last) continue;
+    const auto positions = static_cast<double>(end - begin + 1);
+    sum += positions * part.at(2).get<double>(), count += positions;
   }
-  print_table("Loss by position in the context: means over seeds, and the primary difference with its 95% interval",
-              rows);
+  return sum / count;
+}
+
+// The parts of a context that losses are told of: "1", "2-3" and so on.
+std::vector<std::pair<int64_t, int64_t>> parts_of(const Told& told) {
+  std::vector<std::pair<int64_t, int64_t>> parts;
+  for (const nlohmann::json& part : told.arms[0].records[0].at("positions")) parts.emplace_back(part.at(0), part.at(1));
+  return parts;
+}
+std::string name_of(const std::pair<int64_t, int64_t>& part) {
+  return part.first == part.second ? std::to_string(part.first) : format("%ld-%ld", part.first, part.second);
+}
+
+void print_positions(const Told& told) {
+  const auto parts = parts_of(told);
+  const int64_t last = parts.back().second;
+  std::vector<std::vector<std::string>> losses{{"position"}}, differences{{"difference"}};
+  for (const ArmRecords& a : told.arms) losses[0].push_back(a.arm);
+  for (const auto& part : parts) {
+    losses.push_back({name_of(part)});
+    differences[0].push_back(name_of(part));
+    for (const ArmRecords& a : told.arms) {
+      std::vector<double> seeds;
+      for (const nlohmann::json& record : a.records) seeds.push_back(loss_between(record, part.first, part.second));
+      losses.back().push_back(format("%.4f", student_interval(seeds).mean));
+    }
+  }
+  differences[0].push_back("far less near");
+  const auto of_part = [](int64_t first, int64_t last) {
+    return [=](const nlohmann::json& record) { return loss_between(record, first, last); };
+  };
+  const auto far_less_near = [last](const nlohmann::json& record) {
+    return loss_between(record, last / 4, last) - loss_between(record, 2, 7);
+  };
+  for (const Comparison& c : comparisons()) {
+    if (!told.difference(c, final_loss)) continue;
+    auto& row = differences.emplace_back(std::vector{c.name()});
+    const auto add = [&](const Value& value) {
+      const Difference d = *told.difference(c, value);
+      if (std::isnan(d.mean)) return row.push_back("");  // a context too short to have both
+      row.push_back(format("%+.3f", d.mean) + (d.seeds.size() > 1 ? format(" ± %.3f", d.student.high - d.mean) : ""));
+    };
+    for (const auto& [first, end] : parts) add(of_part(first, end));
+    add(far_less_near);
+  }
+  print_table("Loss by position in the context: means over seeds", losses);
+  print_table(
+      "Differences of loss by position, mean ± 95% interval. Far: from a quarter of the context on; near: 2 to 7. "
+      "Far less near below zero: the longer the context, the more the first arm gains",
+      differences);
 }
 
 // --- Pictures -----------------------------------------------------------------------------------------------------
 
-// What looking back is worth: the loss of each arm by position, and how far it is from that of plain softmax.
+// What looking back is worth: the loss of each arm by position, and the differences.
 void draw_positions(const Told& told, const std::string& folder) {
-  const auto curve = [](const ArmRecords& a) {
-    Series series{a.arm, {}};
-    const nlohmann::json& parts = a.records[0].at("positions");
-    for (size_t i = 0; i < parts.size(); ++i)
-      series.points.push_back({(parts[i].at(0).get<double>() + parts[i].at(1).get<double>()) / 2,
-                               student_interval(a.values("/positions/" + std::to_string(i) + "/2")).mean});
+  const auto curve = [&](const std::string& label, const auto& mean) {
+    Series series{label, {}};
+    for (const auto& part : parts_of(told))
+      series.points.push_back({static_cast<double>(part.first + part.second) / 2, mean(part)});
     return series;
   };
+  const auto loss = [](const std::pair<int64_t, int64_t>& part) {
+    return [part](const nlohmann::json& record) { return loss_between(record, part.first, part.second); };
+  };
   std::vector<Series> losses, differences;
-  for (const ArmRecords& a : told.arms) losses.push_back(curve(a));
+  for (const ArmRecords& a : told.arms)
+    losses.push_back(curve(a.arm, [&](const auto& part) {
+      double sum = 0;
+      for (const nlohmann::json& record : a.records) sum += loss(part)(record);
+      return sum / static_cast<double>(a.records.size());
+    }));
+  for (const Comparison& c : comparisons())
+    if (told.difference(c, final_loss))
+      differences.push_back(curve(c.name(), [&](const auto& part) { return told.difference(c, loss(part))->mean; }));
   write_file(folder + "/" + told.study.task + "-positions.svg", position_chart(losses));
-  const ArmRecords* softmax = told.find("softmax");
-  if (!softmax) return;
-  const Series zero = curve(*softmax);
-  for (Series series : losses) {
-    for (size_t i = 0; i < series.points.size(); ++i) series.points[i].y -= zero.points.at(i).y;
-    differences.push_back(std::move(series));
-  }
-  write_file(folder + "/" + told.study.task + "-positions-less-softmax.svg",
-             position_chart(differences, "loss by position, less that of softmax", "%+.3f"));
+  write_file(folder + "/" + told.study.task + "-position-differences.svg",
+             position_chart(differences, "differences of loss by position", "%+.3f"));
 }
 
 // Every comparison of every text, with each seed's difference a dot and its interval a bar.
@@ -205,12 +249,12 @@ void report(const Arguments& a) {
     if (const std::string text = record.at("task"); std::find(texts.begin(), texts.end(), text) == texts.end())
       texts.push_back(text);
   std::vector<Told> all;
+  for (const std::string& text : texts) all.push_back(tell(text, records, a));
   difftensor::make_folder(a.pictures);
-  for (const std::string& text : texts) {
-    all.push_back(tell(text, records, a));
-    const Told& told = all.back();
+  for (const Told& told : all) {
+    const std::string& text = told.study.task;
     say("%s## %s: %s\n\n%s, of %ld updates each.\n", all.size() > 1 ? "\n" : "", text.c_str(),
-        told.study.purpose.c_str(), progress_of(told.study, told.arms).c_str(), told.study.updates);
+        told.study.purpose.c_str(), progress_of(told.study, told.arms, told.records).c_str(), told.study.updates);
     print_tuning("Tuning: loss of the seeds that are not reported, by learning rate", told.study, told.records,
                  [](const nlohmann::json& record) { return format("%.4f", final_loss(record)); });
     if (told.arms.empty()) continue;
@@ -220,7 +264,7 @@ void report(const Arguments& a) {
     draw_positions(told, a.pictures);
   }
   draw_differences(all, a.pictures + "/differences.svg");
-  say("\npictures: %s/differences.svg; of each text TEXT-positions.svg, TEXT-positions-less-softmax.svg\n",
+  say("\npictures: %s/differences.svg; of each text TEXT-positions.svg, TEXT-position-differences.svg\n",
       a.pictures.c_str());
 }
 

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "examples/language_model/attention_picture.h"
@@ -43,32 +42,21 @@ LanguageTask::LanguageTask(const Settings& settings, Data data)
       train_(std::move(data.train)),
       valid_(std::move(data.valid)),
       trained_(TrainedModel::begin(s_, std::move(data.tokenizer))),
-      updates_per_epoch_((train_.targets() + s_.batch_tokens - 1) / s_.batch_tokens) {}
+      updates_per_epoch_((train_.targets() - 1) / s_.batch_tokens + 1) {}
 
 std::string LanguageTask::summary() const {
   std::string lines =
       format("%ld tokens of %zu files to train on, %ld to validate on; %s; %s; %d threads\n", train_.targets(), files_,
              valid_.targets(), trained_.tokenizer.description().c_str(), title().c_str(), omp_get_max_threads());
   if (valid_.unknown > 0)
-    lines += format("%ld tokens to validate on stand for characters that are not in the text to train on\n",
-                    valid_.unknown);
+    lines +=
+        format("%ld tokens to validate on stand for characters that are not in the text to train on\n", valid_.unknown);
   return lines;
 }
 
 double LanguageTask::guessing_loss() const { return std::log(trained_.tokenizer.size()); }
 
 // --- Updates ------------------------------------------------------------------------------------------------------
-
-void UpdateClock::update_begins() {
-  update_ends();
-  began_ = static_cast<double>(std::clock()) / CLOCKS_PER_SEC;
-}
-
-void UpdateClock::update_ends() {
-  if (began_ < 0) return;
-  seconds_ += static_cast<double>(std::clock()) / CLOCKS_PER_SEC - began_;
-  began_ = -1, ++updates_;
-}
 
 Update LanguageTask::begin_update(int64_t update) {
   clock_.update_begins();

@@ -3,21 +3,9 @@
 #include "examples/language_model/corpus.h"
 #include "examples/language_model/loss_by_position.h"
 #include "examples/language_model/trained_model.h"
+#include "examples/training/update_clock.h"
 
 namespace language_model {
-
-/// CPU seconds of updates, all that the loop does for them included, but validations and what follows these not.
-class UpdateClock {
- public:
-  void update_begins();
-  void update_ends();  // if one had begun
-  /// The mean, over the updates of this process; NaN without any.
-  double seconds_per_update() const { return seconds_ / static_cast<double>(updates_); }
-
- private:
-  double seconds_ = 0, began_ = -1;  // negative: no update is at work
-  int64_t updates_ = 0;
-};
 
 /// Texts to learn from, and the model that learns them. A pass over them has every token once, in contexts cut at
 /// random places; an update is a share of the pass's contexts, its pieces of about 256 tokens. Validation, after each
@@ -64,7 +52,7 @@ class LanguageTask : public Task {
   std::vector<Context> contexts_;
   std::vector<Batch> pieces_;  // of the update that is being made
   int64_t targets_ = 0;        // of all of them
-  UpdateClock clock_;
+  training::UpdateClock clock_;
 };
 
 }  // namespace language_model

@@ -32,6 +32,9 @@ void Settings::resolve() {
   if (loop_settings.max_epochs == 0 && loop_settings.max_updates == 0) loop_settings.max_epochs = own_sources ? 6 : 10;
   TrainSettings::resolve();
   loop_settings.check();
+  if (batch_tokens < context)
+    throw InputError(format("--batch-tokens %ld: an update has one context at least, of --context %ld tokens",
+                            batch_tokens.value, context.value));
   if (attention != "diff" && !lambda_init.is_default())
     throw InputError("--lambda-init is of --attention diff, not of " + attention.value);
   const models::LanguageModelConfig c = model(1);

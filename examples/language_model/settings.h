@@ -25,12 +25,13 @@ struct Settings : TrainSettings {
                        {},   may_change};
   Setting<double> held_out{data, "held_out", 0.1, "the part of each file that is held out, at its end, without --valid",
                            fraction()};
-  Setting<int> vocab_size{data, "vocab_size", 1024, "subwords to learn at most; 0: the tokens are bytes", at_least(0)};
+  Setting<int> vocab_size{data, "vocab_size", 1024, "subwords to learn at most; 0: the tokens are bytes",
+                          between(0, 10000000)};
 
   // --- Model ---
   Group model_group{*this, "Model"};
   Setting<int64_t> context{model_group, "context", 256, "tokens that the model learns to look back over",
-                           at_least<int64_t>(2)};
+                           between<int64_t>(2, 1000000)};
   Setting<std::string> arm{model_group, "arm", "",
                            "an arm of a study (examples/training/arms.h): it chooses attention, head norm and heads, "
                            "and pairs the initial weights"};
@@ -41,11 +42,11 @@ struct Settings : TrainSettings {
   Setting<double> lambda_init{model_group, "lambda_init", -1, "of diff, for every layer [0.8 - 0.6 exp(-0.3 depth)]",
                               fraction()};
   Setting<std::string> style{model_group, "style", "llama", "llama or vaswani"};
-  Setting<int> layers{model_group, "layers", 4, "layers", at_least(1)};
-  Setting<int64_t> d_model{model_group, "d_model", 128, "width", at_least<int64_t>(1)};
+  Setting<int> layers{model_group, "layers", 4, "layers", between(1, 1000)};
+  Setting<int64_t> d_model{model_group, "d_model", 128, "width", between<int64_t>(1, 1000000)};
   Setting<int> heads{model_group, "heads", 0, "output heads [one for each 32 of the width; diff: for each 64]",
-                     at_least(1)};
-  Setting<int64_t> ff{model_group, "ff", 256, "feed-forward width", at_least<int64_t>(1)};
+                     between(1, 1000000)};
+  Setting<int64_t> ff{model_group, "ff", 256, "feed-forward width", between<int64_t>(1, 1000000)};
   Setting<bool> untied{model_group, "untied", false, "the output layer has a weight of its own, not the embedding's"};
   Setting<double> dropout{model_group, "dropout", 0, "of embeddings and of each sublayer's output", fraction()};
 

@@ -60,9 +60,7 @@ void require_comparable(const Records& records, const std::string& path) {
 EqualTime equal_time(const std::vector<ArmRecords>& arms, int64_t updates) {
   std::map<std::string, double> costs;
   for (const ArmRecords& a : arms) {
-    std::vector<double> seconds;
-    for (const nlohmann::json& record : a.records)  // null: a training that was stopped after its last update
-      if (const auto& cost = record.at("cpu_seconds_per_update"); !cost.is_null()) seconds.push_back(cost);
+    const std::vector<double> seconds = a.values("/cpu_seconds_per_update");
     if (!seconds.empty()) costs[a.arm] = training::median(seconds);
   }
   EqualTime equal;

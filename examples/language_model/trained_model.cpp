@@ -1,5 +1,6 @@
 #include "examples/language_model/trained_model.h"
 
+#include <cstdio>
 #include <filesystem>
 
 #include "examples/text/files.h"
@@ -19,6 +20,12 @@ TrainedModel TrainedModel::load(const std::string& folder, const std::string& wh
   load_run_model(folder, which, trained.tokenizer.companion(), settings, *trained.model);
   trained.model->eval();
   return trained;
+}
+
+void TrainedModel::warn_of_unknown(const std::vector<int32_t>& ids, const std::string& name) const {
+  if (tokenizer.unknown(ids) > 0)
+    std::fprintf(stderr, "warning: %s has characters that the vocabulary lacks: the model sees one token for all\n",
+                 name.c_str());
 }
 
 std::string TrainedModel::title() const {

@@ -16,6 +16,8 @@ struct TrainedModel {
   /// A new model with this vocabulary.
   static TrainedModel begin(const Settings& settings, Tokenizer tokenizer);
 
+  /// A warning on stderr, if these ids of a text have the one of characters that the vocabulary lacks.
+  void warn_of_unknown(const std::vector<int32_t>& ids, const std::string& name) const;
   /// "diff attention, llama style, 853120 parameters"
   std::string title() const;
 };

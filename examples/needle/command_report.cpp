@@ -33,13 +33,14 @@ void print_learning(const Study& study, const std::vector<ArmRecords>& arms) {
     const auto middle = [&](double accuracy) {
       return updates_text(training::median(updates(a, accuracy)), study.updates);
     };
-    std::vector<double> seeds = updates(a, 0.99);
+    const std::vector<double> seeds = updates(a, 0.99), costs = a.values("/cpu_seconds_per_update");
     std::string list;
     for (const double updates : seeds)
       list += (list.empty() ? "" : ", ") + (std::isinf(updates) ? "never" : format("%.0f", updates));
     rows.push_back({a.arm, format("%g", a.lr), std::to_string(a.records.size()), middle(0.5), middle(0.9), middle(0.99),
-                    list, format("%ld of %zu", solved(a), a.records.size()), a.records[0].at("parameters").dump(),
-                    format("%.0f", 1000 * training::median(a.values("/cpu_seconds_per_update")))});
+                    list, format("%zu of %zu", solved(a).records.size(), a.records.size()),
+                    a.records[0].at("parameters").dump(),
+                    costs.empty() ? "" : format("%.0f", 1000 * training::median(costs))});
   }
   print_table("Learning: medians over seeds; a seed that never came there counts as the last", rows);
 }
@@ -49,20 +50,16 @@ void print_tests(const std::vector<ArmRecords>& arms) {
   for (const auto& [name, score] : arms[0].records[0].at("tests").items()) names.push_back(name);
   std::vector<std::vector<std::string>> rows{{"test"}}, depths{{"arm", "oldest quarter", "second", "third", "newest"}};
   for (const ArmRecords& a : arms) rows[0].push_back(a.arm);
-  std::vector<ArmRecords> solved = arms;
-  for (ArmRecords& a : solved) std::erase_if(a.records, [](auto& record) { return !is_solved(record); });
   for (const std::string& name : names) {
     auto& row = rows.emplace_back(std::vector{name});
-    for (const ArmRecords& a : solved)
-      row.push_back(a.records.empty() ? "" : mean_and_interval(a.values("/tests/" + name + "/accuracy")));
+    for (const ArmRecords& a : arms) row.push_back(mean_and_interval(a.values("/tests/" + name + "/accuracy")));
   }
-  for (const ArmRecords& a : solved) {
-    if (a.records.empty()) continue;
+  for (const ArmRecords& a : arms) {
     auto& row = depths.emplace_back(std::vector{a.arm});
     for (const char* quarter : {"0", "1", "2", "3"})
       row.push_back(mean_and_interval(a.values(std::string("/tests/context x4/depth/") + quarter), "%.2f"));
   }
-  print_table("Accuracy, of the seeds that solved the task (98%): mean ± 95% interval", rows);
+  print_table("Accuracy: mean ± 95% interval", rows);
   print_table("By depth, in contexts four times as long as trained", depths);
 }
 
@@ -71,9 +68,10 @@ void print_inside(const std::vector<ArmRecords>& arms) {
                                               "best head, signed", "absolute", "λ of each layer, each seed"}},
       large{{"arm", "logits: top 1 / 10 / 100 / median", "hidden states: top 1 / 10 / 100 / median"}};
   for (const ArmRecords& a : arms) {
-    const auto mean = [&](const std::string& path) { return training::student_interval(a.values(path)).mean; };
+    const auto middle = [&](const std::string& path) { return training::median(a.values(path)); };
     const auto pair = [&](const char* normalisation, size_t index) {
-      return format("%.3f / %.3f", mean(mass_path(normalisation, index)), mean(mass_path(normalisation, index + 1)));
+      return format("%.3f / %.3f", middle(mass_path(normalisation, index)),
+                    middle(mass_path(normalisation, index + 1)));
     };
     std::string lambdas;
     for (const nlohmann::json& record : a.records)
@@ -81,35 +79,42 @@ void print_inside(const std::vector<ArmRecords>& arms) {
         lambdas += (lambdas.empty() ? "" : "; ") + format("%.2f, %.2f", l.at(0).get<double>(), l.at(1).get<double>());
     mass.push_back({a.arm, pair("signed", 0), pair("absolute", 0), pair("signed", 2), pair("absolute", 2), lambdas});
     const auto top = [&](const std::string& what) {
-      const auto rank = [&](const char* index) { return mean("/" + what + "/1/" + index); };
+      const auto rank = [&](const char* index) { return middle("/" + what + "/1/" + index); };
       return format("%.3g / %.3g / %.3g / %.3g", rank("0"), rank("3"), rank("4"), rank("5"));
     };
     large.push_back({a.arm, top("logits"), top("hidden")});
   }
   print_table(
-      "Attention of the second layer in the rows that must answer: mass on the answer and on noise, means over seeds",
+      "Attention of the second layer in the rows that must answer: mass on the answer and on noise, medians over seeds",
       mass);
-  print_table("Largest magnitudes in the second layer, means over seeds", large);
+  print_table("Largest magnitudes in the second layer, medians over seeds", large);
 }
 
 // The test that the confirmatory study was made for: see studies().
-void print_test(const std::vector<ArmRecords>& arms) {
+void print_test(const Study& study, const std::vector<ArmRecords>& arms) {
   const auto arm = [&](const char* name) {
     return std::find_if(arms.begin(), arms.end(), [&](auto& a) { return a.arm == name; });
   };
   const auto diff = arm("diff"), control = arm("softmax-wide-norm");
   if (diff == arms.end() || control == arms.end()) return;
-  const auto n = static_cast<int64_t>(diff->records.size()), m = static_cast<int64_t>(control->records.size());
-  const double p = training::fisher_exact(solved(*diff), n, solved(*control), m);
-  say("\nFisher's exact test, one-sided: diff solved %ld of %ld, softmax-wide-norm %ld of %ld: p = %.4f, %s at 0.05\n",
-      solved(*diff), n, solved(*control), m, p, p < 0.05 ? "significant" : "not significant");
+  const auto count = [](const ArmRecords& a) { return static_cast<int64_t>(a.records.size()); };
+  const int64_t n = count(*diff), m = count(*control), a = count(solved(*diff)), b = count(solved(*control));
+  say("\ndiff solved %ld of %ld, softmax-wide-norm %ld of %ld: ", a, n, b, m);
+  // Looking at each seed as it comes, and ending at a good one, would find what is not there.
+  if (const auto all = static_cast<int64_t>(study.seeds.size()); n < all || m < all) {
+    say("Fisher's exact test is made when all %ld seeds of both are done\n", all);
+    return;
+  }
+  const double p = training::fisher_exact(a, n, b, m);
+  say("Fisher's exact test, one-sided: p = %.4f, %s at 0.05\n", p, p < 0.05 ? "significant" : "not significant");
 }
 
 void report(const Study& study, const std::string& path, const std::string& folder) {
   const Records records = training::read_records(path);
   if (records.empty()) throw text::InputError(path + ": there is no record");
   const std::vector<ArmRecords> arms = training::reported_arms(study, records);
-  say("Study \"%s\": %s. %s.\n", study.name.c_str(), study.purpose.c_str(), training::progress_of(study, arms).c_str());
+  say("Study \"%s\": %s. %s.\n", study.name.c_str(), study.purpose.c_str(),
+      training::progress_of(study, arms, records).c_str());
   if (study.lrs.size() > 1)
     training::print_tuning("Tuning: updates to 99% of the seeds that are not reported, by learning rate", study,
                            records, [](const nlohmann::json& record) {
@@ -118,12 +123,19 @@ void report(const Study& study, const std::string& path, const std::string& fold
                            });
   if (arms.empty()) return;
   print_learning(study, arms);
-  if (study.name == "confirmatory") print_test(arms);
-  print_tests(arms);
-  print_inside(arms);
+  if (study.name == "confirmatory") print_test(study, arms);
+  std::vector<ArmRecords> good;
+  for (const ArmRecords& a : arms)
+    if (ArmRecords some = solved(a); !some.records.empty()) good.push_back(std::move(some));
+  if (!good.empty()) {
+    say("\nThe tables below are of the seeds that solved the task (%g%%).\n", 100 * solved_accuracy);
+    print_tests(good);
+    print_inside(good);
+  }
   difftensor::make_folder(folder);
   draw_pictures(study, arms, folder);
-  say("\npictures: %s/%s-curves.svg, -arms.svg, -attention.svg\n", folder.c_str(), study.name.c_str());
+  say("\npictures: %s/%s-curves.svg, -arms.svg, -tests.svg, -attention.svg, -magnitudes.svg\n", folder.c_str(),
+      study.name.c_str());
 }
 
 }  // namespace

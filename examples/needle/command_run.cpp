@@ -39,9 +39,11 @@ void run(const Arguments& a) {
     if (a.check_sequences) words.insert(words.end(), {"--check-sequences", std::to_string(a.check_sequences)});
     return words;
   };
-  training::run_study(study, {"needle", a.runs, a.records, a.jobs, flags, outcome,
-                              "run --study " + study.name + " --runs " + a.runs + " --records " + a.records +
-                                  (a.updates ? " --updates " + std::to_string(a.updates) : "")});
+  training::run_study(study,
+                      {"needle", a.runs, a.records, a.jobs, flags, outcome,
+                       "run --study " + study.name + " --runs " + a.runs + " --records " + a.records +
+                           (a.updates ? " --updates " + std::to_string(a.updates) : "") +
+                           (a.check_sequences ? " --check-sequences " + std::to_string(a.check_sequences) : "")});
 }
 
 }  // namespace
@@ -55,7 +57,8 @@ void add_run_command(CLI::App& app) {
   command->add_option("--records", a->records, "the file of records: what it has is not run again [RUNS/STUDY.jsonl]");
   command->add_option("--updates", a->updates, "updates of each training [the study's]")
       ->check(training::whole_number(1));
-  command->add_option("--check-sequences", a->check_sequences, "as train has it")->check(training::whole_number(1));
+  command->add_option("--check-sequences", a->check_sequences, "as train has it")
+      ->check(training::whole_number(1, 1000000));
   command->add_option("--jobs", a->jobs, "trainings at once, one thread each [all cores]")
       ->check(training::whole_number(1, 1024));
   command->callback([a] {

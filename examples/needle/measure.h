@@ -22,13 +22,14 @@ Score evaluate(const difftensor::models::LanguageModel& model, const Retrieval& 
 
 /// How a head's attention weights are made to add up to 1, before its mass is taken. A map A1 - lambda A2 has rows that
 /// add up to 1 - lambda, and negative weights:
-///   signed    a / sum(a): noise of both signs cancels, and mass can be negative or above 1
+///   signed    a / max(sum(a), 0.001): noise of both signs cancels, and mass can be negative or above 1. Where lambda is
+///             near 1 or above it, the row's sum is next to nothing or negative, and this says little.
 ///   absolute  |a| / sum(|a|): nothing cancels
 /// For softmax both are the same. The paper does not say which is its own (arXiv 2410.05258, table 3).
 enum class Normalisation { signed_sum, absolute };
 
 /// Where the rows that must answer look, as means over questions, of one layer. Answer: the value asked for. Noise: all
-/// else, but the three tokens before that value, which are its key's, and the query's last four, which ask.
+/// else, but the three tokens before that value, among which its key is, and the query's last four, which ask.
 struct Mass {
   double answer = 0, noise = 0;            ///< means over heads
   double best_answer = 0, best_noise = 0;  ///< of the head with the most mass on the answer

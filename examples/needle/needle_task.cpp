@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <ctime>
 #include <nlohmann/json.hpp>
 
 #include "examples/needle/arms.h"
@@ -71,7 +70,7 @@ double NeedleTask::guessing_loss() const { return std::log(static_cast<double>(t
 
 // Which setting an update has, and its sequences, depend on the seed and its number: all arms see the same.
 Update NeedleTask::begin_update(int64_t update) {
-  ++updates_made_;
+  clock_.update_begins();
   Random random(s_.loop().seed, shuffle_stream(update));
   const bool easy = static_cast<double>(random.uniform()) < task_.share_easy;
   const Retrieval& setting = easy ? task_.easy[random.below(task_.easy.size())] : task_.test;
@@ -101,6 +100,7 @@ std::vector<std::string> NeedleTask::lambda_names() const {
 }
 
 Validation NeedleTask::validate() {
+  clock_.update_ends();
   const Score score = evaluate(*model_, task_.test, s_.check_sequences, test_random(1));
   Validation v;
   v.loss = score.loss;
@@ -123,8 +123,6 @@ void NeedleTask::draw(const std::string& folder) {
 }
 
 nlohmann::json NeedleTask::make_record(const std::string& folder) const {
-  // Before the tests below. Of a run that went on, since then.
-  const double cpu_per_update = static_cast<double>(std::clock()) / CLOCKS_PER_SEC / static_cast<double>(updates_made_);
   const Retrieval& r = task_.test;
   const TrainingHistory history = read_history(folder);
   nlohmann::json curve = nlohmann::json::array();  // of update, accuracy, loss
@@ -162,7 +160,7 @@ nlohmann::json NeedleTask::make_record(const std::string& folder) const {
                  {"cpu", cpu_name()},
                  {"parameters", model_->parameter_count()},
                  {"updates", curve.back().at(0)},
-                 {"cpu_seconds_per_update", cpu_per_update},
+                 {"cpu_seconds_per_update", clock_.seconds_per_update()},
                  {"curve", curve},
                  {"tests", tests}});
   return record;

@@ -2,6 +2,7 @@
 // What the training loop is asked to train: an arm, on a retrieval task.
 #include "examples/needle/retrieval.h"
 #include "examples/needle/settings.h"
+#include "examples/training/update_clock.h"
 #include "models/language_model.h"
 
 namespace needle {
@@ -35,7 +36,8 @@ class NeedleTask : public Task {
   const RetrievalTask& task_;
   std::unique_ptr<difftensor::models::LanguageModel> model_;
   Questions update_;
-  int64_t pieces_ = 0, updates_made_ = 0;
+  int64_t pieces_ = 0;
+  training::UpdateClock clock_;
 };
 
 }  // namespace needle

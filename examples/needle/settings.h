@@ -17,7 +17,8 @@ struct Settings : TrainSettings {
   Setting<int64_t> check_every{data, "check_every", 50, "updates between validations", at_least<int64_t>(1)};
   Setting<int64_t> check_sequences{
       data, "check_sequences", 64,
-      "sequences of each, eight questions in each; the tests at the end have four times as many", at_least<int64_t>(1)};
+      "sequences of each, eight questions in each; the tests at the end have four times as many",
+      between<int64_t>(1, 1000000)};
   Group model{*this, "Model"};
   Setting<std::string> arm{model, "arm", "diff", "kind of attention: examples/needle/README.md has the list"};
   LoopSettings loop_settings{*this};

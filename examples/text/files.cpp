@@ -34,6 +34,8 @@ nlohmann::json parse_json(std::string_view text, const std::string& name) {
 }
 
 void require_writable(const std::string& path) {
+  if (std::error_code none; std::filesystem::is_directory(path, none))
+    throw InputError(path + ": cannot write: it is a folder");
   const std::string folder = std::filesystem::path(path).parent_path();
   if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0)
     throw InputError(path + ": cannot write: " + std::strerror(errno));
@@ -46,6 +48,8 @@ void write_file(const std::string& path, const std::string& bytes) {
     throw std::runtime_error(path + ": cannot write: " + error.code().message());
   }
 }
+
+void print(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
 
 std::string format(const char* pattern, ...) {
   va_list arguments;

@@ -24,6 +24,9 @@ void require_writable(const std::string& path);
 /// Writes a file whole or not at all (difftensor::write_atomically). Throws std::runtime_error if it cannot.
 void write_file(const std::string& path, const std::string& bytes);
 
+/// To stdout, as it is: a NUL in a text does not end it, as it would for printf.
+void print(std::string_view text);
+
 /// As printf and vprintf, into a string.
 __attribute__((format(printf, 1, 2))) std::string format(const char* pattern, ...);
 std::string vformat(const char* pattern, va_list arguments);

@@ -63,7 +63,7 @@ class WordCounts : public sentencepiece::SentenceIterator {
         if (count > 0) add_lines(lines_, word, count);
       }
     if (spaces > 1) add_lines(lines_, " ", spaces / 2);  // a space has an empty word on either side
-    WordCounts::Next();  // its own: no class derives from it
+    WordCounts::Next();                                  // its own: no class derives from it
   }
   bool done() const override { return next_ > lines_.size(); }
   void Next() override {
@@ -90,6 +90,7 @@ Vocabulary Vocabulary::train(const std::vector<std::string>& sentences, int size
 Vocabulary Vocabulary::learn(const std::vector<const Sentences*>& texts, int size) {
   if (std::all_of(texts.begin(), texts.end(), [](const Sentences* text) { return text->size() == 0; }))
     throw InputError("there is no text to learn a vocabulary from");
+  if (size < 5) throw InputError("a vocabulary of " + std::to_string(size) + " pieces: four are for special tokens");
   WordCounts iterator(texts);
   std::string model;
   const auto status = sentencepiece::SentencePieceTrainer::Train(

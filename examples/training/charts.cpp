@@ -12,8 +12,8 @@
 namespace training {
 namespace {
 
-const std::vector<std::string> colours = {blue,      orange,    "#1a8a5a", "#8a4fa8",
-                                          "#b8860b", "#c2385a", "#0f8b9d", "#5b5f66"};
+const std::vector<std::string> colours = {blue,      orange,    "#1a8a5a", "#8a4fa8", "#b8860b",
+                                          "#c2385a", "#0f8b9d", "#5b5f66", "#7c2d12", "#d0409c"};
 
 // At most `count` points, each the mean of as many neighbours: no screen shows more, and the file stays small.
 std::vector<Point> thin(const std::vector<Point>& points, size_t count) {

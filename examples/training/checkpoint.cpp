@@ -1,5 +1,6 @@
 #include "examples/training/checkpoint.h"
 
+#include <algorithm>
 #include <filesystem>
 
 #include "core/json.h"
@@ -29,7 +30,13 @@ void Checkpoints::save(const TrainingState& state, const difftensor::nn::Module&
                        const OptimizerState& optimizer) const {
   difftensor::SafeTensors file{model.state_dict(), {}, {}};
   for (auto& [name, tensor] : optimizer) file.tensors.emplace("optimizer." + name, tensor);
-  file.metadata = {{"training", nlohmann::json(state).dump()}, {"data", data_}, {"settings", settings_.json().dump()}};
+  std::vector<std::string> names;  // of those that an average at the end counts on
+  for (const std::string& path : kept()) names.push_back(fs::path(path).filename());
+  names.erase(names.begin(), names.end() - std::min(keep_, std::ssize(names)));
+  file.metadata = {{"training", nlohmann::json(state).dump()},
+                   {"data", data_},
+                   {"settings", settings_.json().dump()},
+                   {"kept", nlohmann::json(names).dump()}};
   save_run_file(folder_ + "/last.safetensors", file, companion_, settings_);
 }
 
@@ -64,6 +71,10 @@ TrainingState Checkpoints::load(difftensor::nn::Module& model,
     throw InputError(path + ": does not fit " + folder_ + "/config.json: " + forbidden +
                      " when it was made; put that back, or begin a new run");
   for (const ChangedSetting& c : changed) notes += c.name + " is " + c.now + ", and was " + c.before + "\n";
+  if (const auto names = file.metadata.find("kept"); names != file.metadata.end())
+    for (const std::string name : difftensor::parse_json(names->second, path))
+      if (const std::string lost = folder_ + "/checkpoints/" + name; !fs::exists(lost))
+        throw InputError(lost + ": is missing, and the average at the end counts on it");
   if (!file.metadata.contains("settings"))
     notes = path + " is of an older version and does not tell its settings: config.json is believed\n";
   std::map<std::string, difftensor::Tensor> parameters, moments;

@@ -8,6 +8,21 @@
 
 namespace training {
 
+namespace {
+// The panel's, and as many quarters of that more as its values need.
+Interval scale_of(const DotPanel& panel) {
+  const double quarter = (panel.high - panel.low) / 4;
+  double below = 0, above = 0;
+  for (const std::vector<double>& row : panel.values)
+    for (const double x : row) {
+      if (!std::isfinite(x)) continue;
+      below = std::max(below, std::ceil((panel.low - x) / quarter));
+      above = std::max(above, std::ceil((x - panel.high) / quarter));
+    }
+  return {panel.low - below * quarter, panel.high + above * quarter};
+}
+}  // namespace
+
 std::string dot_chart(const std::string& title, const std::vector<std::string>& rows,
                       const std::vector<DotPanel>& panels) {
   constexpr double panel_width = 190, gap = 34, row_height = 24, top = 74;
@@ -25,23 +40,23 @@ std::string dot_chart(const std::string& title, const std::vector<std::string>& 
   for (size_t p = 0; p < panels.size(); ++p) {
     const DotPanel& panel = panels[p];
     const double x0 = left + static_cast<double>(p) * (panel_width + gap);
-    const auto place = [&](double value) {
-      const double share = (value - panel.low) / (panel.high - panel.low);
-      return x0 + panel_width * (std::isinf(value) ? 1.05 : std::clamp(share, 0.0, 1.0));
+    const auto [first, last] = scale_of(panel);
+    const auto place = [&, low = first, high = last](double value) {
+      return x0 + panel_width * (std::isinf(value) ? 1.05 : (value - low) / (high - low));
     };
     svg.text(x0 + panel_width / 2, 58, 12, ink, panel.title, centred);
     for (int tick = 0; tick <= 4; ++tick) {
-      const double value = panel.low + (panel.high - panel.low) * tick / 4;
+      const double value = first + (last - first) * tick / 4;
       svg.line({{place(value), top}, {place(value), bottom}}, grid, 1);
       if (tick % 2 == 0) svg.text(place(value), bottom + 18, 11, muted, format("%.4g", value), centred);
     }
-    if (panel.low < 0 && panel.high > 0) svg.line({{place(0), top}, {place(0), bottom}}, muted, 1);
+    if (first < 0 && last > 0) svg.line({{place(0), top}, {place(0), bottom}}, muted, 1);
     for (size_t row = 0; row < rows.size(); ++row) {
       const std::vector<double>& values = panel.values.at(row);
-      for (const double value : values) {
-        svg.dot({place(value), height(row)}, colour(row));
-        if (std::isinf(value)) svg.dot({place(value), height(row)}, "#ffffff", 2.2);
-      }
+      for (const double value : values) svg.dot({place(value), height(row)}, colour(row));
+      const auto never = std::count_if(values.begin(), values.end(), [](double x) { return std::isinf(x); });
+      if (never > 0) svg.dot({place(INFINITY), height(row)}, "#ffffff", 2.2);
+      if (never > 1) svg.text(place(INFINITY) + 6, height(row) + 4, 11, muted, format("%ld", never));
       if (values.size() < 2) continue;
       if (!panel.intervals.empty()) {
         const auto& [low, high] = panel.intervals.at(row);

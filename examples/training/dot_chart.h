@@ -9,9 +9,10 @@ namespace training {
 /// A column of a dot chart.
 struct DotPanel {
   std::string title;
-  double low, high;                         ///< of its scale
-  std::vector<std::vector<double>> values;  ///< of each row; +infinity: a hollow dot beyond the right end, "never"
-  std::vector<Interval> intervals = {};     ///< of each row: the bar that is drawn, instead of one at the median
+  double low, high;  ///< of its scale, which is longer where a value lies outside
+  std::vector<std::vector<double>>
+      values;  ///< of each row; +infinity: a hollow dot beyond the right end, "never", and how often
+  std::vector<Interval> intervals = {};  ///< of each row: the bar that is drawn, instead of one at the median
 };
 
 /// Every value a dot, and a bar at the median of each row's, or along its interval: rows (such as arms) down the page,

@@ -1,6 +1,7 @@
 #include "examples/training/loop_settings.h"
 
 #include <algorithm>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 
@@ -21,9 +22,10 @@ void LoopSettings::check() const {
 }
 
 int64_t LoopSettings::total_updates(int64_t updates_per_epoch) const {
-  if (max_epochs == 0) return max_updates;
-  const int64_t updates = max_epochs * updates_per_epoch;
-  return max_updates ? std::min(max_updates.value, updates) : updates;
+  const int64_t forever = std::numeric_limits<int64_t>::max() / 2;  // so that one can be added
+  const bool endless = max_epochs == 0 || max_epochs > forever / updates_per_epoch;
+  return std::min(endless ? forever : max_epochs * updates_per_epoch,
+                  max_updates == 0 ? forever : std::min(max_updates.value, forever));
 }
 
 difftensor::optim::Schedule LoopSettings::learning_rate(int64_t updates) const {
@@ -63,9 +65,10 @@ bool change_for_resume(SettingList& settings, const nlohmann::json& given, const
   }
   if (!refused.empty())
     throw text::InputError(folder + ": --resume cannot change " + refused +
-                           (end_changes && after["schedule"] == "cosine" ? " (a cosine schedule is made for its last update; inverse-sqrt can "
-                                                    "go on for longer)"
-                                                  : ""));
+                           (end_changes && after["schedule"] == "cosine"
+                                ? " (a cosine schedule is made for its last update; inverse-sqrt can "
+                                  "go on for longer)"
+                                : ""));
   return end_changes;
 }
 

@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <filesystem>
 #include <fstream>
 #include <iostream>
 #include <new>
@@ -142,6 +143,8 @@ int parse(CLI::App& app, int argc, char** argv) {
                   name.c_str(), e.go_on.c_str());
     std::fflush(stdout);
     return 128 + e.signal;
+  } catch (const std::filesystem::filesystem_error& e) {
+    return fail(name, e.path1().string() + ": " + e.code().message());
   } catch (const std::exception& e) {
     if (lacks_memory(e) || lacks_thread(e)) say_and_end();
     return fail(name.c_str(), e);

@@ -7,6 +7,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 
 #include "core/files.h"
 #include "examples/text/files.h"
@@ -44,8 +45,12 @@ void say(const char* pattern, ...) {
   va_start(arguments, pattern);
   const std::string text = text::vformat(pattern, arguments);
   va_end(arguments);
+  say_text(text);
+}
+
+void say_text(std::string_view text) {
   // Not through stdio, which takes a signal for an error.
-  difftensor::write_all(STDOUT_FILENO, text, "stdout: cannot write");
+  if (rank() == 0) difftensor::write_all(STDOUT_FILENO, text, "stdout: cannot write");
 }
 
 std::string figure_name(const std::string& key) {
@@ -55,6 +60,8 @@ std::string figure_name(const std::string& key) {
 Report::Report(const Task& task, const std::string& folder, int64_t update)
     : task_(task), folder_(folder), start_(now()) {
   if (rank() != 0) return;
+  if (update > 0 && !std::filesystem::exists(folder + "/train_log.csv"))
+    say("%s/train_log.csv is gone: it begins anew, and so do the charts\n", folder.c_str());
   log_.emplace(folder + "/train_log.csv", log_columns(task), update);
   if (!log_->rows().empty()) start_ -= std::strtod(log_->rows().back().at("seconds").c_str(), nullptr);
   if (!task.lambda_names().empty()) lambda_log_.emplace(folder + "/lambda.csv", lambda_columns(task), update);
@@ -99,8 +106,8 @@ std::string Report::summary(const Validation& v) {
 
 void Report::validation(int64_t epoch, int64_t update, const Validation& v) {
   if (!log_) return;
-  say("epoch %ld  update %ld  VALID  %s  after %.0f s\n%s", epoch, update, summary(v).c_str(), seconds(),
-      v.samples.c_str());
+  say("epoch %ld  update %ld  VALID  %s  after %.0f s\n", epoch, update, summary(v).c_str(), seconds());
+  say_text(v.samples);
   CsvRow row{{"kind", "valid"},
              {"epoch", std::to_string(epoch)},
              {"update", std::to_string(update)},

@@ -13,6 +13,8 @@ double now();
 
 /// As printf, at once; on rank 0 alone. Throws std::runtime_error if stdout cannot be written to.
 __attribute__((format(printf, 1, 2))) void say(const char* format, ...);
+/// The same with a text as it is, which may have a NUL in it.
+void say_text(std::string_view text);
 
 /// A training's reports. Rank 0 alone makes them.
 class Report {

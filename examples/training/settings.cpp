@@ -124,6 +124,7 @@ void check_kind(const std::string& flag, const double& value) {
 }
 void check_kind(const std::string& flag, const std::string& value) {
   if (value.empty()) throw InputError(flag + ": is empty");
+  if (value.find('\0') != value.npos) throw InputError(flag + " " + value + ": has a NUL in it");
   if (text::find_invalid_utf8(value) != value.npos)
     throw InputError(flag + " " + value + ": is not UTF-8, which config.json is in");
 }
@@ -164,7 +165,7 @@ void Setting<T>::add_option(CLI::App& command) {
     option = command.add_option(flag(), value, help);
   option->group(group);
   if constexpr (std::is_integral_v<T> && !std::is_same_v<T, bool>)
-    option->check(whole_number(check_.least, std::numeric_limits<T>::max()));
+    option->check(whole_number(check_.least, std::min<uint64_t>(check_.most, std::numeric_limits<T>::max())));
   // A default that stands for something else is told in the help.
   if (value != T() && value != T(-1) && !std::is_same_v<T, bool>) option->capture_default_str();
 }

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <vector>
@@ -97,6 +98,7 @@ struct Check {
   std::function<bool(const T&)> allows = {};  ///< empty: everything
   std::string rule = "";
   int64_t least = 0;  ///< of a whole number
+  uint64_t most = std::numeric_limits<uint64_t>::max();
 };
 
 /// A value of type bool, int, int64_t, uint64_t, double, std::string or std::vector<std::string>. The default is always
@@ -135,6 +137,12 @@ template <class T>
 Check<T> at_least(T least) {
   return {[least](const T& x) { return x >= least; }, "must be at least " + std::to_string(least),
           static_cast<int64_t>(least)};
+}
+template <class T>
+Check<T> between(T least, T most) {
+  return {[=](const T& x) { return least <= x && x <= most; },
+          "must be from " + std::to_string(least) + " to " + std::to_string(most), static_cast<int64_t>(least),
+          static_cast<uint64_t>(most)};
 }
 // Written so that NaN fails too.
 inline Check<double> positive() {

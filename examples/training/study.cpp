@@ -5,6 +5,7 @@
 #include <map>
 #include <sstream>
 
+#include "core/crc32.h"
 #include "core/json.h"
 #include "examples/text/files.h"
 
@@ -22,14 +23,40 @@ nlohmann::json to_json(const Trial& t) {
   return {{"task", t.task}, {"arm", t.arm}, {"lr", t.lr}, {"seed", t.seed}, {"max_updates", t.updates}};
 }
 
+namespace {
+std::string checksum(const nlohmann::json& record) { return text::format("%08x", difftensor::crc32(record.dump())); }
+
+const nlohmann::json* find(const Trial& trial, const Records& records) {
+  const auto found = std::find_if(records.begin(), records.end(), [&](auto& r) { return trial_of(r) == trial; });
+  return found == records.end() ? nullptr : &*found;
+}
+}  // namespace
+
+std::string to_line(nlohmann::json record) {
+  record["crc32"] = checksum(record);
+  return record.dump() + "\n";
+}
+
 Records read_records(const std::string& path) {
   Records records;
   if (!std::filesystem::exists(path)) return records;
   std::istringstream lines(text::read_file(path));
+  size_t number = 0;
   for (std::string line; std::getline(lines, line);) {
-    const std::string where = path + ":" + std::to_string(records.size() + 1);
-    records.push_back(text::parse_json(line, where));
-    reading_records(where, [&] { trial_of(records.back()); });
+    const std::string where = path + ":" + std::to_string(++number);
+    if (line.empty()) continue;
+    nlohmann::json record = text::parse_json(line, where);
+    reading_records(where, [&] {
+      const Trial trial = trial_of(record);
+      const nlohmann::json sum = record.value("crc32", nlohmann::json());
+      record.erase("crc32");
+      if (!sum.is_null() && sum != checksum(record))
+        throw text::InputError(where + ": is damaged: its checksum was made of something else");
+      if (const nlohmann::json* other = find(trial, records); !other)
+        records.push_back(std::move(record));
+      else if (*other != record)
+        throw text::InputError(where + ": tells something else of " + trial.name() + " than an earlier line");
+    });
   }
   return records;
 }
@@ -41,13 +68,6 @@ void reading_records(const std::string& where, const std::function<void()>& f) {
     throw text::InputError(where + ": is no record of such a training: " + difftensor::json_reason(error));
   }
 }
-
-namespace {
-const nlohmann::json* find(const Trial& trial, const Records& records) {
-  const auto found = std::find_if(records.begin(), records.end(), [&](auto& r) { return trial_of(r) == trial; });
-  return found == records.end() ? nullptr : &*found;
-}
-}  // namespace
 
 double Study::best_lr(const std::string& arm, const Records& records) const {
   if (lrs.size() == 1) return lrs[0];
@@ -89,7 +109,8 @@ Records Study::reported(const std::string& arm, const Records& records) const {
 std::vector<double> ArmRecords::values(const std::string& path) const {
   const nlohmann::json::json_pointer place(path);
   std::vector<double> all;
-  for (const nlohmann::json& record : records) all.push_back(record.at(place));
+  for (const nlohmann::json& record : records)
+    if (const nlohmann::json& value = record.at(place); !value.is_null()) all.push_back(value);
   return all;
 }
 
@@ -102,7 +123,7 @@ std::vector<ArmRecords> reported_arms(const Study& study, const Records& records
   return arms;
 }
 
-std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms) {
+std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms, const Records& records) {
   size_t reported = 0;
   std::map<std::string, size_t> cpus;
   for (const ArmRecords& a : arms)
@@ -110,6 +131,12 @@ std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms)
   std::string words =
       text::format("%zu of %zu reported trainings are done", reported, study.arms.size() * study.seeds.size());
   for (const auto& [cpu, count] : cpus) words += text::format("; %zu on one core of %s", count, cpu.c_str());
+  const std::vector<Trial> trials = study.trials(records);
+  const auto strange = std::count_if(records.begin(), records.end(), [&](const nlohmann::json& r) {
+    return std::find(trials.begin(), trials.end(), trial_of(r)) == trials.end();
+  });
+  if (strange > 0)
+    words += text::format("; %ld records are of other trainings (other updates, seeds or rates)", strange);
   return words;
 }
 

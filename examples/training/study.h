@@ -26,7 +26,11 @@ using Records = std::vector<nlohmann::json>;
 Trial trial_of(const nlohmann::json& record);
 /// What trial_of() reads.
 nlohmann::json to_json(const Trial& trial);
-/// A file of one record a line; none if there is no such file. Throws text::InputError naming the line that is none.
+/// The line of a file of records: the record with its checksum.
+std::string to_line(nlohmann::json record);
+/// A file of one record a line, or an empty one; none if there is no such file. Throws text::InputError naming the line
+/// that is none, is not what its checksum was made of, or tells something else of a trial than an earlier one. (A record
+/// without a checksum is believed.)
 Records read_records(const std::string& path);
 /// Calls f, which reads a record or many. What one lacks, or has of another kind, is a text::InputError that begins with
 /// `where`.
@@ -60,14 +64,15 @@ struct ArmRecords {
   double lr;
   Records records;
 
-  /// The number at this place of every record, such as "/tests/context x2/accuracy".
+  /// The number at this place of every record, such as "/tests/context x2/accuracy"; none of one that has null there, as
+  /// the cost of a training has that was stopped after its last update.
   std::vector<double> values(const std::string& path) const;
 };
 /// Those of all arms that have any.
 std::vector<ArmRecords> reported_arms(const Study& study, const Records& records);
 
-/// "3 of 50 reported trainings are done; 3 on one core of AMD EPYC"
-std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms);
+/// "3 of 50 reported trainings are done; 3 on one core of AMD EPYC", and how many records are of none of its trials.
+std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms, const Records& records);
 
 /// The value of a's record less that of b's, for each seed that both have. Paired trainings share much of their luck
 /// (the order of the data, and most initial weights), which goes from the difference.

@@ -136,7 +136,7 @@ class Runner {
     reading_records(file, [&] { outcome = how_.outcome(record); });
     records_.push_back(std::move(record));
     std::string lines;
-    for (const nlohmann::json& r : records_) lines += r.dump() + "\n";
+    for (const nlohmann::json& r : records_) lines += to_line(r);
     text::write_file(how_.records, lines);
     progress_.clear();
     say("%zu/%zu  %s: %s\n", done(), study_.size(), trial.name().c_str(), outcome.c_str());

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "examples/training/options.h"
 #include "examples/training/study.h"
@@ -24,10 +25,7 @@ const std::vector<std::pair<const char*, Place>> places{
     {"alone", Place::nowhere}, {"before", Place::before}, {"after", Place::after}};
 
 // The scores of a run with the distractor at each place.
-nlohmann::json score(const std::string& run, const Arguments& a) {
-  const Translator translator = Translator::load(run, a.decoding.model);
-  if (translator.settings.distractors == 0)
-    throw InputError(run + ": was trained without --distractors: it has never seen a mark");
+nlohmann::json score(const std::string& run, const Translator& translator, const Arguments& a) {
   const Pairs pairs = test_pairs(translator, run, a.set);
   std::vector<std::string> references;
   for (size_t i = 0; i < pairs.size(); ++i) references.push_back(pairs.targets().text(i));
@@ -39,21 +37,48 @@ nlohmann::json score(const std::string& run, const Arguments& a) {
   nlohmann::json scores{{"seed", translator.settings.loop().seed.value},
                         {"attention", translator.settings.attention.value},
                         {"figure", sentences ? "BLEU" : "exact match, %"}};
+  const std::string source = a.set.source.empty() ? "test" : a.set.source;
+  translator.warn_of_unknown(test_sources(pairs, Place::nowhere), source);
   for (const auto& [name, place] : places) {
-    const std::vector<std::string> found =
-        translator.translate(test_sources(pairs, place), a.decoding.options,
-                             a.set.source.empty() ? "test" : a.set.source, long_lines_names.at(a.decoding.long_lines));
+    const std::vector<std::string> found = translator.translate(test_sources(pairs, place), a.decoding.options, source,
+                                                                long_lines_names.at(a.decoding.long_lines));
     scores[name] = sentences ? corpus_bleu(found, references, options).score : percent_exact(found, references);
   }
   return scores;
+}
+
+// Runs of one attention are taken for each other's repetitions: they must differ in their seed, and in nothing else that
+// matters.
+void require_repetitions(const std::vector<std::string>& runs, const std::vector<Translator>& translators) {
+  const std::set<std::string> free{"seed", "train", "valid", "train_src", "train_tgt", "valid_src", "valid_tgt"};
+  for (size_t i = 0; i < runs.size(); ++i)
+    for (size_t j = 0; j < i; ++j) {
+      const Settings &a = translators[j].settings, &b = translators[i].settings;
+      if (a.attention.value != b.attention.value) continue;
+      const auto refuse = [&](const std::string& why) { throw InputError(runs[i] + " and " + runs[j] + why); };
+      if (a.loop().seed.value == b.loop().seed.value)
+        refuse(": both have " + a.attention.value + " attention and seed " + std::to_string(a.loop().seed));
+      const nlohmann::json first = a.json(), second = b.json();
+      for (const auto& [name, value] : first.items())
+        if (value != second.at(name) && !free.contains(name))
+          refuse(": the same attention, but " + name + " is " + second.at(name).dump() + " and " + value.dump());
+    }
 }
 
 void distract(const Arguments& a) {
   std::vector<ArmRecords> arms;
   std::vector<std::vector<std::string>> rows{{"run", "attention", "seed", "alone", "before", "after"}};
   std::string figure;
+  std::vector<Translator> translators;
   for (const std::string& run : a.runs) {
-    const nlohmann::json record = score(run, a);
+    translators.push_back(Translator::load(run, a.decoding.model));
+    if (translators.back().settings.distractors == 0)
+      throw InputError(run + ": was trained without --distractors: it has never seen a mark");
+  }
+  require_repetitions(a.runs, translators);
+  for (size_t i = 0; i < a.runs.size(); ++i) {
+    const std::string& run = a.runs[i];
+    const nlohmann::json record = score(run, translators[i], a);
     figure = record.at("figure");
     const std::string attention = record.at("attention");
     auto arm = std::find_if(arms.begin(), arms.end(), [&](const ArmRecords& x) { return x.arm == attention; });

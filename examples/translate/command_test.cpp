@@ -29,9 +29,10 @@ void test(const Arguments& a) {
     sources.push_back(pairs.sources().text(i));
     references.push_back(pairs.targets().text(i));
   }
+  const std::string name = a.set.source.empty() ? "test" : a.set.source;
+  translator.warn_of_unknown(sources, name);
   const std::vector<std::string> found =
-      translator.translate(sources, a.decoding.options, a.set.source.empty() ? "test" : a.set.source,
-                           long_lines_names.at(a.decoding.long_lines));
+      translator.translate(sources, a.decoding.options, name, long_lines_names.at(a.decoding.long_lines));
   size_t exact = 0;
   for (size_t i = 0; i < pairs.size(); ++i) exact += found[i] == references[i];
   if (!a.out.empty()) {
@@ -39,8 +40,7 @@ void test(const Arguments& a) {
     for (const std::string& translation : found) lines += translation + '\n';
     write_file(a.out, lines);
   }
-  for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i)
-    std::fputs(translation_lines(pairs[i], found[i]).c_str(), stdout);
+  for (size_t i = 0; i < std::min<size_t>(10, pairs.size()); ++i) print(translation_lines(pairs[i], found[i]));
   const BleuOptions bleu_options{a.set.lowercase, !a.set.tokenized, /*confidence=*/true};
   if (std::any_of(references.begin(), references.end(), [&](const auto& r) { return has_4gram(r, bleu_options); }))
     std::printf("%s\n", corpus_bleu(found, references, bleu_options).format().c_str());

@@ -24,9 +24,9 @@ LongLines long_lines(const Arguments& a) { return long_lines_names.at(a.decoding
 // The translation alone; or the n best as Marian prints them, less its features: the number of their line, from 0;
 // text; score.
 void print(const std::vector<Translation>& found, size_t line, int n_best) {
-  if (n_best == 0) std::printf("%s\n", found.at(0).text.c_str());
+  if (n_best == 0) text::print(found.at(0).text + "\n");
   for (size_t i = 0; i < std::min<size_t>(n_best, found.size()); ++i)
-    std::printf("%zu ||| %s ||| %.4f\n", line, found[i].text.c_str(), found[i].score);
+    text::print(format("%zu ||| ", line) + found[i].text + format(" ||| %.4f\n", found[i].score));
 }
 
 // Several hypotheses may be one text. So all are asked for where more than one text is wanted.
@@ -43,6 +43,7 @@ void answer_terminal(const Translator& translator, const Arguments& a) {
     try {
       const std::string name = "stdin:" + std::to_string(number + 1);
       if (find_invalid_utf8(line) != std::string::npos) throw InputError(name + ": this is not valid UTF-8");
+      translator.warn_of_unknown({line}, "stdin", number + 1);
       print(translator.n_best({line}, options_of(a), "stdin", long_lines(a), number + 1)[0], number, a.n_best);
     } catch (const InputError& e) {
       std::fprintf(stderr, "translate: %s\n", e.what());
@@ -57,7 +58,9 @@ void translate_stdin(const Arguments& a) {
   const Translator translator = Translator::load(a.decoding.run, a.decoding.model);
   if (isatty(STDIN_FILENO)) return answer_terminal(translator, a);
   // Files and pipes are read whole, so that sentences of like length are translated together.
-  const auto found = translator.n_best(read_lines(std::cin, "stdin"), options_of(a), "stdin", long_lines(a));
+  const std::vector<std::string> lines = read_lines(std::cin, "stdin");
+  translator.warn_of_unknown(lines, "stdin");
+  const auto found = translator.n_best(lines, options_of(a), "stdin", long_lines(a));
   for (size_t i = 0; i < found.size(); ++i) print(found[i], i, a.n_best);
 }
 
@@ -87,9 +90,10 @@ void add_translate_command(CLI::App& app) {
   add_run_options(*command, a->decoding.run, a->decoding.model);
   add_decoding_options(*command, a->decoding);
   command
-      ->add_option("--n-best", a->n_best,
-                   "print so many translations of each line, fewer if the beam has no more that differ: its number, text "
-                   "and score, with ||| between")
+      ->add_option(
+          "--n-best", a->n_best,
+          "print so many translations of each line, fewer if the beam has no more that differ: its number, text "
+          "and score, with ||| between")
       ->check(whole_number(1, 100));
   add_threads_option(*command);
   command->callback([a] { translate_stdin(*a); });

@@ -54,6 +54,7 @@ std::vector<int32_t> encode_line(const Translator& translator, const std::string
   const std::vector<std::string> lines = read_lines(in, option);
   if (text.find_first_not_of(" \t\r\n") == std::string::npos) throw InputError(option + ": the text is empty");
   if (lines.size() != 1) throw InputError(option + ": expected one line, found " + std::to_string(lines.size()));
+  translator.warn_of_unknown(lines, option);
   std::vector<int32_t> ids = translator.vocabulary.encode(lines[0]);
   ids.push_back(Vocabulary::eos);
   if (static_cast<int64_t>(ids.size()) > translator.settings.max_length)

@@ -31,9 +31,10 @@ struct Settings : TrainSettings {
   Setting<double> distractors{data, "distractors", 0,
                               "mark every source ⟦ so ⟧, and put an unrelated one before or after this share of them",
                               fraction()};
-  Setting<int> vocab_size{data, "vocab_size", 0, "subwords at most [160 for a task, 8000 for files]", at_least(1)};
+  Setting<int> vocab_size{data, "vocab_size", 0, "subwords at most [160 for a task, 8000 for files]",
+                          between(1, 10000000)};
   Setting<int64_t> max_length{data, "max_length", 256, "tokens a sentence may have; a longer one is an error",
-                              at_least<int64_t>(1)};
+                              between<int64_t>(1, 1000000)};
   Setting<double> max_length_factor{
       data,
       "max_length_factor",
@@ -48,10 +49,11 @@ struct Settings : TrainSettings {
                               one_of({"toy", "tiny", "small", "base"})};
   Setting<std::string> attention{model_group, "attention", "diff", "softmax, diff or diff-v2"};
   Setting<std::string> style{model_group, "style", "llama", "llama or vaswani"};
-  Setting<int64_t> d_model{model_group, "d_model", 0, "width, instead of the preset's", at_least<int64_t>(1)};
-  Setting<int> heads{model_group, "heads", 0, "output heads, instead of the preset's", at_least(1)};
-  Setting<int64_t> ff{model_group, "ff", 0, "feed-forward width, instead of the preset's", at_least<int64_t>(1)};
-  Setting<int> layers{model_group, "layers", 0, "layers of each stack, instead of the preset's", at_least(1)};
+  Setting<int64_t> d_model{model_group, "d_model", 0, "width, instead of the preset's", between<int64_t>(1, 1000000)};
+  Setting<int> heads{model_group, "heads", 0, "output heads, instead of the preset's", between(1, 1000000)};
+  Setting<int64_t> ff{model_group, "ff", 0, "feed-forward width, instead of the preset's",
+                      between<int64_t>(1, 1000000)};
+  Setting<int> layers{model_group, "layers", 0, "layers of each stack, instead of the preset's", between(1, 1000)};
   Setting<double> dropout{model_group, "dropout", -1, "[0 for a task, 0.1 for files]", fraction()};
 
   // --- Training. An epoch has as many updates as there are batches of batch_tokens, (longest side) x (sentences), when

@@ -84,6 +84,20 @@ std::vector<std::vector<Translation>> Translator::n_best(const std::vector<std::
   return translations;
 }
 
+void Translator::warn_of_unknown(const std::vector<std::string>& lines, const std::string& name,
+                                 size_t first_line) const {
+  std::string first;
+  size_t count = 0;
+  for (size_t i = 0; i < lines.size(); ++i) {
+    if (vocabulary.loss(lines[i], vocabulary.encode(lines[i])) != Vocabulary::Loss::unknown_characters) continue;
+    if (++count <= 5) first += (first.empty() ? "" : ", ") + std::to_string(first_line + i);
+  }
+  if (count > 0)
+    std::fprintf(stderr,
+                 "warning: %s: the vocabulary lacks characters of %zu %s (%s%s): the model sees one token for all\n",
+                 name.c_str(), count, count == 1 ? "line" : "lines", first.c_str(), count > 5 ? ", ..." : "");
+}
+
 std::vector<std::string> Translator::translate(const std::vector<std::string>& lines,
                                                const models::DecodeOptions& options, const std::string& name,
                                                LongLines long_lines) const {

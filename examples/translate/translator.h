@@ -33,12 +33,14 @@ struct Translator {
   Companion vocabulary_file() const { return {"vocabulary", "spm.model", fingerprint(vocabulary.model())}; }
 
   /// The best translations of each line, best first: of the options.n_best of decode() those that differ in their text,
-  /// of which the same may be written with other tokens. A blank line has one, empty and of score 0. A sentence over the length limit is
-  /// named by its line ("name:3: ...", if the first is line 1), in an InputError, or in a warning on stderr. Shows
-  /// progress on a terminal.
+  /// of which the same may be written with other tokens. A blank line has one, empty and of score 0. A sentence over the
+  /// length limit is named by its line ("name:3: ...", if the first is line 1), in an InputError, or in a warning on
+  /// stderr. Shows progress on a terminal.
   std::vector<std::vector<Translation>> n_best(const std::vector<std::string>& lines,
                                                difftensor::models::DecodeOptions options, const std::string& name,
                                                LongLines long_lines = LongLines::fail, size_t first_line = 1) const;
+  /// A warning on stderr, if any of these lines has characters that the vocabulary lacks: it names the first of them.
+  void warn_of_unknown(const std::vector<std::string>& lines, const std::string& name, size_t first_line = 1) const;
   /// The best of these for each line.
   std::vector<std::string> translate(const std::vector<std::string>& lines,
                                      const difftensor::models::DecodeOptions& options, const std::string& name,
