@@ -7,8 +7,8 @@ namespace difftensor::inline DT_PRECISION {
 namespace {
 thread_local bool walking = false;
 
-// The root and every op's node it depends on, each before its inputs. Throws, having changed nothing, if one was freed or
-// reads values that were written since. Defined below.
+// The root and every op's node it depends on, each before its inputs. Throws, having changed nothing, if one was freed,
+// is in a walk that goes on, or reads values that were written since. Defined below.
 std::vector<Node*> users_first(Node* root);
 }  // namespace
 
@@ -35,6 +35,7 @@ void Tensor::backward(const Tensor& seed) const {
     const bool outer = std::exchange(walking, true);
     ~Walk() { walking = outer; }
   } walk;
+  for (Node* n : nodes) n->walked = !n->leaf;
   try {
     for (Node* n : nodes) {
       if (n->leaf) continue;              // only the root can be one
@@ -44,7 +45,7 @@ void Tensor::backward(const Tensor& seed) const {
     }
   } catch (...) {  // what is left holds parts of gradients: nobody may go through it again
     for (Node* n : nodes)
-      if (!n->leaf) n->grad = {}, n->freed = true;
+      if (!n->leaf) n->grad = {}, n->walked = false, n->freed = true;
     throw;
   }
 }
@@ -54,8 +55,8 @@ bool inside_backward() { return walking; }
 // --- Nodes -----------------------------------------------------------------------------------------------------------
 namespace {
 thread_local bool recording = true;
-std::atomic<uint64_t> walks = 0;  // of all threads: a graph may be walked by one after the other
-std::atomic<int64_t> nodes_alive = 0;
+std::atomic<uint64_t> walks = 0;               // of all threads: a graph may be walked by one after the other
+std::atomic<int64_t> made = 0, destroyed = 0;  // nodes
 
 // Depth first, inputs from first to last, each node after all it depends on; then turned round. With an explicit stack,
 // not by recursion: graphs are far deeper than call stacks. Leaves are left out: they have nothing to run, and other
@@ -86,9 +87,8 @@ std::vector<Node*> users_first(Node* root) {
 }
 }  // namespace
 
-Node::Node(const char* op_name, const Shape& sizes, bool is_leaf) : op(op_name), shape(sizes), leaf(is_leaf) {
-  nodes_alive.fetch_add(1, std::memory_order_relaxed);
-}
+Node::Node(const char* op_name, const Shape& sizes, bool is_leaf)
+    : op(op_name), shape(sizes), leaf(is_leaf), number(made.fetch_add(1, std::memory_order_relaxed)) {}
 
 void Node::remember(const Tensor& read) {
   saved_.push_back(
@@ -98,6 +98,10 @@ void Node::remember(const Tensor& read) {
 void Node::require_usable() const {
   require(!freed, "backward", "the graph through ", op, " ", shape,
           " was freed by an earlier backward(); run the forward pass again");
+  require(
+      !walked, "backward", "the graph through ", op, " ", shape,
+      " is in use by another backward() around this call, whose gradients would come out wrong: an op whose closure "
+      "makes a graph of its own makes it from detach()ed tensors and parameters");
   for (auto& [values, writes, its_shape, parameter] : saved_)
     require(
         values.writes() == writes, "backward", op, " ", shape, " reads the values of ",
@@ -121,6 +125,7 @@ void Node::free(std::vector<std::shared_ptr<Node>>& new_owner) {
   free_closure();
   saved_.clear();
   grad = {};
+  walked = false;
   freed = true;
   for (auto& input : inputs)
     if (input) new_owner.push_back(std::move(input));
@@ -128,7 +133,7 @@ void Node::free(std::vector<std::shared_ptr<Node>>& new_owner) {
 }
 
 Node::~Node() {
-  nodes_alive.fetch_sub(1, std::memory_order_relaxed);
+  destroyed.fetch_add(1, std::memory_order_relaxed);
   // Destroying a node may leave its inputs without an owner, theirs after them, and so on. Recursion would overflow
   // the stack on a long chain; so the outermost destructor works through a list that the inner ones only append to.
   thread_local std::vector<std::shared_ptr<Node>>* orphans = nullptr;
@@ -147,7 +152,8 @@ Node::~Node() {
   orphans = nullptr;
 }
 
-int64_t live_nodes() { return nodes_alive; }
+int64_t nodes_made() { return made; }
+int64_t live_nodes() { return made - destroyed; }
 
 // --- What a backward closure calls -----------------------------------------------------------------------------------
 
@@ -185,7 +191,7 @@ void Gradients::add_output_gradient(int i) const {
 // --- Inference -------------------------------------------------------------------------------------------------------
 
 bool grad_enabled() { return recording; }
-NoGrad::NoGrad() : previous_(std::exchange(recording, false)) {}
-NoGrad::~NoGrad() { recording = previous_; }
+GradMode::GradMode(bool record) : previous_(std::exchange(recording, record)) {}
+GradMode::~GradMode() { recording = previous_; }
 
 }  // namespace difftensor::inline DT_PRECISION

@@ -39,7 +39,7 @@ struct Read {
 /// A tensor's place in the graph. A leaf (parameter) has no inputs and keeps its gradient; an op's node is freed by
 /// backward() once used. Two backward() at the same time must not share any node, not even a leaf, which both would add
 /// to: that is what parallel_backward is for.
-struct Node {
+struct Node : std::enable_shared_from_this<Node> {
   Node(const char* op, const Shape& shape, bool leaf = false);
   virtual ~Node();
   Node(const Node&) = delete;
@@ -51,7 +51,8 @@ struct Node {
   virtual void free_closure() {}
   /// Notes how often the tensor's values have been written.
   void remember(const Tensor& read);
-  /// Throws std::invalid_argument if they have been written since, or freed is set: backward() would go wrong.
+  /// Throws std::invalid_argument if they have been written since, or if freed or walked is set: backward() would go
+  /// wrong.
   void require_usable() const;
   /// Drops the closure, the gradient and the inputs, which get a new owner.
   void free(std::vector<std::shared_ptr<Node>>& new_owner);
@@ -68,7 +69,10 @@ struct Node {
   Storage grad;                               // dL/d(this), empty until something has arrived
   std::string name;                           // a module's parameter has one
   uint64_t visit = 0;                         // the last walk over the graph that came by
+  bool walked = false;                        // a backward() that has not returned is still to use it, or is using it
   bool freed = false;
+  /// How many were made before it, by all threads: an op's has a higher number than those of its inputs.
+  const int64_t number;
 
  private:
   struct Saved {
@@ -136,17 +140,25 @@ bool grad_enabled();
 /// checkpoint that kept nothing: it must not count it twice, as a batch norm would in its running mean.
 bool inside_backward();
 
-/// While one lives, ops on this thread record nothing: inference without the memory of training. Other threads, also
-/// those that this one starts, go on recording, but for parallel_backward's.
-class NoGrad {
+/// While one lives, ops on this thread record, or do not. Other threads, also those that this one starts, go on as they
+/// did, but for parallel_backward's.
+class GradMode {
  public:
-  NoGrad();
-  ~NoGrad();
-  NoGrad(const NoGrad&) = delete;
-  NoGrad& operator=(const NoGrad&) = delete;
+  explicit GradMode(bool record);
+  ~GradMode();
+  GradMode(const GradMode&) = delete;
+  GradMode& operator=(const GradMode&) = delete;
 
  private:
   bool previous_;
+};
+/// Ops record nothing: inference without the memory of training.
+struct NoGrad : GradMode {
+  NoGrad() : GradMode(false) {}
+};
+/// Ops record, also within a NoGrad: for what makes a graph of its own, wherever it is called.
+struct EnableGrad : GradMode {
+  EnableGrad() : GradMode(true) {}
 };
 
 namespace detail {
@@ -200,6 +212,8 @@ Tensor record(const char* op, Tensor out, std::initializer_list<std::reference_w
 /// (core/graphviz.cpp)
 std::string graphviz(const Tensor& result);
 
+/// Nodes made so far by all threads, leaves included: those made from now on have this number or a higher one.
+int64_t nodes_made();
 /// Nodes alive on all threads, leaves included. For tests: training must not leak any.
 int64_t live_nodes();
 

@@ -38,18 +38,30 @@ void sync_folder(const fs::path& path, const std::string& what) {
   }
 }
 
+// The number of this process's open file that the path names, as /dev/stdout and /dev/fd/3 do; -1 of other paths.
+int open_file(fs::path path) {
+  std::error_code none;
+  const fs::path own = fs::canonical("/proc/self/fd", none);
+  for (int links = 0; links < 40 && fs::is_symlink(path, none); ++links) {
+    if (!own.empty() && fs::canonical(path.parent_path(), none) == own) return std::stoi(path.filename());
+    path = path.parent_path() / fs::read_symlink(path, none);
+  }
+  return -1;
+}
+
 // In blocks: a model has many tensors of a few bytes.
-void write_pieces(File& file, const std::vector<std::string_view>& pieces) {
+template <class Write>
+void write_pieces(const std::vector<std::string_view>& pieces, Write write) {
   constexpr size_t block_size = 1 << 20;
   std::string block;
   for (const std::string_view piece : pieces) {
-    if (block.size() + piece.size() > block_size) file.write(std::exchange(block, {}));
+    if (block.size() + piece.size() > block_size) write(std::exchange(block, {}));
     if (piece.size() > block_size)
-      file.write(piece);
+      write(piece);
     else
       block += piece;
   }
-  file.write(block);
+  write(block);
 }
 
 }  // namespace
@@ -94,10 +106,15 @@ std::string read_bytes(const std::string& path) {
 void write_atomically(const std::string& path, const std::vector<std::string_view>& pieces) {
   const std::string what = "cannot write " + path;
   std::error_code none;
+  // What is open already goes on where it is: the file behind a redirected /dev/stdout must not be replaced.
+  if (const int open = open_file(path); open != -1) {
+    std::fflush(nullptr);
+    return write_pieces(pieces, [&](std::string_view bytes) { write_all(open, bytes, what); });
+  }
   // What is there and no plain file (/dev/null, a pipe) is written to, not replaced.
   if (fs::exists(path, none) && !fs::is_regular_file(path, none)) {
     File file(path, O_WRONLY, what);
-    write_pieces(file, pieces);
+    write_pieces(pieces, [&](std::string_view bytes) { file.write(bytes); });
     return file.close();
   }
   fs::path target = path;
@@ -106,7 +123,10 @@ void write_atomically(const std::string& path, const std::vector<std::string_vie
   const std::string written = target.string() + ".tmp";
   File file(written, O_WRONLY | O_CREAT | O_TRUNC, what);
   try {
-    write_pieces(file, pieces);
+    struct stat before;  // who may read the file that is there may read the new one, and nobody else
+    if (::stat(target.c_str(), &before) == 0)
+      checked(what, [&] { return ::fchmod(file.descriptor(), before.st_mode & 07777); });
+    write_pieces(pieces, [&](std::string_view bytes) { file.write(bytes); });
     file.sync();  // before it gets its name: or a power failure could leave the name with no content
     file.close();
     checked(what, [&] { return std::rename(written.c_str(), target.c_str()); });

@@ -194,9 +194,11 @@ Index argmax(const Tensor& x, int axis, bool keepdim = false);
 /// The k largest along an axis, the largest first.
 Sorted topk(const Tensor& x, int64_t k, int axis = -1);
 Sorted sort(const Tensor& x, int axis = -1, bool descending = false);
-/// x at the places named along the axis: y[i][j] = x[index[i][j]][j] for axis 0. Other axes have one size in both.
+/// x at the places named along the axis: y[i][j] = x[index[i][j]][j] for axis 0. Other axes have one size in both. Its
+/// gradient is summed as scatter_add() sums.
 Tensor gather(const Tensor& x, int axis, const Index& index);
-/// A copy of x with y[index[i][j]][j] += source[i][j], for axis 0.
+/// A copy of x with y[index[i][j]][j] += source[i][j], for axis 0: in order, in runs of at least 65,536 of the index,
+/// with a rounding for each term of a run and one for each run.
 Tensor scatter_add(const Tensor& x, int axis, const Index& index, const Tensor& source);
 /// x at places index[0], index[1], ... of one axis; for the first axis, gather_rows().
 Tensor index_select(const Tensor& x, int axis, const std::vector<int32_t>& index);

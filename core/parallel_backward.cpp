@@ -22,7 +22,11 @@ thread_local LeafGradients* part_gradients = nullptr;
 }  // namespace
 
 // Every access to a gradient goes through here.
-Storage& Node::gradient_slot() { return leaf && part_gradients ? (*part_gradients)[this] : grad; }
+Storage& Node::gradient_slot() {
+  if (!leaf || !part_gradients) return grad;
+  const auto found = part_gradients->find(this);
+  return found != part_gradients->end() ? found->second : (*part_gradients)[shared_from_this()];
+}
 
 bool inside_parallel_backward() { return part_gradients != nullptr; }
 
@@ -47,7 +51,8 @@ LeafGradients run_part(const std::function<void()>& part, bool record, bool chec
   part_gradients = &gradients;
   part();
   packing = scope.seconds;
-  std::erase_if(gradients, [](const auto& leaf) { return !leaf.second; });  // made and forgotten
+  // What was made and forgotten: a gradient, or a leaf that nobody but this table knows any more.
+  std::erase_if(gradients, [](const auto& entry) { return !entry.second || entry.first.use_count() == 1; });
   return gradients;
 }
 
@@ -182,7 +187,7 @@ class Pass {
         continue;
       }
       sum.unshare();  // nobody is writing yet
-      const auto [first_stretch, unseen] = first_stretches_.try_emplace(leaf, stretches_);
+      const auto [first_stretch, unseen] = first_stretches_.try_emplace(leaf.get(), stretches_);
       if (unseen) stretches_ += (gradient.size() + stretch - 1) / stretch;
       addition.summands.push_back({sum.data(), std::move(gradient), first_stretch->second});
     }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <unordered_map>
 #include <vector>
 
@@ -26,9 +27,10 @@ struct PassTimes {
 /// core's cache. There are at most threads + log2(n) gradients at a time.
 /// Weights are packed once for all calls (core/kernels/packed_weights.h), so f must not write to parameters.
 ///
-/// Within f, a parameter's grad() is what this call has made. NoGrad and DetectAnomaly hold on all threads if they hold
-/// around this call. default_random() belongs to the thread: an f that draws from it seeds it first, by i; afterwards
-/// it is as it was. What f throws is thrown again here, that of the lowest i; gradients are then as they were.
+/// Within f, a parameter's grad() is what this call has made; that of a leaf which only f knew goes with it. NoGrad and
+/// DetectAnomaly hold on all threads if they hold around this call. default_random() belongs to the thread: an f that
+/// draws from it seeds it first, by i; afterwards it is as it was. What f throws is thrown again here, that of the
+/// lowest i; gradients are then as they were.
 PassTimes parallel_backward(int64_t n, const std::function<void(int64_t)>& f);
 
 /// Is this call within such an f, or partial_backward()'s, on whatever thread? Then others may be running at the same
@@ -46,8 +48,17 @@ struct Addition {
 /// sums to be told of: one, if the number of processes is a power of two and divides n.
 std::vector<Addition> additions(int64_t n);
 
-/// Gradients of leaves.
-using LeafGradients = std::unordered_map<Node*, Storage>;
+/// So that a leaf is found by its address alone, as in find(leaf.get()).
+struct LeafHash {
+  using is_transparent = void;
+  size_t operator()(const auto& leaf) const { return std::hash<const Node*>()(std::to_address(leaf)); }
+};
+struct SameLeaf {
+  using is_transparent = void;
+  bool operator()(const auto& a, const auto& b) const { return std::to_address(a) == std::to_address(b); }
+};
+/// Gradients of leaves, which live as long as these do.
+using LeafGradients = std::unordered_map<std::shared_ptr<Node>, Storage, LeafHash, SameLeaf>;
 /// Sums of gradients, each by the first part that it is of.
 using PartialSums = std::map<int64_t, LeafGradients>;
 

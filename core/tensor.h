@@ -74,7 +74,8 @@ class Tensor {
   Tensor(const Shape& shape, Storage storage);
 
   bool defined() const { return impl_ != nullptr; }
-  // What follows throws std::invalid_argument if the handle is empty, but for needs_grad() and is_parameter().
+  // What follows throws std::invalid_argument if the handle is empty, but for needs_grad(), is_parameter() and
+  // is_frozen().
 
   const Shape& shape() const { return impl().shape; }
   int rank() const { return shape().rank(); }
@@ -99,6 +100,8 @@ class Tensor {
   bool needs_grad() const { return impl_ && impl_->node; }
   /// Is this a leaf that requires_grad() marked?
   bool is_parameter() const;
+  /// Is this such a leaf, and has requires_grad(false) been called since?
+  bool is_frozen() const { return impl_ && impl_->frozen; }
   /// The gradient, sharing its buffer until more is added to it; an empty handle if none has arrived.
   Tensor grad() const;
   /// Forgets the gradient, as PyTorch's zero_grad(set_to_none=True); also one that requires_grad(false) keeps.

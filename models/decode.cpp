@@ -238,13 +238,15 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
                                             const std::function<void(int64_t)>& finished) {
   require(options.beam >= 1 && options.batch_size >= 1, "decode", "beam ", options.beam, " and batch size ",
           options.batch_size, " must be at least 1");
+  require(options.beam <= 1000000, "decode", "beam ", options.beam, " is more than 1000000");
   require(options.n_best >= 1 && options.n_best <= options.beam, "decode", "the ", options.n_best,
           " best translations of beam ", options.beam);
-  require(options.length_penalty >= 0 && std::isfinite(options.length_penalty), "decode", "length penalty ",
-          options.length_penalty, " must be finite and not negative");
-  require(options.max_length_factor >= 0 && options.max_length_factor <= 1e6 && options.max_length(1) >= 1, "decode",
-          "translations of at most ", options.max_length_factor, " times the source and ", options.max_length_extra,
-          " tokens");
+  require(options.length_penalty >= 0 && options.length_penalty <= 30, "decode", "length penalty ",
+          options.length_penalty, " must be from 0 to 30");
+  require(options.max_length_factor >= 0 && options.max_length_factor <= 1e6 &&
+              static_cast<int64_t>(options.max_length_factor) + options.max_length_extra >= 1,
+          "decode", "translations of at most ", options.max_length_factor, " times the source and ",
+          options.max_length_extra, " tokens");
   require(!model.training(), "decode", "the model is in training mode: call eval() first");
   std::vector<size_t> order(sources.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -256,8 +258,8 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
   kernels::PackedWeights weights;
   // A batch at a time on each thread; a single one is spread over the threads inside its ops.
   std::vector<std::vector<Hypothesis>> results(sources.size());
-  const int64_t size = options.batch_size, count = static_cast<int64_t>(order.size()),
-                batches = (count + size - 1) / size;
+  const auto count = static_cast<int64_t>(order.size());
+  const int64_t size = std::clamp<int64_t>(count, 1, options.batch_size), batches = (count + size - 1) / size;
   int64_t done = 0;
   std::exception_ptr error;
   const auto decode_one = [&](int64_t b) {

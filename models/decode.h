@@ -10,16 +10,17 @@ namespace difftensor::inline DT_PRECISION::models {
 struct DecodeOptions {
   int beam = 1;                    ///< hypotheses kept open per sentence; 1 is greedy search
   int n_best = 1;                  ///< translations wanted of each source, at most `beam`
-  double length_penalty = 1;       ///< alpha: a hypothesis scores log P / length^alpha, EOS counted; alpha >= 0
+  double length_penalty = 1;       ///< alpha: a hypothesis scores log P / length^alpha, EOS counted; 0 to 30
   int64_t batch_size = 64;         ///< sentences decoded together, those of about one length
   int32_t bos = 1, eos = 2;        ///< ids that begin and end every translation
   double max_length_factor = 1.5;  ///< see max_length()
   int64_t max_length_extra = 10;
 
   /// The most tokens that a translation of so many source tokens may have, EOS counted on both sides:
-  /// max_length_factor * source + max_length_extra.
+  /// max_length_factor * source + max_length_extra, but room for EOS always.
   int64_t max_length(int64_t source) const {
-    return static_cast<int64_t>(max_length_factor * static_cast<double>(source)) + max_length_extra;
+    const auto longest = static_cast<int64_t>(max_length_factor * static_cast<double>(source)) + max_length_extra;
+    return std::max<int64_t>(1, longest);
   }
 };
 

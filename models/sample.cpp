@@ -14,7 +14,8 @@ void check(const SampleOptions& o) {
           " must be finite and not negative");
   require(o.top_k >= 0, "sample", "top_k ", o.top_k, " must not be negative");
   require(o.top_p > 0 && o.top_p <= 1, "sample", "top_p ", o.top_p, " must be above 0 and at most 1");
-  require(o.max_tokens >= 0, "sample", "max_tokens ", o.max_tokens, " must not be negative");
+  require(o.max_tokens >= 0 && o.max_tokens <= int64_t{1} << 40, "sample", "max_tokens ", o.max_tokens,
+          " must be from 0 to 2^40");
   require(o.window == 0 || o.window >= 2, "sample", "window ", o.window, " must be at least 2, or 0 for none");
 }
 
@@ -101,7 +102,8 @@ std::vector<std::vector<int32_t>> sample(const LanguageModel& model, const std::
   kernels::PackedWeights weights;
   const kernels::PackedWeights::Scope scope(weights);
   std::vector<std::vector<int32_t>> results(prompts.size());
-  const auto window = o.window ? static_cast<size_t>(o.window) : std::max<size_t>(longest, 2);
+  const size_t all = std::max<size_t>(longest, 2),
+               window = o.window ? std::min(static_cast<size_t>(o.window), all) : all;
   // The model sees tokens begin, begin + 1, ... of every text.
   for (size_t begin = 0; !open.empty(); begin += window - window / 2) {
     std::vector<KeyValueCache> caches =

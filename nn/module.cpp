@@ -144,8 +144,7 @@ void Module::require_new(const std::string& name) const {
 
 Tensor Module::add_parameter(const std::string& name, Tensor values) {
   require_new(name);
-  if (!values.is_parameter()) values.requires_grad();  // a tied one is already
-  values.node()->name = name;
+  if (!values.is_frozen()) values.requires_grad().node()->name = name;
   parameters_.emplace_back(name, values);
   return values;
 }

@@ -73,7 +73,8 @@ class Module {
 
  protected:
   /// Makes `values` a trainable parameter of this module, and returns the handle to keep in a const member. To tie two
-  /// weights, register the handle of the one as a parameter of the other module too. Throws if the name is taken.
+  /// weights, register the handle of the one as a parameter of the other module too; if it is frozen, it stays so.
+  /// Throws if the name is taken.
   Tensor add_parameter(const std::string& name, Tensor values);
   /// Makes `values` a buffer: saved and loaded, but not trained, such as the running mean of a batch norm. Throws if the
   /// name is taken.
@@ -92,7 +93,7 @@ class Module {
   }
 
  private:
-  NamedTensors saved() const;  // parameters, then buffers
+  NamedTensors saved() const;                                            // parameters, then buffers
   Module& adopt(const std::string& name, std::unique_ptr<Module> part);  // returns it
   void require_new(const std::string& name) const;
   // Adds those of this module and its parts, each tensor once; `which` is a list that every module has.

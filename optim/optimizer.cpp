@@ -1,5 +1,6 @@
 #include "optim/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <set>
 #include <utility>
@@ -33,12 +34,18 @@ Optimizer::Optimizer(const ParameterGroups& groups, double lr, const StateRules&
   state_["steps"] = steps_ = zeros({static_cast<int64_t>(slots_.size())});
 }
 
-void Optimizer::make_state(size_t i) {
+namespace {
+// As in "m.0", for m of the first parameter.
+std::string key(const std::string& name, size_t slot) { return name + "." + std::to_string(slot); }
+}  // namespace
+
+Shape Optimizer::state_shape(const std::string& name, size_t i) const {
   const Shape& like = slots_[i].parameter.shape();
-  for (auto& name : rules_.names) {
-    const Shape shape = rules_.shape ? rules_.shape(name, like) : like;
-    state_[name + "." + std::to_string(i)] = slots_[i].state.emplace_back(zeros(shape));
-  }
+  return rules_.shape ? rules_.shape(name, like) : like;
+}
+
+void Optimizer::make_state(size_t i) {
+  for (auto& name : rules_.names) state_[key(name, i)] = slots_[i].state.emplace_back(zeros(state_shape(name, i)));
 }
 
 void Optimizer::set_lr(double lr) {
@@ -84,17 +91,25 @@ std::map<std::string, Tensor> Optimizer::state_dict() const {
 }
 
 void Optimizer::load_state_dict(const std::map<std::string, Tensor>& state) {
-  for (size_t i = 0; i < slots_.size(); ++i)  // frozen here, but not where the state comes from
-    if (slots_[i].state.empty() && !rules_.names.empty() && state.contains(rules_.names[0] + "." + std::to_string(i)))
-      make_state(i);
-  for (auto& [name, tensor] : state_) {
-    auto found = state.find(name);
+  std::map<std::string, Tensor> loaded;
+  const auto load = [&](const std::string& name, const Shape& shape) {
+    const auto found = state.find(name);
     require(found != state.end(), "load_state_dict", "the state has no ", name);
-    require(found->second.shape() == tensor.shape(), "load_state_dict", name, " has shape ", found->second.shape(),
-            ", not ", tensor.shape());
+    require(found->second.shape() == shape, "load_state_dict", name, " has shape ", found->second.shape(), ", not ",
+            shape);
+    return loaded[name] = found->second.clone();
+  };
+  const Tensor steps = load("steps", steps_.shape());
+  std::vector<std::vector<Tensor>> states(slots_.size());
+  for (size_t i = 0; i < slots_.size(); ++i) {
+    const auto has = [&](const std::string& name) { return state.contains(key(name, i)); };
+    if (steps.data()[i] == 0 && std::none_of(rules_.names.begin(), rules_.names.end(), has)) continue;
+    for (auto& name : rules_.names) states[i].push_back(load(key(name, i), state_shape(name, i)));
   }
-  for (auto& [name, tensor] : state) require(state_.contains(name), "load_state_dict", "there is no place for ", name);
-  for (auto& [name, tensor] : state) std::copy_n(tensor.data(), tensor.numel(), state_.at(name).data());
+  for (auto& [name, tensor] : state) require(loaded.contains(name), "load_state_dict", "there is no place for ", name);
+  for (size_t i = 0; i < slots_.size(); ++i) slots_[i].state = std::move(states[i]);
+  steps_ = steps;
+  state_ = std::move(loaded);
 }
 
 SGD::SGD(const ParameterGroups& groups, double lr, const SGDOptions& options)

@@ -57,7 +57,8 @@ class Optimizer {
   /// A copy of the state by name, such as "m.0" for m of the first parameter: with it, the parameters and the learning
   /// rate, training goes on to the same bits.
   std::map<std::string, Tensor> state_dict() const;
-  /// Throws std::invalid_argument, having changed nothing, unless names and shapes are this optimizer's.
+  /// Throws std::invalid_argument, having changed nothing, unless names and shapes are this optimizer's. A parameter
+  /// that had no state and no step there, as a frozen one, has none here afterwards.
   void load_state_dict(const std::map<std::string, Tensor>& state);
 
  protected:
@@ -76,6 +77,7 @@ class Optimizer {
   virtual void update(Slot& slot, Range elements, const Scalar* gradient, double lr, double step) const = 0;
 
  private:
+  Shape state_shape(const std::string& name, size_t slot) const;
   void make_state(size_t slot);
   double lr_;
   const StateRules rules_;

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <limits>
+#include <mutex>
 #include <thread>
 
 #include "core/ops.h"
@@ -362,6 +363,86 @@ TEST_CASE("parts of a batch on several threads: the gradient of their sum, the s
   CHECK_THROWS_WITH(
       parallel_for(100, 1, [](int64_t begin, int64_t) { require(begin != 50, "piece", begin, " fails"); }),
       "piece: 50 fails");
+}
+
+TEST_CASE("a leaf that only a part knew is forgotten with it; one that others know has its gradient") {
+  const Tensor w = ones({1}).requires_grad();
+  for (int threads : {1, 2, 5}) {
+    CAPTURE(threads);
+    const Threads some(threads);
+    const int64_t nodes = live_nodes();
+    const size_t blocks = allocator_stats().blocks_in_use;
+    w.zero_grad();
+    const auto part = [&](int64_t i) {
+      for (const int64_t size : {int64_t{4}, int64_t{i % 2 ? 100000 : 3}}) {  // the second may lie where the first lay
+        const Tensor x = full({size}, Scalar(i)).requires_grad();
+        sum(w * x).backward();
+        CHECK(x.grad().values() == std::vector<Scalar>(size, 1));
+      }
+    };
+    parallel_backward(8, part);
+    CHECK(w.grad().item() == 4 * (0 + 1 + 2 + 3 + 4 + 5 + 6 + 7) + 3 * (0 + 2 + 4 + 6) + 100000 * (1 + 3 + 5 + 7));
+    w.zero_grad();
+    {
+      const PartialSums sums = partial_backward(8, 0, 8, part);
+      REQUIRE(sums.size() == 1);
+      CHECK(sums.at(0).size() == 1);
+      CHECK(sums.at(0).contains(w.node().get()));
+    }
+    CHECK(live_nodes() == nodes);
+    CHECK(allocator_stats().blocks_in_use <= blocks);
+
+    std::vector<Tensor> kept(8);
+    std::mutex mutex;
+    Tensor last;
+    parallel_backward(8, [&](int64_t i) {
+      kept[i] = full({i + 1}, 2).requires_grad();
+      const Tensor x = ones({i + 1}).requires_grad();
+      sum(kept[i] * x * w).backward();
+      const std::lock_guard lock(mutex);
+      last = x;  // that of an earlier part dies, whose gradients may be waiting to be added
+    });
+    for (int64_t i = 0; i < 8; ++i) CHECK(kept[i].grad().values() == std::vector<Scalar>(i + 1, 1));
+    CHECK(last.grad().values() == std::vector<Scalar>(last.numel(), 2));
+    CHECK(w.grad().item() == 2 * (1 + 2 + 3 + 4 + 5 + 6 + 7 + 8));
+  }
+}
+
+TEST_CASE("a backward() within another refuses to go through the same graph, and changes nothing") {
+  const Tensor w = ones({3}).requires_grad();
+  for (const bool shared : {true, false}) {
+    CAPTURE(shared);
+    w.zero_grad();
+    const Tensor h = w * 2, inner = shared ? h : w * 2;
+    const Tensor y =
+        record("outer", h.clone().detach(), {h},
+               [inner, w](const Gradients& g) {
+                 const auto before = w.grad().defined();
+                 const std::string error = error_of([&] { sum(inner * inner).backward(); });
+                 g.add_output_gradient(0);
+                 if (error != "no error") {
+                   CHECK(w.grad().defined() == before);
+                   CHECK(contains(error, "backward: the graph through mul (3,) is in use by another backward()"));
+                 }
+               },
+               {});
+    sum(y).backward();
+    // dy/dw = 2, and d(4 w^2)/dw = 8 of the graph that is the closure's own
+    CHECK(w.grad().values() == std::vector<Scalar>(3, shared ? 2 : 10));
+    CHECK(contains(error_of([&] { sum(h).backward(); }), "was freed by an earlier backward()"));
+  }
+}
+
+TEST_CASE("a scope that records, within one that does not") {
+  const Tensor w = ones({1}).requires_grad();
+  const NoGrad outer;
+  {
+    const EnableGrad inner;
+    CHECK(grad_enabled());
+    CHECK((w * 2).needs_grad());
+  }
+  CHECK_FALSE(grad_enabled());
+  CHECK_FALSE((w * 2).needs_grad());
 }
 
 TEST_CASE("graphviz shows ops, shapes and arrows") {

@@ -1,5 +1,6 @@
 // Decoding: greedy and beam search, by their rules.
 #include <cmath>
+#include <limits>
 #include <numeric>
 #include <set>
 
@@ -53,6 +54,9 @@ TEST_CASE("greedy search takes the likeliest word each time; batched or not") {
     models::DecodeOptions one_by_one;
     one_by_one.batch_size = 1;
     const auto alone = models::decode(model, sources, one_by_one);
+    models::DecodeOptions all_at_once;
+    all_at_once.batch_size = std::numeric_limits<int64_t>::max();
+    const auto together = models::decode(model, sources, all_at_once);
     for (size_t i = 0; i < sources.size(); ++i) {
       std::vector<int32_t> tokens{1};
       const size_t limit = sources[i].size() * 3 / 2 + 10;
@@ -67,6 +71,7 @@ TEST_CASE("greedy search takes the likeliest word each time; batched or not") {
       tokens.erase(tokens.begin());
       CHECK(found[i].at(0).tokens == tokens);
       CHECK(alone[i].at(0).tokens == tokens);
+      CHECK(together[i].at(0).tokens == tokens);
     }
   });
 }
@@ -232,6 +237,13 @@ TEST_CASE("decoding refuses a model in training mode, translations of no length,
   options.max_length_factor = 0, options.max_length_extra = 0;
   CHECK_THROWS_WITH(models::decode(model, {{5, 2}}, options),
                     "decode: translations of at most 0 times the source and 0 tokens");
+  options = {.max_length_factor = 2, .max_length_extra = 0};  // of a source without a token, too, EOS is there
+  const std::vector<std::vector<int32_t>> none(1);
+  CHECK(models::decode(model, none, options).at(0).at(0).tokens.size() <= 1);
+  options = {.beam = 2'000'000'000};
+  CHECK_THROWS_WITH(models::decode(model, {{5, 2}}, options), "decode: beam 2000000000 is more than 1000000");
+  options = {.length_penalty = 31};
+  CHECK_THROWS_WITH(models::decode(model, {{5, 2}}, options), "decode: length penalty 31 must be from 0 to 30");
   options = {.beam = 2, .n_best = 3};
   CHECK_THROWS_WITH(models::decode(model, {{5, 2}}, options), "decode: the 3 best translations of beam 2");
 }

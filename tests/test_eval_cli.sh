@@ -24,6 +24,7 @@ $translate $run --beam 4 --n-best 1 --length-penalty 0 <input 2>/dev/null >sums
 check "alpha = 0 scores log P, which is lower" "paste -d'|' sums <(awk '!seen[\$1]++' best) | awk -F'|' '\$7 > \$14 { exit 1 }'"
 refuses "--n-best 3 needs a --beam" $translate $run --n-best 3
 refuses "length penalty nan" $translate $run --beam 2 --length-penalty nan
+refuses "length penalty 1000 must be from 0 to 30" $translate $run --beam 2 --length-penalty 1000
 refuses "length penalty -1" $translate $run --beam 2 --length-penalty -1
 refuses "--batch-size" $translate $run --batch-size 0
 refuses "stdin: cannot read: Is a directory" eval "$translate $run <."

@@ -31,6 +31,10 @@ refuses "--batch-tokens 31: an update has one context at least, of --context 32 
   --train cats.txt --context 32 --batch-tokens 31
 ln -s loop loop
 refuses "loop: Too many levels of symbolic links" $language_model train --run none --train loop
+mkdir folder; ln -s . folder/self; cp cats.txt folder; printf 'caf\xe9\n' >folder/latin1.txt
+run --run folded --train folder $small --vocab-size 0 --max-updates 1 || fail "a folder: $(cat err)"
+check "a link back up is not followed, and what is no text is told" \
+  "grep -q ' tokens of 1 files' out && grep -qx 'warning: folder/latin1.txt: left out, for it is not UTF-8' err"
 refuses "a vocabulary of 4 pieces: four are for special tokens" $language_model train --run none --train cats.txt --vocab-size 4
 check "no folder is left" "[ ! -e none ]"
 run --run apart --train cats.txt --valid notes/dogs.txt $small --vocab-size 100 --max-updates 1
@@ -100,6 +104,12 @@ $language_model inspect --run straight --text 'line 7: the <cat>' --layer 1 --he
 check "the maps of a text" "grep -qx 'attention drawn in cat.svg' out && grep -q 'self-attention, layer 1, head 1' cat.svg"
 refuses "there are 1 layers of 1 heads" $language_model inspect --run straight --text a --layer 2
 run --run plain --train cats.txt $small --vocab-size 0 --max-updates 1 --attention softmax
+# A byte of a character alone, as an unschooled model writes them, is written, too.
+for seed in 1 2 3 4 5 6; do
+  $language_model sample --run plain --model last --temperature 1 --tokens 40 --seed $seed >one 2>/dev/null
+  $language_model sample --run plain --model last --temperature 1 --tokens 40 --seed $seed --count 2 >two 2>/dev/null
+  check "seed $seed: all bytes" "cmp one <(sed '1d; /^--- 2 ---\$/,\$d' two)"
+done
 refuses "plain: has softmax attention" $language_model inspect --run plain --text a
 
 # --- Bad input: exit code 2, one line that names what and where, nothing written ---------------------------------

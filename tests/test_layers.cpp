@@ -451,6 +451,99 @@ TEST_CASE("layers: a checkpoint refuses if f is another function by the time of 
   CHECK(contains(error_after([](auto&...) {}), another));
 }
 
+TEST_CASE("layers: checkpoints in parts of a batch on several threads") {
+  Random random(1);
+  const nn::Linear layer(8, 8, true, random);
+  const auto part = [&](int64_t i) {
+    Random own(i + 1);
+    const Tensor x = randn({3 + i, 8}, own);
+    const Tensor h = checkpoint([&](const Tensor& t) { return tanh(layer(t)); }, layer(x));
+    sum(h * h).backward();
+  };
+  layer.zero_grad();
+  for (int64_t i = 0; i < 6; ++i) part(i);
+  const Tensor one_by_one = layer.weight.grad();
+  std::vector<Scalar> first;
+  for (const int threads : {1, 2, 2, 5}) {
+    const Threads some(threads);
+    layer.zero_grad();
+    parallel_backward(6, part);
+    const Tensor gradient = layer.weight.grad();
+    CHECK(largest_difference(gradient, one_by_one) < 1e-4);
+    if (first.empty()) first = gradient.values();
+    CHECK(gradient.values() == first);
+  }
+}
+
+TEST_CASE("layers: what a checkpoint's f reads is given to it, or refused") {
+  const Tensor w = ones({3}).requires_grad();
+  const auto run = [&](const auto& checkpointed) {
+    w.zero_grad();
+    const Tensor x = full({3}, 3).requires_grad(), memory = w * 2;  // used elsewhere, too
+    sum(memory * 5 + checkpointed(x, memory) * w).backward();
+    return std::vector{w.grad().values(), x.grad().values()};
+  };
+  const auto f = [&](const Tensor& t, const Tensor& m) { return t * m * w; };
+  const auto plain = run(f);
+  CHECK(plain[0] == std::vector<Scalar>(3, 28));  // d(10 w + 3 2 w w w)/dw
+  const auto given = [&](const Tensor& x, const Tensor& memory) {
+    return checkpoint([&](const std::vector<Tensor>& t) { return f(t[0], t[1]); }, std::vector<Tensor>{x, memory});
+  };
+  CHECK(run(given) == plain);
+  const auto captured = [&](const Tensor& x, const Tensor& memory) {
+    return checkpoint([&](const Tensor& t) { return f(t, memory); }, x);
+  };
+  const std::string refused = "checkpoint: f captured the result of mul (3,)";
+  CHECK(contains(error_of([&] { run(captured); }), refused));
+  // Within another checkpoint, what its f has made is given or captured, too.
+  const auto twice = [&](const auto& inner) {
+    return [&](const Tensor& x, const Tensor& memory) {
+      return checkpoint([&](const std::vector<Tensor>& t) { return inner(t[0] * 1, t[1] * 1); },
+                        std::vector<Tensor>{x, memory});
+    };
+  };
+  CHECK(run(twice(given)) == plain);
+  CHECK(contains(error_of([&] { run(twice(captured)); }), refused));
+  // Its values alone may be captured, and so may anything where no gradient is asked for.
+  CHECK(run([&](const Tensor& x, const Tensor& memory) {
+          return checkpoint([&, m = memory.detach()](const Tensor& t) { return f(t, m); }, x);
+        })[1] == plain[1]);
+  const NoGrad scope;
+  const Tensor m = [&] {
+    const EnableGrad inner;
+    return w * 2;
+  }();
+  CHECK(captured(ones({3}), m).values() == std::vector<Scalar>(3, 2));
+}
+
+TEST_CASE("layers: a checkpoint under NoGrad, of what needs no gradient, and if f throws") {
+  const auto gradient = [](const auto& f, bool checkpointed) {
+    const Tensor x = tensor({0.5, -1, 2}, {3}).requires_grad();
+    const Tensor loss = sum((checkpointed ? checkpoint(f, x) : f(x)) + x);
+    const NoGrad scope;
+    loss.backward();
+    return x.grad().values();
+  };
+  const auto smooth = [](const Tensor& t) { return tanh(t); };
+  CHECK(gradient(smooth, true) == gradient(smooth, false));
+  CHECK(gradient([](const Tensor& t) { return t.detach() * 2; }, true) == std::vector<Scalar>(3, 1));
+
+  manual_seed(3);
+  bool fails = false;
+  const Tensor x = ones({3}).requires_grad();
+  const Tensor loss = sum(checkpoint(
+      [&](const Tensor& t) {
+        const Tensor y = dropout(t, Scalar(0.5));
+        require(!fails, "f", "fails");
+        return y;
+      },
+      x));
+  const uint64_t next = Random(default_random()).bits();
+  fails = true;
+  CHECK(error_of([&] { loss.backward(); }) == "f: fails");
+  CHECK(Random(default_random()).bits() == next);
+}
+
 TEST_CASE("layers: a schedule, a moving average and a checkpoint") {
   const auto lr = warmup_stable_decay(1, 10, 20, 100);
   CHECK(std::vector<double>{lr(1), lr(5), lr(10), lr(80), lr(90), lr(100), lr(101)} ==

@@ -156,6 +156,30 @@ TEST_CASE("sentences may lie in any order") {
   CHECK(contains(error_of([&] { attention(x, x, x, {1, {{2, 3}, {0, 3}}, {{2, 3}, {0, 2}}, true}); }), "overlap"));
 }
 
+TEST_CASE("empty sentences overlap nothing") {
+  for (const int64_t sentences : {3, 16, 17, 20, 60}) {
+    CAPTURE(sentences);
+    Random random(static_cast<uint64_t>(sentences));
+    std::vector<int64_t> lengths;
+    for (int64_t i = 0; i < sentences; ++i) lengths.push_back(i % 3 == 1 ? 0 : 1 + i % 4);
+    const Spans spans = packed_spans(lengths);
+    const int64_t rows = spans.back().begin + spans.back().length;
+    const Tensor values = randn({rows, 4}, random);
+    std::vector<Tensor> results;
+    for (const bool fused : {true, false}) {
+      const Tensor x = values.clone().requires_grad();
+      const Tensor y =
+          fused ? attention(x, x, x, {1, spans, spans, true}) : plain_attention(x, x, x, {1, spans, spans, true});
+      sum(y * y).backward();
+      results.push_back(y), results.push_back(x.grad());
+    }
+    CHECK(largest_difference(results[0], results[2]) < 20 * rounding);
+    CHECK(largest_difference(results[1], results[3]) < 100 * rounding);
+  }
+  const Tensor x = ones({4, 4}).requires_grad();  // in the midst of another, an empty one shares no row with it
+  CHECK(error_of([&] { attention(x, x, x, {1, {{0, 4}, {2, 0}}, {{0, 4}, {2, 0}}, false}); }) == "no error");
+}
+
 TEST_CASE("values and gradients that the difference quotients of gradcheck do not see") {
   // a mask for whole rows
   CHECK(masked_fill(tensor({1, 2, 3, 4, 5, 6}, {2, 3}), tensor({0, 1}, {2, 1}), 9).values() ==
@@ -278,7 +302,8 @@ TEST_CASE("a loop is cut into one piece, or four, or eight, none longer than the
     std::atomic<int64_t> pieces = 0, covered = 0, longest = 0;
     parallel_for(n, 100, [&](int64_t begin, int64_t end) {
       ++pieces, covered += end - begin;
-      for (int64_t before = longest; end - begin > before && !longest.compare_exchange_weak(before, end - begin);) {}
+      for (int64_t before = longest; end - begin > before && !longest.compare_exchange_weak(before, end - begin);) {
+      }
     });
     CAPTURE(n);
     CHECK(covered == n);

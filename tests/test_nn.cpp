@@ -186,6 +186,24 @@ TEST_CASE("what is frozen gets no gradient and does not move; what learns again 
   CHECK(net.first.weight.values() != before);
 }
 
+TEST_CASE("a frozen weight that is tied stays frozen") {
+  struct Tied : nn::Module {
+    explicit Tied(const Tensor& weight) : weight(add_parameter("weight", weight)) {}
+    const Tensor weight;
+  };
+  Random random(1);
+  Net net(random);
+  net.first.requires_grad(false);
+  Tied tied(net.first.weight);
+  CHECK(net.first.weight.is_frozen());
+  CHECK_FALSE(tied.weight.is_parameter());
+  CHECK(tied.named_parameters().size() == 1);
+  tied.requires_grad(true);
+  CHECK(net.first.weight.is_parameter());
+  CHECK_FALSE(net.first.weight.is_frozen());
+  CHECK(Tied(ones({2})).weight.is_parameter());
+}
+
 TEST_CASE("a module frozen between forward and backward has its gradients when it learns again") {
   Random random(1);
   Net net(random);

@@ -1,5 +1,6 @@
 // Arithmetic, activations, reductions, norms, random numbers and clipping on inputs where float runs out of digits or
 // of range. The reference is the definition, in long double.
+#include <cmath>
 #include <functional>
 #include <limits>
 #include <vector>
@@ -152,6 +153,33 @@ TEST_SUITE("numerics") {
     const Tensor stretched = parameter(zeros({1}));
     (stretched + ones({n})).backward(ones({n}));
     CHECK(stretched.grad().item() == static_cast<Scalar>(n));
+  }
+
+  TEST_CASE("of 20 million that meet at one place, none is lost") {
+    const int64_t n = 20'000'000;  // more than the 2^24 at which a float no longer grows by 1
+    const Index places(std::vector<int32_t>(n, 1));
+    CHECK(scatter_add(tensor({5, 7, 9}, {3}), 0, places, ones({n})).values() ==
+          std::vector<Scalar>{5, 7 + Scalar(n), 9});
+    const Tensor x = ones({2}).requires_grad();
+    sum(gather(x, 0, places)).backward();
+    CHECK(x.grad().values() == std::vector<Scalar>{0, Scalar(n)});
+  }
+
+  TEST_CASE("positions as far as there are") {
+    const std::vector<int32_t> far{2147483647, 3, 1 << 20, (1 << 20) - 1};
+    const Tensor angles = sinusoids(far, 8), x = ones({4, 8}).requires_grad(), y = rope(x, 2, far, 500);
+    for (int64_t n = 0; n < 4; ++n)
+      for (int64_t i = 0; i < 4; ++i) {
+        const double angle = far[n] * std::pow(1e4, -i / 4.0), turn = far[n] * std::pow(500, -(i % 2) / 2.0);
+        CHECK(angles.values()[n * 8 + 2 * i] == doctest::Approx(std::sin(angle)));
+        CHECK(angles.values()[n * 8 + 2 * i + 1] == doctest::Approx(std::cos(angle)));
+        CHECK(y.values()[n * 8 + 2 * i] == doctest::Approx(std::cos(turn) - std::sin(turn)).epsilon(1e-5));
+      }
+    y.backward(y.detach());
+    for (const Scalar dx : x.grad().values()) CHECK(dx == doctest::Approx(1));  // turned back
+    // A near position has the same bits beside a far one and alone.
+    const Tensor near = sinusoids({3}, 8);
+    CHECK(std::equal(near.data(), near.data() + 8, angles.data() + 8));
   }
 
   TEST_CASE("norms of rows of every size, and with a large offset") {

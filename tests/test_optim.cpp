@@ -12,6 +12,7 @@
 #include "optim/clip.h"
 #include "optim/optimizer.h"
 #include "optim/schedule.h"
+#include "tests/testing.h"
 
 using namespace difftensor;
 using namespace difftensor::optim;
@@ -60,6 +61,38 @@ TEST_CASE("what is frozen has no state until it learns, also when the state is l
   CHECK(b.values()[0] == doctest::Approx(0.9));
   copy.load_state_dict(optimizer.state_dict());
   CHECK(copy.state_dict().at("v.1").values() == optimizer.state_dict().at("v.1").values());
+}
+
+TEST_CASE(
+    "a state from when a parameter was frozen can be loaded after it has learned; a refused one changes nothing") {
+  Tensor a = ones({2}).requires_grad(), b = ones({2});
+  AdamW optimizer(std::vector<Tensor>{a, b}, 0.1);
+  const auto early = optimizer.state_dict();
+  auto bad = early;
+  bad.emplace("m.1", zeros({2})), bad.emplace("v.1", zeros({3}));
+  CHECK(contains(error_of([&] { optimizer.load_state_dict(bad); }), "v.1 has shape (3,), not (2,)"));
+  bad.erase("v.1");
+  CHECK(contains(error_of([&] { optimizer.load_state_dict(bad); }), "the state has no v.1"));
+  CHECK(optimizer.state_dict().size() == early.size());
+  optimizer.load_state_dict(early);
+
+  b.requires_grad();
+  const auto step = [&] {
+    a.zero_grad(), b.zero_grad();
+    sum(a * b * b).backward();
+    optimizer.step();
+    return std::vector{a.values(), b.values()};
+  };
+  const auto first = step();
+  step();
+  CHECK(optimizer.state_dict().size() == 5);
+  auto without = optimizer.state_dict();  // has steps of b, so it must have more
+  without.erase("m.1"), without.erase("v.1");
+  CHECK(contains(error_of([&] { optimizer.load_state_dict(without); }), "the state has no m.1"));
+  optimizer.load_state_dict(early);
+  CHECK(optimizer.state_dict().size() == 3);
+  std::fill_n(a.data(), 2, Scalar(1)), std::fill_n(b.data(), 2, Scalar(1));
+  CHECK(step() == first);  // b begins afresh
 }
 
 TEST_CASE("a group's decay and rate can change") {

@@ -1,5 +1,6 @@
 // What a language model writes: distributions, cuts by hand, streams of random numbers.
 #include <cmath>
+#include <limits>
 #include <map>
 #include <memory>
 
@@ -7,8 +8,8 @@
 #include "tests/testing.h"
 
 using namespace difftensor;
-using models::NextToken;
 using models::LanguageModel;
+using models::NextToken;
 using models::SampleOptions;
 
 namespace {
@@ -111,6 +112,14 @@ TEST_CASE("greedy: the likeliest token each time, as without a cache; a window s
   }
 }
 
+TEST_CASE("a window that no text fills is as none, and takes no memory") {
+  const auto made = small_model();
+  const SampleOptions options{.temperature = 1.5, .max_tokens = 20};
+  SampleOptions wide = options;
+  wide.window = std::numeric_limits<int64_t>::max();
+  CHECK(models::sample(*made, prompts, wide) == models::sample(*made, prompts, options));
+}
+
 TEST_CASE("a text depends on seed, index and prompt, not on its neighbours or the number of threads") {
   const auto made = small_model();
   const LanguageModel& model = *made;
@@ -165,7 +174,8 @@ TEST_CASE("sampling refuses what makes no sense") {
   CHECK(refusal({.top_p = 0}) == "sample: top_p 0 must be above 0 and at most 1");
   CHECK(refusal({.top_p = 1.5}) == "sample: top_p 1.5 must be above 0 and at most 1");
   CHECK(contains(refusal({.top_p = NAN}), "must be above 0 and at most 1"));
-  CHECK(refusal({.max_tokens = -1}) == "sample: max_tokens -1 must not be negative");
+  CHECK(refusal({.max_tokens = -1}) == "sample: max_tokens -1 must be from 0 to 2^40");
+  CHECK(contains(refusal({.max_tokens = std::numeric_limits<int64_t>::max()}), "must be from 0 to 2^40"));
   CHECK(refusal({.window = 1}) == "sample: window 1 must be at least 2, or 0 for none");
   CHECK(refusal({}, {{1}, {}}) == "sample: prompt 1 is empty: there must be a token to begin after");
   CHECK(contains(refusal({}, {{23}}), "23"));

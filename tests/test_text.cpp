@@ -1,10 +1,12 @@
 // examples/text: files, lines, characters, vocabulary.
+#include <fcntl.h>
 #include <sentencepiece_trainer.h>
 
 #include <map>
 #include <sstream>
 #include <unordered_map>
 
+#include "core/files.h"
 #include "examples/text/corpus.h"
 #include "examples/text/encoder.h"
 #include "examples/text/escapes.h"
@@ -118,6 +120,24 @@ TEST_CASE("writing to a link or a device leaves it what it is") {
   CHECK(!fs::exists(directory.path("device.tmp")));
 }
 
+TEST_CASE("a file that is replaced stays as private as it was; one that is open is gone on with") {
+  namespace fs = std::filesystem;
+  const TemporaryDirectory directory;
+  const std::string file = directory.write("file", "before");
+  fs::permissions(file, fs::perms::owner_read | fs::perms::owner_write);
+  write_file(file, "after");
+  CHECK(fs::status(file).permissions() == (fs::perms::owner_read | fs::perms::owner_write));
+  // As stdout is, redirected to a file: what is written to it before and after stays.
+  difftensor::File log(directory.path("log"), O_WRONLY | O_CREAT, "log");
+  const std::string number = std::to_string(log.descriptor()), link = directory.path("link");
+  log.write("first ");
+  write_file("/dev/fd/" + number, "second ");
+  fs::create_symlink("/proc/self/fd/" + number, link);
+  write_file(link, "third ");
+  log.write("last");
+  CHECK(read_file(directory.path("log")) == "first second third last");
+}
+
 TEST_CASE("whitespace and case are Python's") {
   using Words = std::vector<std::string_view>;
   CHECK(split("") == Words{});
@@ -214,9 +234,21 @@ TEST_CASE("text goes through the vocabulary and comes back as it was") {
 
 TEST_CASE("what SentencePiece keeps for itself comes back") {
   const std::string null(1, '\0');
-  const std::vector<std::string> hostile = {"▁",       "a▁b ▁ c",  "▅",           "block ▅▅ block",       null,
-                                            "x" + null, null + null, "<s>",        "</s> <unk><pad><<s>>", "<s",
-                                            "\uEE00",   "\uEE00s",   "\uEE00\uEE00", "<\uEE00ns>",          "⁇ \uEE00"};
+  const std::vector<std::string> hostile = {"▁",
+                                            "a▁b ▁ c",
+                                            "▅",
+                                            "block ▅▅ block",
+                                            null,
+                                            "x" + null,
+                                            null + null,
+                                            "<s>",
+                                            "</s> <unk><pad><<s>>",
+                                            "<s",
+                                            "\uEE00",
+                                            "\uEE00s",
+                                            "\uEE00\uEE00",
+                                            "<\uEE00ns>",
+                                            "⁇ \uEE00"};
   for (const std::string& text : hostile) {
     CHECK(unescape(escape(text)) == text);
     for (const char* reserved : {"▁", "▅", "<s>", "</s>", "<unk>", "<pad>"})
@@ -228,7 +260,8 @@ TEST_CASE("what SentencePiece keeps for itself comes back") {
 
   // Learned from, as every other text: not a character is unknown.
   const Vocabulary vocabulary = Vocabulary::train(hostile, 60);
-  for (const std::string& text : hostile) CHECK(vocabulary.loss(text, vocabulary.encode(text)) == Vocabulary::Loss::none);
+  for (const std::string& text : hostile)
+    CHECK(vocabulary.loss(text, vocabulary.encode(text)) == Vocabulary::Loss::none);
   // Each line has a sign that SentencePiece by itself would skip the line for.
   CHECK(Vocabulary::train({"one ▅", "two ▅"}, 60).encode("one").back() != Vocabulary::unknown);
 }
@@ -252,8 +285,8 @@ TEST_CASE("a vocabulary is saved, and learned again the same") {
   };
   std::string nameless = learned.model();  // a piece of no letters, which SentencePiece's table throws at
   nameless += std::string("\x0a\x07\x0a\x00\x15\x00\x00\x00\x00", 9);
-  for (const std::string& bad : {learned.model().substr(0, learned.model().size() / 2), std::string("not a model"),
-                                 std::string(), nameless})
+  for (const std::string& bad :
+       {learned.model().substr(0, learned.model().size() / 2), std::string("not a model"), std::string(), nameless})
     CHECK(load(bad).starts_with("bad: not a SentencePiece model: "));
 }
 
@@ -274,9 +307,16 @@ TEST_CASE("a vocabulary takes what size it can") {
 
 namespace {
 
-const std::vector<std::string> odd_texts = {
-    "",          " ",         "  a",         "a  b   c ",       "the lazy dog", "dog\tdog the\t",
-    "<s> <pad>", "▁ ▅ \uEE00", "Zx 漢字漢 the Z", "the\u00a0dog Straße"};
+const std::vector<std::string> odd_texts = {"",
+                                            " ",
+                                            "  a",
+                                            "a  b   c ",
+                                            "the lazy dog",
+                                            "dog\tdog the\t",
+                                            "<s> <pad>",
+                                            "▁ ▅ \uEE00",
+                                            "Zx 漢字漢 the Z",
+                                            "the\u00a0dog Straße"};
 
 // What an encoder says of each sentence is what the vocabulary says of it as a whole.
 void check_encoder(const Vocabulary& vocabulary) {
@@ -307,8 +347,13 @@ class Lines : public sentencepiece::SentenceIterator {
 
 // As somebody else may have learned it, of the settings that are given.
 Vocabulary others(std::unordered_map<std::string, std::string> settings) {
-  settings.insert({{"vocab_size", "60"}, {"hard_vocab_limit", "false"}, {"pad_id", "0"}, {"bos_id", "1"},
-                   {"eos_id", "2"}, {"unk_id", "3"}, {"minloglevel", "3"}});
+  settings.insert({{"vocab_size", "60"},
+                   {"hard_vocab_limit", "false"},
+                   {"pad_id", "0"},
+                   {"bos_id", "1"},
+                   {"eos_id", "2"},
+                   {"unk_id", "3"},
+                   {"minloglevel", "3"}});
   std::string model;
   const std::vector<std::string> texts = {"the quick brown fox", "jumps over the lazy dog", "Straße  a  b c",
                                           "a b a b a b a b a b a b a b a b a b a b"};
@@ -328,13 +373,13 @@ TEST_CASE("words are encoded apart where that gives the same ids, and only there
   CHECK(others(plain).encodes_words_apart());
   check_encoder(others(plain));
   for (const auto& [name, value] : std::map<std::string, std::string>{{"model_type", "unigram"},
-                                                                     {"normalization_rule_name", "nmt_nfkc"},
-                                                                     {"remove_extra_whitespaces", "true"},
-                                                                     {"add_dummy_prefix", "false"},
-                                                                     {"treat_whitespace_as_suffix", "true"},
-                                                                     {"split_by_whitespace", "false"},
-                                                                     {"byte_fallback", "true"},
-                                                                     {"user_defined_symbols", "e l"}}) {
+                                                                      {"normalization_rule_name", "nmt_nfkc"},
+                                                                      {"remove_extra_whitespaces", "true"},
+                                                                      {"add_dummy_prefix", "false"},
+                                                                      {"treat_whitespace_as_suffix", "true"},
+                                                                      {"split_by_whitespace", "false"},
+                                                                      {"byte_fallback", "true"},
+                                                                      {"user_defined_symbols", "e l"}}) {
     const std::string setting = name;  // CAPTURE takes no structured bindings in C++20
     CAPTURE(setting);
     auto settings = plain;
@@ -347,16 +392,24 @@ TEST_CASE("words are encoded apart where that gives the same ids, and only there
 }
 
 TEST_CASE("a vocabulary learned from counted words is the one that SentencePiece learns from sentences") {
-  const std::vector<std::string> texts = {"a  b a", " the dog", "the dog ", "dogs\tand the", "the end",
-                                          "  ",     "an  end"};
+  const std::vector<std::string> texts = {"a  b a",  " the dog", "the dog ", "dogs\tand the",
+                                          "the end", "  ",       "an  end"};
   std::string model;
   Lines lines(texts);
-  REQUIRE(sentencepiece::SentencePieceTrainer::Train(
-              {{"model_type", "bpe"}, {"vocab_size", "40"}, {"hard_vocab_limit", "false"}, {"character_coverage", "1"},
-               {"normalization_rule_name", "identity"}, {"remove_extra_whitespaces", "false"},
-               {"user_defined_symbols", "\t"}, {"pad_id", "0"}, {"bos_id", "1"}, {"eos_id", "2"}, {"unk_id", "3"},
-               {"max_sentence_length", "32767"}, {"minloglevel", "3"}},
-              &lines, &model)
+  REQUIRE(sentencepiece::SentencePieceTrainer::Train({{"model_type", "bpe"},
+                                                      {"vocab_size", "40"},
+                                                      {"hard_vocab_limit", "false"},
+                                                      {"character_coverage", "1"},
+                                                      {"normalization_rule_name", "identity"},
+                                                      {"remove_extra_whitespaces", "false"},
+                                                      {"user_defined_symbols", "\t"},
+                                                      {"pad_id", "0"},
+                                                      {"bos_id", "1"},
+                                                      {"eos_id", "2"},
+                                                      {"unk_id", "3"},
+                                                      {"max_sentence_length", "32767"},
+                                                      {"minloglevel", "3"}},
+                                                     &lines, &model)
               .ok());
   CHECK(Vocabulary::train(texts, 40).model() == model);
 }

@@ -26,8 +26,9 @@ struct Strip {
   int64_t stride() const { return kernels::whole_registers(width()); }
 };
 
-/// Do no two spans have a row in common?
+/// Do no two spans have a row in common? Empty ones have none, wherever they are.
 inline bool are_disjoint(Spans spans) {
+  std::erase_if(spans, [](const Span& span) { return span.length == 0; });
   std::sort(spans.begin(), spans.end(), [](const Span& x, const Span& y) { return x.begin < y.begin; });
   for (size_t i = 1; i < spans.size(); ++i)
     if (spans[i - 1].begin + spans[i - 1].length > spans[i].begin) return false;

@@ -39,6 +39,28 @@ void each_named(const Shape& shape, int axis, const Index& index, F f) {
     }
   });
 }
+
+// y at the place += s, for each time that the index names it. A line is one thread's, and summed in order: in runs,
+// whose sums are then added, so that of millions that meet at one place none is too small for what the others sum to.
+void add_at_places(const Shape& shape, int axis, const Index& index, const Scalar* s, Scalar* y) {
+  const AxisLoop from("index", index.shape, axis);
+  const int64_t run = std::max<int64_t>(65536, shape[axis]);
+  from.each([&](int64_t first) {
+    const auto add = [&](int64_t begin, Scalar* line, int64_t step) {
+      for (int64_t i = begin; i < std::min(begin + run, from.length); ++i) {
+        const int64_t at = first + i * from.inner;
+        line[index.values[at] * step] += s[at];
+      }
+    };
+    Scalar* line = y + from.same_line(first, shape[axis]);
+    add(0, line, from.inner);
+    for (int64_t begin = run; begin < from.length; begin += run) {
+      std::vector<Scalar> sums(shape[axis]);
+      add(begin, sums.data(), 1);
+      for (int64_t place = 0; place < shape[axis]; ++place) line[place * from.inner] += sums[place];
+    }
+  });
+}
 }  // namespace
 
 Index::Index(std::vector<int32_t> places, const Shape& sizes) : values(std::move(places)), shape(sizes) {
@@ -101,13 +123,11 @@ Tensor gather(const Tensor& x, int axis, const Index& index) {
   check_index("gather", x.shape(), axis, index);
   Tensor out(index.shape);
   each_named(x.shape(), axis, index, [x = x.data(), y = out.data()](int64_t i, int64_t at) { y[i] = x[at]; });
-  // dx at the place += dy, for each time that it was named. A line is one thread's, and summed in order.
-  return record("gather", out, {x},
-                [shape = x.shape(), axis, index](const Gradients& g) {
-                  each_named(shape, axis, index,
-                             [dx = g.buffer(0), dy = g.out](int64_t i, int64_t at) { dx[at] += dy[i]; });
-                },
-                {});
+  // dx at the place += dy, for each time that it was named
+  return record(
+      "gather", out, {x},
+      [shape = x.shape(), axis, index](const Gradients& g) { add_at_places(shape, axis, index, g.out, g.buffer(0)); },
+      {});
 }
 
 Tensor scatter_add(const Tensor& x, int axis, const Index& index, const Tensor& source) {
@@ -115,7 +135,7 @@ Tensor scatter_add(const Tensor& x, int axis, const Index& index, const Tensor& 
   check_index("scatter_add", x.shape(), axis, index);
   require(source.shape() == index.shape, "scatter_add", "index ", index.shape, " for a source of ", source.shape());
   Tensor out = x.detach().clone();
-  each_named(x.shape(), axis, index, [s = source.data(), y = out.data()](int64_t i, int64_t at) { y[at] += s[i]; });
+  add_at_places(x.shape(), axis, index, source.data(), out.data());
   // dx += dy,  dsource += dy at the place
   return record("scatter_add", out, {x, source},
                 [shape = x.shape(), axis, index](const Gradients& g) {

@@ -19,9 +19,11 @@ struct Arguments {
   models::SampleOptions options;
 };
 
-// What follows on `shown` in the whole text: of a character only all its bytes at once.
+// What follows on `shown` in the whole text, as far as the next token cannot change it: of a character only all its bytes
+// at once, and of an escape (examples/text/escapes.h) not the first character alone.
 std::string news(const std::string& text, size_t shown) {
   size_t end = text.size();
+  if (text.ends_with("\uEE00")) end -= 3;
   if (const size_t broken = find_invalid_utf8(std::string_view(text).substr(shown));
       broken != std::string::npos && text.size() - shown - broken < 4)
     end = shown + broken;
@@ -53,7 +55,7 @@ void sample(const Arguments& a) {
     all.push_back(token);
     show(news(trained.tokenizer.decode(all), shown));
   });
-  if (a.count == 1) std::printf("\n");
+  if (a.count == 1) print(trained.tokenizer.decode(all).substr(shown) + "\n");
   for (size_t i = 0; a.count > 1 && i < texts.size(); ++i) {
     all = ids;
     all.insert(all.end(), texts[i].begin(), texts[i].end());

@@ -117,6 +117,7 @@ void add_run_subcommand(CLI::App& study) {
 void add_study_command(CLI::App& app) {
   CLI::App* study = app.add_subcommand("study", "compare kinds of attention over many seeds: run, then report");
   study->require_subcommand(1);
+  study->footer("Each subcommand has its own help: language_model study run --help");
   add_run_subcommand(*study);
   add_study_report_command(*study);
 }

@@ -1,6 +1,7 @@
 #include "examples/language_model/corpus.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <filesystem>
 
 #include "examples/text/files.h"
@@ -24,10 +25,15 @@ void add_folder(const fs::path& folder, const std::vector<std::string>& suffixes
   std::sort(entries.begin(), entries.end());
   for (const auto& entry : entries) {
     const std::string name = entry.path().filename();
-    if (entry.is_directory() && !name.starts_with('.')) add_folder(entry.path(), suffixes, files);
+    // A link to a folder is not followed: it may lead back up.
+    if (entry.is_directory() && !entry.is_symlink() && !name.starts_with('.'))
+      add_folder(entry.path(), suffixes, files);
     if (!entry.is_regular_file() || !wanted(name, suffixes)) continue;
     TextFile file{entry.path(), read_file(entry.path())};
-    if (find_invalid_utf8(file.content) == std::string::npos) files.push_back(std::move(file));
+    if (find_invalid_utf8(file.content) == std::string::npos)
+      files.push_back(std::move(file));
+    else
+      std::fprintf(stderr, "warning: %s: left out, for it is not UTF-8\n", file.path.c_str());
   }
 }
 

@@ -11,8 +11,9 @@ struct TextFile {
 };
 
 /// The files of these paths: those named, and of a folder all in it and in its folders, sorted by name, but for hidden
-/// ones, such whose names end in none of `suffixes` (if there are any), and such that are not UTF-8 text. Throws
-/// InputError if a path is not there, a file that is named is not UTF-8, or there is no text at all.
+/// ones, such whose names end in none of `suffixes` (if there are any), and, with a warning, such that are not UTF-8 text.
+/// Links to folders are not followed. Throws InputError if a path is not there, a file that is named is not UTF-8, or
+/// there is no text at all.
 std::vector<TextFile> read_texts(const std::vector<std::string>& paths, const std::vector<std::string>& suffixes);
 
 /// Where the held-out part of a text begins: with the first line, or else character, that begins in the last `fraction`

@@ -1,6 +1,7 @@
 #pragma once
 // Three aids for training: a schedule, a moving average of weights, and gradients for less memory.
 #include <algorithm>
+#include <set>
 #include <span>
 
 #include "core/ops.h"
@@ -55,30 +56,78 @@ class MovingAverage {
   std::map<std::string, std::vector<double>> averages_;
 };
 
+namespace checkpoint_parts {
+/// The same values as leaves of a graph of their own.
+inline std::vector<Tensor> leaves_like(const std::vector<Tensor>& x) {
+  std::vector<Tensor> leaves;
+  for (const Tensor& t : x) leaves.push_back(t.detach().requires_grad(t.needs_grad()));
+  return leaves;
+}
+/// The result's values. Throws if its graph has an op's node of before `first`.
+inline Tensor without_graph(const Tensor& result, int64_t first) {
+  std::set<const Node*> seen;
+  std::vector<const Node*> waiting{result.node().get()};
+  while (!waiting.empty()) {
+    const Node* node = waiting.back();
+    waiting.pop_back();
+    if (!node || node->leaf || !seen.insert(node).second) continue;
+    require(node->number >= first, "checkpoint", "f captured the result of ", node->op, " ", node->shape,
+            ", which would get no gradient, or a wrong one: pass it as one of the x. Only leaves, such as parameters, "
+            "may be captured");
+    for (const auto& input : node->inputs) waiting.push_back(input.get());
+  }
+  return result.detach();
+}
+}  // namespace checkpoint_parts
+
 /// Gradient checkpointing (Chen et al. 2016, arXiv 1604.06174): y = f(x), but nothing that f computes on its way is
 /// kept. backward() computes it again. What f draws from default_random(), as dropout does, is drawn again, too. If
 /// that gives another y, in any bit, backward() throws std::invalid_argument: something that f reads has changed, such
 /// as a parameter in step(), its mode in eval(), or a generator of its own that moved on. The gradient would be that of
-/// another function. (A change that leaves y as it was is not seen.) It throws, too, if x or y were written.
-inline Tensor checkpoint(const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {
-  if (!grad_enabled() || !x.needs_grad()) return f(x);
+/// another function. (A change that leaves y as it was is not seen.) It throws, too, if an x or y were written.
+///
+/// Besides the x, only leaves that f captured, such as parameters, can get a gradient. An op's result that needs one,
+/// as an encoder's output does, must be among the x: checkpoint() throws std::invalid_argument if f captured it.
+inline Tensor checkpoint(const std::function<Tensor(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& x) {
+  if (!grad_enabled() || std::none_of(x.begin(), x.end(), [](const Tensor& t) { return t.needs_grad(); })) return f(x);
   const Random before = default_random();
+  const std::vector<Tensor> leaves = checkpoint_parts::leaves_like(x);
+  const int64_t first = nodes_made();
   // Not in a NoGrad scope, but as in backward(), lest an op take another way there. The graph is dropped at once.
-  const Tensor y = f(x.detach().requires_grad()).detach();
-  return record("checkpoint", y, {x},
-                [f, x = x.detach(), y = y.storage(), before, shape = y.shape()](const Gradients& g) {
-                  Tensor leaf = x.detach().requires_grad();
-                  const Random after = std::exchange(default_random(), before);
-                  const Tensor again = f(leaf);
-                  default_random() = after;
-                  const auto bytes = [](const Storage& s) { return std::as_bytes(std::span(s.data(), s.size())); };
-                  require(again.shape() == shape && std::ranges::equal(bytes(again.storage()), bytes(y)), "checkpoint",
-                          "computed again in backward(), f gives another result: something that it reads has changed "
-                          "since the forward pass, such as a parameter, the mode or a generator; run it again");
-                  again.backward(tensor({g.out, g.out + shape.numel()}, shape));  // f's parameters get theirs here
-                  if (leaf.grad().defined()) g.add(0, leaf.grad().storage());
-                },
-                {{x}, {y}});
+  const Tensor y = checkpoint_parts::without_graph(f(leaves), first);
+  const std::vector<std::reference_wrapper<const Tensor>> inputs(x.begin(), x.end());
+  Tensor result = record(
+      "checkpoint", y, inputs,
+      [f, x = leaves, y = y.storage(), before, shape = y.shape()](const Gradients& g) {
+        const EnableGrad scope;  // backward() may be called without
+        const std::vector<Tensor> own = checkpoint_parts::leaves_like(x);
+        struct Draws {  // those of the forward pass; then the thread's own go on
+          const Random after;
+          ~Draws() { default_random() = after; }
+        };
+        const Tensor again = [&] {
+          const Draws draws{std::exchange(default_random(), before)};
+          return f(own);
+        }();
+        const auto bytes = [](const Storage& s) { return std::as_bytes(std::span(s.data(), s.size())); };
+        require(again.shape() == shape && std::ranges::equal(bytes(again.storage()), bytes(y)), "checkpoint",
+                "computed again in backward(), f gives another result: something that it reads has changed since the "
+                "forward pass, such as a parameter, the mode or a generator; run it again");
+        if (!again.needs_grad()) return;                                // it depends on no leaf
+        again.backward(tensor({g.out, g.out + shape.numel()}, shape));  // f's parameters get theirs here
+        for (size_t i = 0; i < own.size(); ++i)
+          if (const Tensor gradient = own[i].grad(); gradient.defined()) {
+            own[i].zero_grad();  // or inside parallel_backward() it would be kept until the part ends
+            g.add(static_cast<int>(i), gradient.storage());
+          }
+      },
+      {{y}});
+  for (const Tensor& t : x) result.node()->remember(t);
+  return result;
+}
+/// The same for an f of one tensor.
+inline Tensor checkpoint(const std::function<Tensor(const Tensor&)>& f, const Tensor& x) {
+  return checkpoint([f](const std::vector<Tensor>& t) { return f(t[0]); }, std::vector<Tensor>{x});
 }
 
 }  // namespace layers

@@ -36,6 +36,9 @@ nlohmann::json parse_json(std::string_view text, const std::string& name) {
 void require_writable(const std::string& path) {
   if (std::error_code none; std::filesystem::is_directory(path, none))
     throw InputError(path + ": cannot write: it is a folder");
+  // Room for the .tmp that it is written as.
+  if (std::filesystem::path(path).filename().string().size() > 251)
+    throw InputError(path + ": cannot write: " + std::strerror(ENAMETOOLONG));
   const std::string folder = std::filesystem::path(path).parent_path();
   if (access(folder.empty() ? "." : folder.c_str(), W_OK | X_OK) != 0)
     throw InputError(path + ": cannot write: " + std::strerror(errno));

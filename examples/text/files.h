@@ -19,7 +19,8 @@ std::string read_file(const std::string& path);
 nlohmann::json read_json(const std::string& path);
 /// The same of a text that is read already, such as a line of a file: `name` stands for it in the message.
 nlohmann::json parse_json(std::string_view text, const std::string& name);
-/// Throws InputError if a file could not be written there, for want of its folder or of permission.
+/// Throws InputError if a file could not be written there, for want of its folder or of permission, or since its name is too
+/// long for another one with .tmp behind it.
 void require_writable(const std::string& path);
 /// Writes a file whole or not at all (difftensor::write_atomically). Throws std::runtime_error if it cannot.
 void write_file(const std::string& path, const std::string& bytes);
