@@ -163,7 +163,7 @@ TEST_CASE("sampling refuses what makes no sense") {
   const auto made = small_model();
   LanguageModel& model = *made;
   const auto refusal = [&](SampleOptions options, std::vector<std::vector<int32_t>> from = {{1}}) {
-    options.max_tokens = std::min<int64_t>(options.max_tokens, 2);
+    if (options.max_tokens == SampleOptions().max_tokens) options.max_tokens = 2;
     return error_of([&] { models::sample(model, from, options); });
   };
   CHECK(refusal({}) == "no error");
