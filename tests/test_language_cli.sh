@@ -34,7 +34,7 @@ refuses "loop: Too many levels of symbolic links" $language_model train --run no
 mkdir folder; ln -s . folder/self; cp cats.txt folder; printf 'caf\xe9\n' >folder/latin1.txt
 run --run folded --train folder $small --vocab-size 0 --max-updates 1 || fail "a folder: $(cat err)"
 check "a link back up is not followed, and what is no text is told" \
-  "grep -q ' tokens of 1 files' out && grep -qx 'warning: folder/latin1.txt: left out, for it is not UTF-8' err"
+  "grep -q ' tokens of 1 files' out && grep -qx 'warning: folder: 1 files are left out, for they are not UTF-8: folder/latin1.txt' err"
 refuses "a vocabulary of 4 pieces: four are for special tokens" $language_model train --run none --train cats.txt --vocab-size 4
 check "no folder is left" "[ ! -e none ]"
 run --run apart --train cats.txt --valid notes/dogs.txt $small --vocab-size 100 --max-updates 1
@@ -130,7 +130,7 @@ refuses "nowhere: no such run folder" $language_model sample --run nowhere
 refuses "temperature -1 must be finite and not negative" $sample --temperature -1
 refuses "top_p 2 must be above 0 and at most 1" $sample --top-p 2
 refuses "--prompt: this is not valid UTF-8" $sample --prompt $'\xff'
-echo >>cats.txt
+echo >>cats.txt; rm notes/picture.txt  # one line on stderr, without the warning that it is left out
 refuses "straight: the files that it was trained on have changed" $language_model evaluate straight
 refuses "the data to train or validate on are no longer those" $language_model train --run kept --resume
 refuses "missing: no such file or folder" $language_model evaluate straight --text missing

@@ -18,8 +18,9 @@ bool wanted(const std::string& name, const std::vector<std::string>& suffixes) {
                                                                     [&](auto& s) { return name.ends_with(s); }));
 }
 
-// The files of a folder and its folders.
-void add_folder(const fs::path& folder, const std::vector<std::string>& suffixes, std::vector<TextFile>& files) {
+// The files of a folder and its folders; apart, the paths of those that are not UTF-8.
+void add_folder(const fs::path& folder, const std::vector<std::string>& suffixes, std::vector<TextFile>& files,
+                std::vector<std::string>& left_out) {
   std::vector<fs::directory_entry> entries;
   for (const auto& entry : fs::directory_iterator(folder)) entries.push_back(entry);
   std::sort(entries.begin(), entries.end());
@@ -27,13 +28,13 @@ void add_folder(const fs::path& folder, const std::vector<std::string>& suffixes
     const std::string name = entry.path().filename();
     // A link to a folder is not followed: it may lead back up.
     if (entry.is_directory() && !entry.is_symlink() && !name.starts_with('.'))
-      add_folder(entry.path(), suffixes, files);
+      add_folder(entry.path(), suffixes, files, left_out);
     if (!entry.is_regular_file() || !wanted(name, suffixes)) continue;
     TextFile file{entry.path(), read_file(entry.path())};
     if (find_invalid_utf8(file.content) == std::string::npos)
       files.push_back(std::move(file));
     else
-      std::fprintf(stderr, "warning: %s: left out, for it is not UTF-8\n", file.path.c_str());
+      left_out.push_back(file.path);
   }
 }
 
@@ -45,7 +46,11 @@ std::vector<TextFile> read_texts(const std::vector<std::string>& paths, const st
     if (!fs::exists(path)) throw InputError(path + ": no such file or folder");
     if (fs::is_directory(path)) {
       try {
-        add_folder(path, suffixes, files);
+        std::vector<std::string> left_out;
+        add_folder(path, suffixes, files, left_out);
+        if (!left_out.empty())
+          std::fprintf(stderr, "warning: %s: %zu files are left out, for they are not UTF-8: %s%s\n", path.c_str(),
+                       left_out.size(), left_out[0].c_str(), left_out.size() > 1 ? ", ..." : "");
       } catch (const fs::filesystem_error& error) {
         throw InputError(path + ": " + error.what());
       }
