@@ -38,15 +38,19 @@ void sync_folder(const fs::path& path, const std::string& what) {
   }
 }
 
-// The number of this process's open file that the path names, as /dev/stdout and /dev/fd/3 do; -1 of other paths.
-int open_file(fs::path path) {
+// What a path leads to: a file, or one that this process has open, as /dev/stdout and /dev/fd/3 do.
+struct Target {
+  fs::path path;
+  int open = -1;  // its number then
+};
+Target follow(fs::path path) {
   std::error_code none;
   const fs::path own = fs::canonical("/proc/self/fd", none);
   for (int links = 0; links < 40 && fs::is_symlink(path, none); ++links) {
-    if (!own.empty() && fs::canonical(path.parent_path(), none) == own) return std::stoi(path.filename());
+    if (!own.empty() && fs::canonical(path.parent_path(), none) == own) return {path, std::stoi(path.filename())};
     path = path.parent_path() / fs::read_symlink(path, none);
   }
-  return -1;
+  return {path};
 }
 
 // In blocks: a model has many tensors of a few bytes.
@@ -107,9 +111,10 @@ void write_atomically(const std::string& path, const std::vector<std::string_vie
   const std::string what = "cannot write " + path;
   std::error_code none;
   // What is open already goes on where it is: the file behind a redirected /dev/stdout must not be replaced.
-  if (const int open = open_file(path); open != -1) {
+  const Target to = follow(path);
+  if (to.open != -1) {
     std::fflush(nullptr);
-    return write_pieces(pieces, [&](std::string_view bytes) { write_all(open, bytes, what); });
+    return write_pieces(pieces, [&](std::string_view bytes) { write_all(to.open, bytes, what); });
   }
   // What is there and no plain file (/dev/null, a pipe) is written to, not replaced.
   if (fs::exists(path, none) && !fs::is_regular_file(path, none)) {
@@ -117,24 +122,21 @@ void write_atomically(const std::string& path, const std::vector<std::string_vie
     write_pieces(pieces, [&](std::string_view bytes) { file.write(bytes); });
     return file.close();
   }
-  fs::path target = path;
-  for (int links = 0; links < 40 && fs::is_symlink(target, none); ++links)
-    target = target.parent_path() / fs::read_symlink(target, none);
-  const std::string written = target.string() + ".tmp";
+  const std::string written = to.path.string() + ".tmp";
   File file(written, O_WRONLY | O_CREAT | O_TRUNC, what);
   try {
     struct stat before;  // who may read the file that is there may read the new one, and nobody else
-    if (::stat(target.c_str(), &before) == 0)
+    if (::stat(to.path.c_str(), &before) == 0)
       checked(what, [&] { return ::fchmod(file.descriptor(), before.st_mode & 07777); });
     write_pieces(pieces, [&](std::string_view bytes) { file.write(bytes); });
     file.sync();  // before it gets its name: or a power failure could leave the name with no content
     file.close();
-    checked(what, [&] { return std::rename(written.c_str(), target.c_str()); });
+    checked(what, [&] { return std::rename(written.c_str(), to.path.c_str()); });
   } catch (...) {
     std::remove(written.c_str());
     throw;
   }
-  sync_folder(target.parent_path(), what);
+  sync_folder(to.path.parent_path(), what);
 }
 
 void make_folder(const std::string& path) {

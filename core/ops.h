@@ -124,8 +124,7 @@ Tensor min(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
 Tensor prod(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
 /// sum_i (x_i - mean)^2 / (n - correction): the unbiased variance, or the biased one with a correction of 0.
 Tensor var(const Tensor& x, const Axes& axes = {}, bool keepdim = false, int64_t correction = 1);
-/// Its root, whose gradient is 0 where all x are equal. In float, gradients of stddev, norm and prod are made of the
-/// result in double: they are right where the result itself is beyond a float's range, or below it.
+/// Its root, whose gradient is 0 where all x are equal. (Gradients of it, norm and prod take the result in double.)
 Tensor stddev(const Tensor& x, const Axes& axes = {}, bool keepdim = false, int64_t correction = 1);
 /// sqrt(sum_i x_i^2), whose gradient is 0 at 0.
 Tensor norm(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
@@ -194,11 +193,9 @@ Index argmax(const Tensor& x, int axis, bool keepdim = false);
 /// The k largest along an axis, the largest first.
 Sorted topk(const Tensor& x, int64_t k, int axis = -1);
 Sorted sort(const Tensor& x, int axis = -1, bool descending = false);
-/// x at the places named along the axis: y[i][j] = x[index[i][j]][j] for axis 0. Other axes have one size in both. Its
-/// gradient is summed as scatter_add() sums.
+/// x at the places named along the axis: y[i][j] = x[index[i][j]][j] for axis 0. Other axes have one size in both.
 Tensor gather(const Tensor& x, int axis, const Index& index);
-/// A copy of x with y[index[i][j]][j] += source[i][j], for axis 0: in order, in runs of at least 65,536 of the index,
-/// with a rounding for each term of a run and one for each run.
+/// A copy of x with y[index[i][j]][j] += source[i][j], for axis 0; rounded as a sum in runs (add_at_places, index.cpp).
 Tensor scatter_add(const Tensor& x, int axis, const Index& index, const Tensor& source);
 /// x at places index[0], index[1], ... of one axis; for the first axis, gather_rows().
 Tensor index_select(const Tensor& x, int axis, const std::vector<int32_t>& index);
@@ -231,8 +228,7 @@ Tensor softmax(const Tensor& x, Scalar scale = 1);
 /// A row of -inf is NaN.
 Tensor log_softmax(const Tensor& x);
 /// log sum_i exp(x_i) along an axis, as max x + log1p(the other terms of the sum): to two units in the last place of
-/// the larger of both; -inf of -inf alone, and inf where there is one, but no NaN. Its gradient is that of softmax: NaN
-/// there.
+/// the larger of both; -inf of -inf alone, inf where there is one, but no NaN (its gradient, softmax, is NaN there).
 Tensor logsumexp(const Tensor& x, int axis = -1, bool keepdim = false);
 
 // --- core/ops/cross_entropy.cpp --------------------------------------------------------------------------------------
@@ -262,10 +258,9 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
 // --- core/ops/norm.cpp -----------------------------------------------------------------------------------------------
 
 // In every range: rows of 1e38 or 1e-38, whose squares are no numbers any more, are scaled first. Both norms are right
-// to 40 units in the last place of the row's largest element. So are their gradients, of the largest of the terms that
-// they are sums of, if a SIMD register holds 16 Scalars; to 75 if it holds 8, to 140 if 4, for it sums them in runs of
-// 1,024. Runs are summed in double: float rows may be of any length; where Scalar is double, each run adds a rounding.
-// Of a row of 1e8, 1e8 + 8, ... too: the mean is kept to twice the digits of a Scalar.
+// to 40 units in the last place of the row's largest element; of 1e8, 1e8 + 8, ... too: the mean is kept to twice the
+// digits of a Scalar. Gradients, in float, are right to 40, 75 or 140 units of the largest of the terms that they are
+// sums of, with 16, 8 or 4 Scalars in a SIMD register; in double, each run of 1,024 elements adds a rounding.
 
 /// (x - mean) / sqrt(var + eps) * weight + bias over the last axis, var the biased variance (Ba et al. 2016).
 Tensor layer_norm(const Tensor& x, const Tensor& weight, const Tensor& bias, Scalar eps = Scalar(1e-5));

@@ -93,7 +93,7 @@ class Module {
   }
 
  private:
-  NamedTensors saved() const;                                            // parameters, then buffers
+  NamedTensors saved() const;  // parameters, then buffers
   Module& adopt(const std::string& name, std::unique_ptr<Module> part);  // returns it
   void require_new(const std::string& name) const;
   // Adds those of this module and its parts, each tensor once; `which` is a list that every module has.

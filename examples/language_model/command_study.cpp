@@ -26,8 +26,9 @@ struct Arguments {
 nlohmann::json settings_for(const Arguments& a) {
   nlohmann::json settings = study_settings();
   if (!a.config.empty()) {
-    Settings().read(a.config);  // names the file, if it holds no settings
-    settings.update(read_json(a.config));
+    const nlohmann::json given = read_json(a.config);
+    Settings().update(given, a.config);  // names the file, if it holds no settings
+    settings.update(given);
   }
   if (!a.train.empty()) settings["train"] = a.train;
   if (!a.suffixes.empty()) settings["suffixes"] = a.suffixes;

@@ -116,34 +116,35 @@ double loss_between(const nlohmann::json& record, int64_t first, int64_t last) {
 }
 
 // The parts of a context that losses are told of: "1", "2-3" and so on.
-std::vector<std::pair<int64_t, int64_t>> parts_of(const Told& told) {
-  std::vector<std::pair<int64_t, int64_t>> parts;
+using Part = std::pair<int64_t, int64_t>;
+std::vector<Part> parts_of(const Told& told) {
+  std::vector<Part> parts;
   for (const nlohmann::json& part : told.arms[0].records[0].at("positions")) parts.emplace_back(part.at(0), part.at(1));
   return parts;
 }
-std::string name_of(const std::pair<int64_t, int64_t>& part) {
+std::string name_of(const Part& part) {
   return part.first == part.second ? std::to_string(part.first) : format("%ld-%ld", part.first, part.second);
+}
+Value loss_in(const Part& part) {
+  return [part](const nlohmann::json& record) { return loss_between(record, part.first, part.second); };
+}
+double mean_loss(const ArmRecords& a, const Part& part) {
+  std::vector<double> seeds;
+  for (const nlohmann::json& record : a.records) seeds.push_back(loss_in(part)(record));
+  return student_interval(seeds).mean;
 }
 
 void print_positions(const Told& told) {
-  const auto parts = parts_of(told);
-  const int64_t last = parts.back().second;
+  const std::vector<Part> parts = parts_of(told);
   std::vector<std::vector<std::string>> losses{{"position"}}, differences{{"difference"}};
   for (const ArmRecords& a : told.arms) losses[0].push_back(a.arm);
-  for (const auto& part : parts) {
+  for (const Part& part : parts) {
     losses.push_back({name_of(part)});
     differences[0].push_back(name_of(part));
-    for (const ArmRecords& a : told.arms) {
-      std::vector<double> seeds;
-      for (const nlohmann::json& record : a.records) seeds.push_back(loss_between(record, part.first, part.second));
-      losses.back().push_back(format("%.4f", student_interval(seeds).mean));
-    }
+    for (const ArmRecords& a : told.arms) losses.back().push_back(format("%.4f", mean_loss(a, part)));
   }
   differences[0].push_back("far less near");
-  const auto of_part = [](int64_t first, int64_t last) {
-    return [=](const nlohmann::json& record) { return loss_between(record, first, last); };
-  };
-  const auto far_less_near = [last](const nlohmann::json& record) {
+  const auto far_less_near = [last = parts.back().second](const nlohmann::json& record) {
     return loss_between(record, last / 4, last) - loss_between(record, 2, 7);
   };
   for (const Comparison& c : comparisons()) {
@@ -154,7 +155,7 @@ void print_positions(const Told& told) {
       if (std::isnan(d.mean)) return row.push_back("");  // a context too short to have both
       row.push_back(format("%+.3f", d.mean) + (d.seeds.size() > 1 ? format(" ± %.3f", d.student.high - d.mean) : ""));
     };
-    for (const auto& [first, end] : parts) add(of_part(first, end));
+    for (const Part& part : parts) add(loss_in(part));
     add(far_less_near);
   }
   print_table("Loss by position in the context: means over seeds", losses);
@@ -170,23 +171,16 @@ void print_positions(const Told& told) {
 void draw_positions(const Told& told, const std::string& folder) {
   const auto curve = [&](const std::string& label, const auto& mean) {
     Series series{label, {}};
-    for (const auto& part : parts_of(told))
+    for (const Part& part : parts_of(told))
       series.points.push_back({static_cast<double>(part.first + part.second) / 2, mean(part)});
     return series;
   };
-  const auto loss = [](const std::pair<int64_t, int64_t>& part) {
-    return [part](const nlohmann::json& record) { return loss_between(record, part.first, part.second); };
-  };
   std::vector<Series> losses, differences;
   for (const ArmRecords& a : told.arms)
-    losses.push_back(curve(a.arm, [&](const auto& part) {
-      double sum = 0;
-      for (const nlohmann::json& record : a.records) sum += loss(part)(record);
-      return sum / static_cast<double>(a.records.size());
-    }));
+    losses.push_back(curve(a.arm, [&](const Part& part) { return mean_loss(a, part); }));
   for (const Comparison& c : comparisons())
     if (told.difference(c, final_loss))
-      differences.push_back(curve(c.name(), [&](const auto& part) { return told.difference(c, loss(part))->mean; }));
+      differences.push_back(curve(c.name(), [&](const Part& part) { return told.difference(c, loss_in(part))->mean; }));
   write_file(folder + "/" + told.study.task + "-positions.svg", position_chart(losses));
   write_file(folder + "/" + told.study.task + "-position-differences.svg",
              position_chart(differences, "differences of loss by position", "%+.3f"));

@@ -1,6 +1,7 @@
 #include "examples/needle/pictures.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <nlohmann/json.hpp>
 
@@ -64,26 +65,35 @@ void draw_pictures(const Study& study, const std::vector<ArmRecords>& arms, cons
                         const std::vector<training::DotPanel>& panels) {
     text::write_file(folder + "/" + study.name + "-" + picture + ".svg", training::dot_chart(heading, names, panels));
   };
-  const auto panel = [&](const std::string& head, double low, double high, auto value) {
+  const auto panel = [](const std::string& head, double low, double high, const std::vector<ArmRecords>& of,
+                        auto value) {
     training::DotPanel p{head, low, high, {}};
-    for (const ArmRecords& a : arms) p.values.push_back(value(a));
+    for (const ArmRecords& a : of) p.values.push_back(value(a));
     return p;
   };
   const auto all = static_cast<double>(study.updates);
-  const auto to = [&](double accuracy) { return [=](const ArmRecords& a) { return updates(a, accuracy); }; };
+  const auto to = [&](double accuracy) {
+    const std::string head = "updates to " + std::to_string(std::lround(100 * accuracy)) + "%";
+    return panel(head, 0, all, arms, [=](const ArmRecords& a) { return updates(a, accuracy); });
+  };
   const auto cost = [](const ArmRecords& a) {
     std::vector<double> milliseconds = a.values("/cpu_seconds_per_update");
     for (double& x : milliseconds) x *= 1000;
     return milliseconds;
   };
   draw("arms", "Each dot is a seed; the bar is their median; hollow: never",
-       {panel("updates to 50%", 0, all, to(0.5)), panel("updates to 90%", 0, all, to(0.9)),
-        panel("updates to 99%", 0, all, to(0.99)), panel("CPU ms an update", 0, 200, cost)});
+       {to(0.5), to(0.9), to(0.99), panel("CPU ms an update", 0, 200, arms, cost)});
 
-  // A number of the seeds that solved the task.
-  const auto at = [](const std::string& path) { return [=](const ArmRecords& a) { return solved(a).values(path); }; };
+  // A number of the seeds that solved the task; none of an arm whose models do not have it, as softmax has no lambda.
+  std::vector<ArmRecords> good;
+  for (const ArmRecords& a : arms) good.push_back(solved(a));
+  const auto at = [&](const std::string& head, double low, double high, const std::string& path) {
+    return panel(head, low, high, good, [=, place = nlohmann::json::json_pointer(path)](const ArmRecords& a) {
+      return !a.records.empty() && a.records[0].contains(place) ? a.values(path) : std::vector<double>{};
+    });
+  };
   const auto accuracy = [&](const std::string& head, const std::string& test, const std::string& of = "/accuracy") {
-    return panel(head, 0, 1, at("/tests/" + test + of));
+    return at(head, 0, 1, "/tests/" + test + of);
   };
   // The test with the most of these.
   const nlohmann::json& tests = arms[0].records[0].at("tests");
@@ -97,20 +107,13 @@ void draw_pictures(const Study& study, const std::vector<ArmRecords>& arms, cons
   draw("tests", "Accuracy of the seeds that solved the task",
        {most("needles"), most("queries"), accuracy("context x2", "context x2"), accuracy("context x4", "context x4"),
         accuracy("x4, oldest quarter", "context x4", "/depth/0"), accuracy("x4, newest", "context x4", "/depth/3")});
-  const auto lambda = [&](size_t layer) {
-    return panel("λ, layer " + std::to_string(layer + 1), -1, 1, [=](const ArmRecords& a) {
-      return a.records[0].at("lambda").empty() ? std::vector<double>{}
-                                               : solved(a).values("/lambda/" + std::to_string(layer));
-    });
-  };
   draw("attention", "Second layer, mean of heads: where the rows that must answer look; seeds that solved the task",
-       {panel("answer, signed", -1, 2, at(mass_path("signed", 0))),
-        panel("noise, signed", -1, 2, at(mass_path("signed", 1))),
-        panel("answer, absolute", 0, 1, at(mass_path("absolute", 0))),
-        panel("noise, absolute", 0, 1, at(mass_path("absolute", 1))), lambda(0), lambda(1)});
+       {at("answer, signed", -1, 2, mass_path("signed", 0)), at("noise, signed", -1, 2, mass_path("signed", 1)),
+        at("answer, absolute", 0, 1, mass_path("absolute", 0)), at("noise, absolute", 0, 1, mass_path("absolute", 1)),
+        at("λ, layer 1", -1, 1, "/lambda/0"), at("λ, layer 2", -1, 1, "/lambda/1")});
   draw("magnitudes", "Second layer, largest magnitudes; seeds that solved the task",
-       {panel("logit", 0, 40, at("/logits/1/0")), panel("logit, median", 0, 4, at("/logits/1/5")),
-        panel("hidden state", 0, 20, at("/hidden/1/0")), panel("hidden state, median", 0, 4, at("/hidden/1/5"))});
+       {at("logit", 0, 40, "/logits/1/0"), at("logit, median", 0, 4, "/logits/1/5"),
+        at("hidden state", 0, 20, "/hidden/1/0"), at("hidden state, median", 0, 4, "/hidden/1/5")});
 }
 
 }  // namespace needle

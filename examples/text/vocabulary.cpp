@@ -63,7 +63,7 @@ class WordCounts : public sentencepiece::SentenceIterator {
         if (count > 0) add_lines(lines_, word, count);
       }
     if (spaces > 1) add_lines(lines_, " ", spaces / 2);  // a space has an empty word on either side
-    WordCounts::Next();                                  // its own: no class derives from it
+    WordCounts::Next();  // its own: no class derives from it
   }
   bool done() const override { return next_ > lines_.size(); }
   void Next() override {

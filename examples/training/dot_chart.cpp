@@ -40,17 +40,17 @@ std::string dot_chart(const std::string& title, const std::vector<std::string>& 
   for (size_t p = 0; p < panels.size(); ++p) {
     const DotPanel& panel = panels[p];
     const double x0 = left + static_cast<double>(p) * (panel_width + gap);
-    const auto [first, last] = scale_of(panel);
-    const auto place = [&, low = first, high = last](double value) {
-      return x0 + panel_width * (std::isinf(value) ? 1.05 : (value - low) / (high - low));
+    const Interval scale = scale_of(panel);
+    const auto place = [&](double value) {
+      return x0 + panel_width * (std::isinf(value) ? 1.05 : (value - scale.low) / (scale.high - scale.low));
     };
     svg.text(x0 + panel_width / 2, 58, 12, ink, panel.title, centred);
     for (int tick = 0; tick <= 4; ++tick) {
-      const double value = first + (last - first) * tick / 4;
+      const double value = scale.low + (scale.high - scale.low) * tick / 4;
       svg.line({{place(value), top}, {place(value), bottom}}, grid, 1);
       if (tick % 2 == 0) svg.text(place(value), bottom + 18, 11, muted, format("%.4g", value), centred);
     }
-    if (first < 0 && last > 0) svg.line({{place(0), top}, {place(0), bottom}}, muted, 1);
+    if (scale.low < 0 && scale.high > 0) svg.line({{place(0), top}, {place(0), bottom}}, muted, 1);
     for (size_t row = 0; row < rows.size(); ++row) {
       const std::vector<double>& values = panel.values.at(row);
       for (const double value : values) svg.dot({place(value), height(row)}, colour(row));

@@ -37,11 +37,10 @@ nlohmann::json score(const std::string& run, const Translator& translator, const
   nlohmann::json scores{{"seed", translator.settings.loop().seed.value},
                         {"attention", translator.settings.attention.value},
                         {"figure", sentences ? "BLEU" : "exact match, %"}};
-  const std::string source = a.set.source.empty() ? "test" : a.set.source;
-  translator.warn_of_unknown(test_sources(pairs, Place::nowhere), source);
+  translator.warn_of_unknown(test_sources(pairs, Place::nowhere), a.set.name());
   for (const auto& [name, place] : places) {
-    const std::vector<std::string> found = translator.translate(test_sources(pairs, place), a.decoding.options, source,
-                                                                long_lines_names.at(a.decoding.long_lines));
+    const std::vector<std::string> found = translator.translate(
+        test_sources(pairs, place), a.decoding.options, a.set.name(), long_lines_names.at(a.decoding.long_lines));
     scores[name] = sentences ? corpus_bleu(found, references, options).score : percent_exact(found, references);
   }
   return scores;

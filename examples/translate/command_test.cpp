@@ -29,10 +29,9 @@ void test(const Arguments& a) {
     sources.push_back(pairs.sources().text(i));
     references.push_back(pairs.targets().text(i));
   }
-  const std::string name = a.set.source.empty() ? "test" : a.set.source;
-  translator.warn_of_unknown(sources, name);
+  translator.warn_of_unknown(sources, a.set.name());
   const std::vector<std::string> found =
-      translator.translate(sources, a.decoding.options, name, long_lines_names.at(a.decoding.long_lines));
+      translator.translate(sources, a.decoding.options, a.set.name(), long_lines_names.at(a.decoding.long_lines));
   size_t exact = 0;
   for (size_t i = 0; i < pairs.size(); ++i) exact += found[i] == references[i];
   if (!a.out.empty()) {

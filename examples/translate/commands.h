@@ -32,6 +32,9 @@ void add_decoding_options(CLI::App& command, DecodingArguments& a);  // command_
 struct TestArguments {
   std::string source, target;
   bool tokenized = false, lowercase = false;
+
+  /// What messages call it.
+  std::string name() const { return source.empty() ? "test" : source; }
 };
 /// --src, --tgt, --tokenized and --lowercase.
 void add_test_options(CLI::App& command, TestArguments& a);  // command_test.cpp

@@ -1,5 +1,6 @@
 #include "examples/translate/translator.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <filesystem>
 #include <set>
@@ -89,7 +90,8 @@ void Translator::warn_of_unknown(const std::vector<std::string>& lines, const st
   std::string first;
   size_t count = 0;
   for (size_t i = 0; i < lines.size(); ++i) {
-    if (vocabulary.loss(lines[i], vocabulary.encode(lines[i])) != Vocabulary::Loss::unknown_characters) continue;
+    const std::vector<int32_t> ids = vocabulary.encode(lines[i]);
+    if (std::find(ids.begin(), ids.end(), Vocabulary::unknown) == ids.end()) continue;
     if (++count <= 5) first += (first.empty() ? "" : ", ") + std::to_string(first_line + i);
   }
   if (count > 0)
