@@ -50,6 +50,12 @@ done
 head -2 straight/quick.jsonl >two.jsonl
 $needle run $study --runs elsewhere --records two.jsonl >out 2>err || fail "going on elsewhere: $(cat err)"
 check "one training was left" "[ \$(ls -d elsewhere/*/ | wc -l) = 1 ] && [ \"\$(timeless two.jsonl)\" = \"\$(timeless straight/quick.jsonl)\" ]"
+# Some arms first, the others later: the same records.
+$needle run $study --runs some --arms diff softmax >out 2>err || fail "two arms: $(cat err)"
+check "two arms" "grep -q '^2 trainings are done' out && [ \"\$(timeless some/quick.jsonl)\" = \"\$(timeless straight/quick.jsonl | grep -v wide)\" ]"
+$needle run $study --runs some >out 2>err || fail "the third: $(cat err)"
+check "the third arm" "grep -q '^3/3  needle1-softmax-wide-norm' out && [ \"\$(timeless some/quick.jsonl)\" = \"\$(timeless straight/quick.jsonl)\" ]"
+refuses "--arms diff-v2: the study quick has no such arm" $needle run $study --runs some --arms diff diff-v2
 # A training that fails is named, and the others go on.
 mkdir -p broken/needle1-diff-0.001-1-20 && echo '{}' >broken/needle1-diff-0.001-1-20/config.json
 $needle run $study --runs broken >out 2>err; status=$?

@@ -1,5 +1,6 @@
 #include <omp.h>
 
+#include <algorithm>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -17,6 +18,7 @@ namespace {
 
 struct Arguments {
   std::string study = "first", runs, records;
+  std::vector<std::string> arms;
   bool quick = false;
   int64_t updates = 0, check_sequences = 0;
   int jobs = omp_get_num_procs();
@@ -29,7 +31,14 @@ std::string outcome(const nlohmann::json& record) {
 }
 
 void run(const Arguments& a) {
-  const Study study = study_named(a.study, a.updates);
+  Study study = study_named(a.study, a.updates);
+  std::string arms;
+  for (const std::string& arm : a.arms) {
+    if (std::find(study.arms.begin(), study.arms.end(), arm) == study.arms.end())
+      throw text::InputError("--arms " + arm + ": the study " + study.name + " has no such arm");
+    arms += " " + arm;
+  }
+  if (!a.arms.empty()) study.arms = a.arms;
   const auto flags = [&](const Trial& trial) {
     std::vector<std::string> words{"--arm",         trial.arm,
                                    "--lr",          format("%g", trial.lr),
@@ -41,7 +50,7 @@ void run(const Arguments& a) {
   };
   training::run_study(study,
                       {"needle", a.runs, a.records, a.jobs, flags, outcome,
-                       "run --study " + study.name + " --runs " + a.runs + " --records " + a.records +
+                       "run --study " + study.name + (arms.empty() ? "" : " --arms" + arms) + " --runs " + a.runs + " --records " + a.records +
                            (a.updates ? " --updates " + std::to_string(a.updates) : "") +
                            (a.check_sequences ? " --check-sequences " + std::to_string(a.check_sequences) : "")});
 }
@@ -53,6 +62,7 @@ void add_run_command(CLI::App& app) {
   CLI::App* command = app.add_subcommand("run", "run all trainings of a study, and go on where it was stopped");
   command->add_option("--study", a->study, "quick, first or confirmatory");
   command->add_flag("--quick", a->quick, "the study quick: three arms side by side");
+  command->add_option("--arms", a->arms, "only these arms of the study: the others can follow");
   command->add_option("--runs", a->runs, "where the run folders go [runs/needle]");
   command->add_option("--records", a->records, "the file of records: what it has is not run again [RUNS/STUDY.jsonl]");
   command->add_option("--updates", a->updates, "updates of each training [the study's]")
