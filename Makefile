@@ -192,7 +192,7 @@ asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(PROGRAMS:%=$(BUILD)/%)
 tsan: deps
 	@echo 'int main() {}' | clang++ -x c++ -fopenmp -fsanitize=thread - -o /dev/null 2>/dev/null || \
 	  { echo "make tsan needs clang and its OpenMP: please install clang libomp-dev" >&2; exit 1; }
-	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/tsan CXX="$(filter ccache,$(CXX)) clang++" OPTIMISE="-O1 -gline-tables-only -march=native -fsanitize=thread" $(BUILD)/tsan/tests_threads
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/tsan CXX="$(filter ccache,$(CXX)) clang++" OPTIMISE="-O1 -gline-tables-only -march=$(ARCH) -fsanitize=thread" $(BUILD)/tsan/tests_threads
 	OMP_NUM_THREADS=4 TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $(BUILD)/tsan/tests_threads
 $(BUILD)/tests_threads: $(call f32,$(addprefix tests/,main.cpp test_threads.cpp test_graph_safety.cpp)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
@@ -293,7 +293,7 @@ install: $(BUILD)/libdifftensor.a $(BUILD)/libdifftensor_f64.a
 	{ echo '#pragma once'; printf '#include "%s"\n' $(filter-out core/kernels/%,$(HEADERS)); } > $(TO)/include/difftensor/difftensor.h
 	for name in difftensor difftensor_f64; do printf '%s\n' 'prefix=$(PREFIX)' "Name: $$name" \
 	  'Description: differentiable tensors and differential attention' 'Version: $(VERSION)' 'Requires: openblas' \
-	  "Cflags: $$([ $$name = difftensor ] || echo '-DDT_DOUBLE ')-fopenmp -I\$${prefix}/include -I\$${prefix}/include/difftensor" \
+	  "Cflags: $$([ $$name = difftensor ] || echo '-DDT_DOUBLE ')-ffp-contract=off -fopenmp -I\$${prefix}/include -I\$${prefix}/include/difftensor" \
 	  "Libs: -L\$${prefix}/lib -l$$name -fopenmp" > $(TO)/lib/pkgconfig/$$name.pc || exit 1; done
 	install -m 644 core/difftensorConfig.cmake $(TO)/lib/cmake/difftensor/
 	printf '%s\n' 'set(PACKAGE_VERSION $(VERSION))' 'if(NOT PACKAGE_FIND_VERSION VERSION_GREATER PACKAGE_VERSION)' \

@@ -13,7 +13,8 @@ std::vector<Node*> users_first(Node* root);
 }  // namespace
 
 void Tensor::backward() const {
-  require(numel() == 1, "backward", "a result of shape ", shape(), " is not a scalar and needs a seed: backward(seed)");
+  require(numel() == 1, "backward", "a result of shape ", shape(),
+          " has not one element and needs a seed: backward(seed)");
   backward(ones(shape()));
 }
 

@@ -12,6 +12,7 @@
 // The order of the walk is a function of the graph alone. So it does not matter on which threads a graph was built, as
 // long as one thread is done with a tensor before the next one begins.
 #include <concepts>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -59,7 +60,8 @@ struct Node : std::enable_shared_from_this<Node> {
 
   /// The gradient, ready to be added to or, if new, written.
   GradientBuffer gradient_buffer();
-  /// Where the gradient is kept: in `grad`; but inside parallel_backward each part of the batch has its own for leaves.
+  /// Where the gradient is kept: in `grad`; but inside parallel_backward each part of the batch has its own for leaves
+  /// (core/parallel_backward.cpp).
   Storage& gradient_slot();
 
   const char* const op;
@@ -174,8 +176,8 @@ struct OpNode final : Node {
 /// Makes `out` the differentiable result of `op` on `inputs`. `backward` is called with Gradients, whose input i
 /// is inputs[i]. It captures storage and sizes one by one, never a Tensor: a closure that held its own output's
 /// node would keep the graph alive for ever. `reads` are the tensors whose values it uses; backward() refuses if one was
-/// written after this call. Returns `out`. Throws if `out` has a place in a graph already, as an input itself would;
-/// input.detach() has not.
+/// written after this call. Returns `out`. Throws if `out` is in a graph already, as an input that
+/// is returned as it came would be; return input.detach() then.
 template <class Backward>
 Tensor record(const char* op, Tensor out, std::span<const std::reference_wrapper<const Tensor>> inputs,
               Backward backward, std::initializer_list<Read> reads) {

@@ -12,6 +12,7 @@ foreach(name difftensor difftensor_f64)
       IMPORTED_LOCATION "${difftensor_prefix}/lib/lib${name}.a"
       INTERFACE_INCLUDE_DIRECTORIES "${difftensor_prefix}/include;${difftensor_prefix}/include/difftensor"
       INTERFACE_COMPILE_FEATURES cxx_std_20
+      INTERFACE_COMPILE_OPTIONS "-ffp-contract=off"
       INTERFACE_LINK_LIBRARIES "OpenMP::OpenMP_CXX;PkgConfig::difftensor_openblas")
   endif()
 endforeach()

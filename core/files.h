@@ -14,9 +14,9 @@ namespace difftensor::inline DT_PRECISION {
 std::string read_bytes(const std::string& path);
 
 /// Writes the pieces, one after the other, into `path`.tmp; sees to it that they are on disk; gives them their name; and
-/// sees to it that this is on disk too. (What `path`.tmp held, is lost.) A link is followed; the permissions of a file that is replaced are kept; a device,
-/// a pipe and what is open already (/dev/stdout) are written to. Throws std::system_error naming the file and the system's
-/// reason.
+/// sees to it that this is on disk too. (What `path`.tmp held is lost.) A link is followed; the
+/// permissions of a file that is replaced are kept; a device, a pipe and what is open already (/dev/stdout) are written
+/// to. Throws std::system_error naming the file and the system's reason.
 void write_atomically(const std::string& path, const std::vector<std::string_view>& pieces);
 
 /// Makes a folder, with those above it, and has their names on disk. One that is there stays. Throws as write_atomically

@@ -15,6 +15,7 @@ struct GradcheckOptions {
   bool allow_unused = false;  ///< an input or parameter that has no influence on f is no error
 };
 
+/// What gradcheck() found.
 struct GradcheckResult {
   bool ok;
   double error;         ///< the worst |analytic - numeric| / max(1, |analytic|, |numeric|) of any element

@@ -1,7 +1,7 @@
 #pragma once
 // Every operation on tensors. Each is one function, in the file named above its group: shapes are checked, the result
 // computed, the gradient's formula stated and its closure recorded, in that order; or it is a composition of others.
-// All throw std::invalid_argument naming the op, the shapes and the rule broken. To add one: core/elementwise.h.
+// All throw std::invalid_argument naming the op, the shapes and the rule broken. To add one: core/README.md, "Add an op".
 //
 // Shape comments use fixed letters:
 //   B  sentences in a batch               D  model width
@@ -11,9 +11,7 @@
 //   M  the same, on the key side          V  vocabulary, or classes
 // In matrix products alone, M, K and N are sizes as in BLAS: (M, K) (K, N) -> (M, N).
 #include <array>
-#include <concepts>
 #include <cstdint>
-#include <span>
 #include <vector>
 
 #include "core/autograd.h"
@@ -33,7 +31,7 @@ Tensor add(const Tensor& a, const Tensor& b);  ///< a + b
 Tensor sub(const Tensor& a, const Tensor& b);  ///< a - b
 Tensor mul(const Tensor& a, const Tensor& b);  ///< a b, elementwise
 Tensor div(const Tensor& a, const Tensor& b);  ///< a / b
-Tensor pow(const Tensor& a, const Tensor& b);  ///< a^b; the gradient of b needs a > 0 (it is 0 where a = 0)
+Tensor pow(const Tensor& a, const Tensor& b);  ///< a^b; the gradient of b needs a > 0 (where a = 0 and b >= 0 it is 0)
 /// max(a, b), NaN if one is; where equal, half the gradient goes to each. And min(a, b).
 Tensor maximum(const Tensor& a, const Tensor& b);
 Tensor minimum(const Tensor& a, const Tensor& b);
@@ -124,7 +122,7 @@ Tensor min(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
 Tensor prod(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
 /// sum_i (x_i - mean)^2 / (n - correction): the unbiased variance, or the biased one with a correction of 0.
 Tensor var(const Tensor& x, const Axes& axes = {}, bool keepdim = false, int64_t correction = 1);
-/// Its root, whose gradient is 0 where all x are equal. (Gradients of it, norm and prod take the result in double.)
+/// Its root, whose gradient is 0 where all x are equal. (Its gradient and norm's use the result in double.)
 Tensor stddev(const Tensor& x, const Axes& axes = {}, bool keepdim = false, int64_t correction = 1);
 /// sqrt(sum_i x_i^2), whose gradient is 0 at 0.
 Tensor norm(const Tensor& x, const Axes& axes = {}, bool keepdim = false);
@@ -188,7 +186,8 @@ struct Sorted {
   Index indices;
 };
 
-/// Where along the axis the largest element is. NaN is larger than any number; of equals it is the first. So below.
+/// Where along the axis the largest element is. NaN is larger than any number; of equals it is the first. topk and sort
+/// order them alike.
 Index argmax(const Tensor& x, int axis, bool keepdim = false);
 /// The k largest along an axis, the largest first.
 Sorted topk(const Tensor& x, int64_t k, int axis = -1);
@@ -216,8 +215,8 @@ Index multinomial(const Tensor& p, int64_t count, Random& random, bool replaceme
 
 // --- core/ops/softmax.cpp --------------------------------------------------------------------------------------------
 
-// Both subtract the row's maximum from x first: x and x + c give the same, however large c. A row with a NaN or +inf is
-// all NaN.
+// softmax and log_softmax subtract the row's maximum from x first: x and x + c give the same, however large c. A row
+// with a NaN or +inf is all NaN.
 
 /// exp(scale x_i) / sum_j exp(scale x_j) along the last axis, scale > 0. A row of -inf (nothing to attend to) gives
 /// zeros. Error: a few units in the last place, and scale times those of x - max x; below 1e-38 it is 0.
@@ -228,11 +227,12 @@ Tensor softmax(const Tensor& x, Scalar scale = 1);
 /// A row of -inf is NaN.
 Tensor log_softmax(const Tensor& x);
 /// log sum_i exp(x_i) along an axis, as max x + log1p(the other terms of the sum): to two units in the last place of
-/// the larger of both; -inf of -inf alone, inf where there is one, but no NaN (its gradient, softmax, is NaN there).
+/// the larger of both; -inf if all x are, inf if one is and none is NaN (its gradient, softmax, is NaN then).
 Tensor logsumexp(const Tensor& x, int axis = -1, bool keepdim = false);
 
 // --- core/ops/cross_entropy.cpp --------------------------------------------------------------------------------------
 
+/// How targets count.
 struct CrossEntropyOptions {
   /// Of the target's probability, this much is spread evenly over all V classes (Szegedy et al. 2016), as PyTorch does.
   Scalar label_smoothing = 0;
@@ -278,6 +278,7 @@ Tensor along(const Tensor& x, int axis, Op op) {
 
 using HeightWidth = std::array<int64_t, 2>;  ///< down and across
 
+/// How a kernel moves over an image.
 struct ConvOptions {
   int64_t stride = 1, padding = 0, dilation = 1;  ///< the same along both axes
   int64_t groups = 1;                             ///< channels in so many groups, each seen by its own outputs alone

@@ -53,7 +53,8 @@ void shuffle(Elements& elements, Random& random) {
   for (size_t left = elements.size(); left > 1; --left) std::swap(elements[left - 1], elements[random.below(left)]);
 }
 
-/// The generator that dropout draws from: one per thread, so that a thread with its own graph has its own.
+/// The generator that dropout draws from, in core/tensor.cpp: one per thread, so that a thread with its own graph has its
+/// own.
 Random& default_random();
 
 /// Restarts this thread's default generator. A training loop calls it with stream = update number, so that

@@ -2,11 +2,9 @@
 // Tensor: a handle to values, their shape, and their place in the autograd graph.
 #include <algorithm>
 #include <array>
-#include <functional>
 #include <initializer_list>
 #include <iosfwd>
 #include <memory>
-#include <string>
 #include <vector>
 
 #include "core/base.h"
@@ -107,15 +105,17 @@ class Tensor {
   /// Forgets the gradient, as PyTorch's zero_grad(set_to_none=True); also one that requires_grad(false) keeps.
   void zero_grad() const;
 
-  /// Adds d(this)/d(leaf) to every leaf's grad(), and frees the graph. Throws if this is not a scalar, if nothing
-  /// it depends on requires a gradient, or if the graph was freed by an earlier backward(). What an op throws on the
-  /// way is thrown on: the graph is freed then, and the gradients of leaves are undefined.
+  /// Adds d(this)/d(leaf) to every leaf's grad(), and frees the graph. Throws unless this has one element; if nothing
+  /// it depends on requires a gradient; and if the graph was freed by an earlier backward(), is being walked by another,
+  /// or has values that were written since. What an op throws on the way is thrown on: the graph is freed then, and the
+  /// gradients of leaves are undefined.
   void backward() const;
   /// The same with a seed dL/d(this), of this tensor's shape, in place of 1.
   void backward(const Tensor& seed) const;
 
-  /// The same values outside any graph (shared), or copied.
+  /// The same values, shared, outside any graph.
   Tensor detach() const { return Tensor(shape(), storage()); }
+  /// A copy of the values, outside any graph too: unlike PyTorch's clone(), it passes no gradient on.
   Tensor clone() const;
 
   /// The place in the graph, null if there is none; record() gives one.

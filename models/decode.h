@@ -7,6 +7,7 @@
 
 namespace difftensor::inline DT_PRECISION::models {
 
+/// How a translation is looked for.
 struct DecodeOptions {
   int beam = 1;                    ///< hypotheses kept open per sentence; 1 is greedy search
   int n_best = 1;                  ///< translations wanted of each source, at most `beam`

@@ -22,8 +22,8 @@ class KeyValueCache {
   KeyValueCache(KeyValueCache&&) = default;
 
   /// Adds one token's key and value to each hypothesis: row b of `next`, whose k and v have as many rows, to hypothesis
-  /// b. Returns all that each has, as attention wants it. Throws outside a NoGrad scope, because it overwrites what
-  /// earlier results were computed from; if there is no room; and if the shapes are others.
+  /// b. Returns all that each has, as attention wants it. Throws outside a NoGrad scope, because it writes new rows
+  /// into tensors that earlier results have read; if there is no room; and if the shapes are others.
   nn::KeyValues append(const nn::KeyValues& next);
   /// Goes on with the hypotheses `parents`, numbers from 0: beam search drops some and doubles others.
   void select(const std::vector<int32_t>& parents);

@@ -19,7 +19,7 @@ struct LanguageModelConfig : LayerConfig {
 /// and every id is in the vocabulary.
 class LanguageModel : public TransformerStack {
  public:
-  /// Newly initialised from `random`. Throws if `config` cannot be.
+  /// Newly initialised from `random`. Throws if `config` is invalid.
   LanguageModel(const LanguageModelConfig& config, Random& random);
 
   /// What enters the first layer: (N, D).

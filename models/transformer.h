@@ -19,7 +19,7 @@ struct TransformerConfig : LayerConfig {
 /// the source. Throws unless the lengths add up to the number of ids, and every id is in the vocabulary.
 class Transformer : public nn::Module {
  public:
-  /// Newly initialised from `random`. Throws if `config` cannot be.
+  /// Newly initialised from `random`. Throws if `config` is invalid.
   Transformer(const TransformerConfig& config, Random& random);
 
   /// The encoder's output, a row for each source token: (M, D). This is the `memory` of what follows.

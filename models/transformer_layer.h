@@ -30,7 +30,7 @@ enum class Style { llama, vaswani };
 using AttentionFactory =
     std::function<std::unique_ptr<nn::Attention>(const nn::AttentionConfig& config, bool cross, Random& random)>;
 
-/// What the layers of a model are. Settings that cannot be are refused by its constructor.
+/// What the layers of a model are. The model's constructor refuses invalid ones.
 struct LayerConfig {
   int64_t d_model = 128;  ///< D, features of a token between sublayers
   int heads = 2;          ///< output heads: diff has two maps in each, half as wide as a softmax head would be
@@ -49,7 +49,7 @@ std::string to_string(Style);
 AttentionKind attention_from_string(const std::string&);
 Style style_from_string(const std::string&);
 
-/// The attention module of this kind, newly initialised. Throws if `config` cannot be (see nn::Attention).
+/// The attention module of this kind, newly initialised. Throws if `config` is invalid (see nn::Attention).
 std::unique_ptr<nn::Attention> make_attention(AttentionKind kind, const nn::AttentionConfig& config, Random& random);
 
 /// What the layers of a stack may attend to.
@@ -61,8 +61,8 @@ inline constexpr StackRole encoder_role{.causal = false, .cross_attention = fals
 inline constexpr StackRole decoder_role{.causal = true, .cross_attention = true};
 inline constexpr StackRole language_model_role{.causal = true, .cross_attention = false};
 
-/// Self-attention, cross-attention if the role has it, and the feed-forward network: three sublayers, each added to
-/// what goes past it (a residual connection).
+/// Self-attention, cross-attention if the role has it, and the feed-forward network: two or three sublayers, each added
+/// to what goes past it (a residual connection).
 class TransformerLayer : public nn::Module {
  public:
   /// The layer at place `depth` of its stack, counted from 0.
@@ -94,7 +94,7 @@ class TransformerLayer : public nn::Module {
 /// Layers one after the other; depth counts from 0 in each stack.
 class TransformerStack : public nn::Module {
  public:
-  /// Throws unless `layers` > 0.
+  /// Throws unless `layers` > 0, and if `config` is invalid: ff <= 0, say, or an odd d_model in style vaswani.
   TransformerStack(const LayerConfig& config, int layers, StackRole role, Random& random);
   /// x (N, D) -> (N, D), through every layer. `memory`: one for each layer if the role has cross-attention, else empty.
   /// `caches`: null, or one for each layer. Layer i gets memory[i] and caches[i]: see TransformerLayer.

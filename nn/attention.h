@@ -1,6 +1,7 @@
 #pragma once
 // Multi-head attention: what its three kinds have in common, and the softmax kind. The differential ones are in
-// nn/diff_attention.h. What the maps are is said in core/ops.h and written out in core/ops/plain_attention.cpp.
+// nn/diff_attention.h. What the maps are is said in core/ops/attention.h and written out in
+// core/ops/plain_attention.cpp.
 //
 // Batches are packed: sentences lie end to end in the rows of one matrix, N tokens in all, so x is (N, D). Of all
 // layers only attention needs to know where each sentence begins; Sequences says it.
@@ -32,14 +33,15 @@ struct KeyValues {
   std::vector<int32_t> rows = {};  ///< if not empty, spans are of this list of rows: see AttentionLayout::key_rows
 };
 
-/// What one call of attend() computed its maps from, for those who want to look at them: core/ops.h's attention_map()
-/// makes the maps of it.
+/// What one call of attend() computed its maps from, for those who want to look at them: attention_map() in
+/// core/ops/attention.h makes the maps of it.
 struct AttentionTrace {
   Tensor q, k;
   Tensor lambda;  ///< undefined in softmax attention
   AttentionLayout layout;
 };
 
+/// What an attention layer is.
 struct AttentionConfig {
   int64_t width;        ///< D, the features of a token; the heads divide them among themselves
   int heads;            ///< output heads h
@@ -93,9 +95,9 @@ class Attention : public Module {
 
  protected:
   /// `maps`: key heads of an output head (2 in diff, otherwise 1). `query_width`: features of all queries of a token.
-  /// `one_head`: of one query or key head, d. Throws unless D divides by heads x maps, and one_head by 2 if rotary. (A
-  /// subclass computes it before `heads` has been checked, so it takes care not to divide by 0.) `head_norm`:
-  /// is there one where the configuration leaves it open? `key_width`, `value_width`: features of all keys and values
+  /// `one_head`: of one query or key head, d. Throws unless D is divisible by heads x maps, and one_head by 2 if rotary.
+  /// (A subclass computes it before `heads` has been checked, so it takes care not to divide by 0.) `head_norm`: is there
+  /// one where the configuration leaves it open? `key_width`, `value_width`: features of all keys and values
   /// of a token; 0 is D. Where they are fewer, as when heads share them, mix() makes D of them.
   Attention(const AttentionConfig& c, int maps, int64_t query_width, int64_t one_head, Random& random,
             bool head_norm = false, int64_t key_width = 0, int64_t value_width = 0)
@@ -123,7 +125,7 @@ class Attention : public Module {
  private:
   static int64_t checked_width(const AttentionConfig& c, int64_t maps, int64_t head_width) {
     require(c.heads > 0 && c.width > 0 && c.width % (c.heads * maps) == 0, "Attention", "width ", c.width,
-            " does not divide by ", c.heads, " heads", maps == 2 ? " of two maps each" : "");
+            " is not divisible by ", c.heads, " heads", maps == 2 ? " of two maps each" : "");
     require(!c.rotary || head_width % 2 == 0, "Attention", "rotary positions need an even head width, not ",
             head_width);
     return c.width;
@@ -132,7 +134,7 @@ class Attention : public Module {
 
 /// Softmax attention (Vaswani et al. 2017, arXiv 1706.03762), with h heads of width d = D / h:
 ///   head_i = softmax(Q_i K_i^T / sqrt(d)) V_i
-/// Throws unless D divides by h (and d by 2, if rotary).
+/// Throws unless D is divisible by h (and d by 2, if rotary), or if the configuration has a lambda_init.
 class MultiheadAttention : public Attention {
  public:
   MultiheadAttention(const AttentionConfig& c, Random& random)

@@ -17,7 +17,8 @@ namespace difftensor::inline DT_PRECISION::nn {
 ///   head_i = (1 - lambda_init) RMSNorm((A1 - lambda A2) V_i)
 /// The norm brings each head, whose size depends on how much cancelled, back to one scale; the fixed factor makes
 /// gradients flow as in a Transformer with softmax attention. Without the norm there is no
-/// factor either. Throws unless D divides by 2h (and d by 2, if rotary).
+/// factor either. Throws unless D is divisible by 2h (and d by 2, if rotary),
+/// and unless lambda_init is finite.
 class MultiheadDiffAttention : public Attention {
  public:
   MultiheadDiffAttention(const AttentionConfig& c, Random& random)
@@ -44,7 +45,7 @@ class MultiheadDiffAttention : public Attention {
     return diff_attention(q, k, v, l, layout);
   }
   bool takes_listed_rows() const override { return true; }
-  // 2d products here are N D of them saved.
+  // To scale the gain takes 2d products; to scale the result would take N D.
   Tensor head_gain() const override { return subln->weight * (1 - lambda_init); }
 };
 
@@ -52,7 +53,7 @@ class MultiheadDiffAttention : public Attention {
 /// width d = D / h, twice the queries, and a lambda that each token computes for each head. No norm and no lambda_init.
 ///   lambda = sigmoid(x W_lambda^T)                   (N, h)
 ///   head_i = (softmax(Q_2i K_i^T / sqrt(d)) - lambda_i softmax(Q_2i+1 K_i^T / sqrt(d))) V_i
-/// Throws unless D divides by h (and d by 2, if rotary).
+/// Throws unless D is divisible by h (and d by 2, if rotary), or if the configuration has a lambda_init.
 class MultiheadDiffAttentionV2 : public Attention {
  public:
   MultiheadDiffAttentionV2(const AttentionConfig& c, Random& random)

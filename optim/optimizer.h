@@ -127,7 +127,8 @@ class Adam : public Optimizer {
 };
 
 /// Adam with decoupled weight decay (Loshchilov, Hutter 2019): it shrinks the weights themselves, by the learning rate
-/// times weight_decay, however large their gradients are.
+/// times weight_decay, however large their gradients are. (The decay is a ParameterGroup's, and 0 unless set; PyTorch's
+/// is 0.01.)
 class AdamW : public Adam {
  public:
   AdamW(const ParameterGroups& groups, double lr, const AdamOptions& options = {}) : Adam(groups, lr, options, true) {}

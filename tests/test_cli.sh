@@ -62,7 +62,7 @@ refuses "notab.tsv:2" $train --train notab.tsv
 { cat pairs.tsv; printf '%s\tlang\n' "$(yes one. | head -300 | tr '\n' ' ')"; } >long.tsv
 refuses "long.tsv:7: the source has" $train --train long.tsv --valid pairs.tsv
 refuses "--train-src and --train-tgt go together" $train --train-src src
-refuses "10 does not divide by 3 heads of two maps" $translate train --run new --d-model 10 --heads 3
+refuses "10 is not divisible by 3 heads of two maps" $translate train --run new --d-model 10 --heads 3
 refuses "head width" $translate train --run new --d-model 12 --heads 2
 refuses "--no-such-flag" $train --no-such-flag
 refuses "attention: \"soft\" is none of" $train --attention soft

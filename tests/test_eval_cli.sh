@@ -225,7 +225,7 @@ check "of a task its own test set; the drop of each attention" "grep -qE '^\\| (
 refuses "run: was trained without --distractors" $translate distract run
 refuses "d-diff and d-diff: both have diff attention and seed 1" $translate distract d-diff d-softmax d-diff
 $translate train --run d-more $tiny --max-updates 10 --seed 2 >out 2>&1 || fail "training another with distractors"
-refuses "d-more and d-diff: the same attention, but max_updates is 10 and 120" $translate distract d-diff d-more
+refuses "d-more and d-diff: max_updates is 10 and 120; a comparison is of attentions and seeds" $translate distract d-diff d-more
 refuses "d-diff: was trained with --distractors; it is tested by" $translate test --run d-diff
 refuses "--distractors 1: must be in [0, 1)" $translate train --run none --distractors 1
 

@@ -30,6 +30,10 @@ $compiler -std=c++20 -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wno-sign-co
   -fsyntax-only headers.cpp $(pkg-config --cflags difftensor)
 checks=$((checks + 1))
 
+# What is inline has the library's bits.
+case " $(pkg-config --cflags difftensor) " in *" -ffp-contract=off "*) ;; *) fail "pkg-config has no -ffp-contract=off" ;; esac
+checks=$((checks + 1))
+
 # The page's program, in an empty folder, by the page's commands: in float and in double, as C++20 and C++23.
 block() { awk -v tag="<!-- $1 -->" '$0 == tag { on = 1; next } on && /^```/ { if (inside) exit; inside = 1; next } on && inside' "$project/core/README.md"; }
 block "a program" >program.cpp
@@ -45,6 +49,7 @@ done
 if command -v cmake >/dev/null; then
   cmake -S . -B cmake -DCMAKE_PREFIX_PATH="$prefix" -DCMAKE_CXX_COMPILER="$(command -v "${compiler##* }")" >cmake.log 2>&1 ||
     { cat cmake.log >&2; fail "cmake"; }
+  grep -rqs -e -ffp-contract=off cmake/CMakeFiles/program.dir || fail "the CMake target has no -ffp-contract=off"
   cmake --build cmake >>cmake.log 2>&1 || { cat cmake.log >&2; fail "cmake --build"; }
   same "$(./cmake/program)" "$expected" "the program by CMake"
 else

@@ -207,7 +207,7 @@ TEST_CASE("language model: what cannot be is refused") {
   CHECK(refusal([](auto& c) { c.vocab = 0; }) == "LanguageModel: vocabulary 0 must be positive");
   CHECK(refusal([](auto& c) { c.layers = 0; }) == "Transformer: a stack of 0 layers");
   CHECK(refusal([](auto& c) { c.ff = 0; }) == "Transformer: feed-forward width 0 must be positive");
-  CHECK(refusal([](auto& c) { c.heads = 3; }) == "Attention: width 16 does not divide by 3 heads of two maps each");
+  CHECK(refusal([](auto& c) { c.heads = 3; }) == "Attention: width 16 is not divisible by 3 heads of two maps each");
   Random random(1);
   const LanguageModel model(small_config(), random);
   CHECK(error_of([&] { model(ids, {4, 1, 4}); }) == "embed: 10 ids for sentences of 9 tokens in all");

@@ -32,7 +32,7 @@ $needle run $study --runs straight >out 2>err
 check "nothing is run twice" "grep -q '^3 trainings are done' out && [ \$(wc -l <out) = 1 ]"
 
 # What must not depend on what happened in between: all but the time that it took.
-timeless() { sed 's/"cpu_seconds_per_update":[^,]*,//; s/"crc32":[^,]*,//' "$1" | sort; }
+timeless() { sed 's/"cpu_seconds_per_update":[^,]*,//; s/"timed_updates":[^,]*,//; s/"crc32":[^,]*,//' "$1" | sort; }
 for signal in TERM INT KILL; do
   rm -rf stopped
   $needle run $study --runs stopped >out 2>err &
@@ -80,14 +80,24 @@ sed 's/"crc32":[^,]*,//; s/"cpu_seconds_per_update":[^,]*,/"cpu_seconds_per_upda
   straight/quick.jsonl >null.jsonl
 $needle report --study quick --updates 20 --records null.jsonl --pictures pictures >out 2>err || fail "no cost: $(cat err)"
 check "no cost is left empty" "[ \$(grep -cE '^\\| [a-z-]+ \\| 0.001 \\| .* \\| 36[0-9]{4} \\|  \\|$' out) = 3 ]"
-check "tables are of the seeds that solved the task" "grep -q '^| test | softmax-wide-norm | softmax |$\|^| test | softmax | softmax-wide-norm |$' out"
+check "tables are of the seeds that solved the task" "grep -qx '| test | softmax (1) | softmax-wide-norm (1) |' out && grep -q 'so many of each arm; none of diff\.$' out"
 # A verdict before all seeds are done would be a choice of when to stop.
 for arm in diff softmax-wide-norm; do for seed in 1 2 3; do
   grep "\"arm\":\"$arm\"" straight/quick.jsonl | sed 's/"crc32":[^,]*,//; s/needle1/needle2/; s/"max_updates":20/"max_updates":5000/' |
     sed "s/\"seed\":1/\"seed\":$seed/; s/\"as trained\":{\"accuracy\":[^,]*,/\"as trained\":{\"accuracy\":$([ $arm = diff ] && echo 1 || echo 0),/"
 done; done >six.jsonl
 $needle report --study confirmatory --records six.jsonl --pictures pictures >out 2>err || fail "confirmatory: $(cat err)"
+check "what is not done is told" "grep -q '; of 12 seeds there are only: diff 3, softmax-wide-norm 3, softmax-wide 0, diff-nonorm 0, diff-v2 0\.$' out && grep -q 'diff (3 of 12)' pictures/confirmatory-curves.svg"
+check "seed by seed" "grep -qx 'Of the seeds that both have, diff alone solved 3 and softmax-wide-norm alone 0\.' out"
 check "no verdict yet" "grep -qx \"diff solved 3 of 3, softmax-wide-norm 0 of 3: Fisher's exact test is made when all 12 seeds of both are done\" out"
+for seed in $(seq 4 12); do sed -n "1p;4p" six.jsonl | sed "s/\"seed\":1,/\"seed\":$seed,/"; done >>six.jsonl
+$needle report --study confirmatory --records six.jsonl --pictures pictures >out 2>err || fail "all seeds: $(cat err)"
+check "a verdict" "grep -qx \"diff solved 12 of 12, softmax-wide-norm 0 of 12: Fisher's exact test, one-sided: p = 0.0000, significant at 0.05\" out"
+sed 's/"max_updates":5000/"max_updates":20/' six.jsonl >short.jsonl
+$needle report --study confirmatory --updates 20 --records short.jsonl --pictures pictures >out 2>err || fail "short: $(cat err)"
+check "no verdict on another study" "grep -q 'not the updates of the study that was fixed: there is no test' out && ! grep -q Fisher out"
+sed '2!b; s/"crc32":[^,]*,//; s/"check_sequences":2/"check_sequences":4/' straight/quick.jsonl >mixed.jsonl
+refuses "has other --check-sequences than needle1-" $needle report --study quick --updates 20 --records mixed.jsonl
 refuses "nothing.jsonl: there is no record" $needle report --study first --records nothing.jsonl
 # Whatever a record lacks, or has of another kind, the file is named.
 for broken in 's/"curve":/"curves":/' 's/"hidden":/"hiddn":/' 's/"curve":\[\[/"curve":[["x",/' 's/"lr":/"rate":/'; do

@@ -327,15 +327,17 @@ TEST_CASE("impossible attention is refused") {
   Random random(1);
   CHECK(error_of([&] {
           nn::MultiheadDiffAttention({10, 3}, random);
-        }) == "Attention: width 10 does not divide by 3 heads of two maps each");
-  CHECK(error_of([&] { nn::MultiheadAttention({10, 3}, random); }) == "Attention: width 10 does not divide by 3 heads");
+        }) == "Attention: width 10 is not divisible by 3 heads of two maps each");
+  CHECK(error_of([&] {
+          nn::MultiheadAttention({10, 3}, random);
+        }) == "Attention: width 10 is not divisible by 3 heads");
   CHECK(error_of([&] {
           nn::MultiheadAttention({9, 3, true}, random);
         }) == "Attention: rotary positions need an even head width, not 3");
   // Twice as many heads as an int holds.
   CHECK(error_of([&] {
           nn::MultiheadDiffAttention({32, 2147483647}, random);
-        }) == "Attention: width 32 does not divide by 2147483647 heads of two maps each");
+        }) == "Attention: width 32 is not divisible by 2147483647 heads of two maps each");
   const Tensor x = ones({1, 4});
   const AttentionLayout layout{2147483647, {{0, 1}}, {{0, 1}}, false};
   CHECK(error_of([&] { plain_diff_attention(x, x, x, scalar(0), layout); }) ==

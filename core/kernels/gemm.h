@@ -5,8 +5,8 @@
 
 namespace difftensor::inline DT_PRECISION::kernels {
 
-/// Do panels beat OpenBLAS? Measured (build/bench/ops gemm): where a layer's products lie, and below. Elsewhere the bits
-/// of a row of gemm() may depend on how many rows there are.
+/// Do panels beat OpenBLAS? Measured (build/bench/ops gemm): if K <= 256 or N <= 512, as a layer has them. Elsewhere the
+/// bits of a row of gemm() may depend on how many rows there are.
 bool is_layer_shaped(int64_t N, int64_t K);
 
 /// C = op(A) op(B), or C + op(A) op(B) if `add`, on the calling thread; op(X) = X or X^T. C is (M, N), op(A) (M, K),

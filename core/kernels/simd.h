@@ -99,7 +99,7 @@ Scalar max_of_lanes(Simd x) {
     return max_of_lanes<2 * s>(larger(x, alternate<s, true>(x, x, std::make_integer_sequence<int, lanes>())));
 }
 
-/// How many Scalars the registers hold that n of them take.
+/// n, rounded up to whole registers.
 constexpr int64_t whole_registers(int64_t n) { return (n + lanes - 1) / lanes * lanes; }
 
 }  // namespace difftensor::inline DT_PRECISION::kernels

@@ -21,14 +21,15 @@ inline Scalar row_max(const Scalar* x, int64_t n) {
   return top;
 }
 
-/// sum_i term(i). Runs of 512 are summed in Scalar, in SIMD lanes, and the runs in double: of terms of one sign, the
+/// So many terms are summed in Scalar before a sum goes on in double.
+constexpr int64_t sum_run = 512;
+/// sum_i term(i). Runs of sum_run are summed in Scalar, in SIMD lanes, and the runs in double: of terms of one sign, the
 /// relative error is below 40 roundings however many there are, where one float sum of ones stops growing at 2^24.
 template <class Term>
 inline double sum_of(int64_t n, Term term) {
-  constexpr int64_t run = 512;
   double total = 0;
-  for (int64_t begin = 0; begin < n; begin += run) {
-    const int64_t end = std::min(n, begin + run);
+  for (int64_t begin = 0; begin < n; begin += sum_run) {
+    const int64_t end = std::min(n, begin + sum_run);
     Scalar sum = 0;
 #pragma omp simd reduction(+ : sum)
     for (int64_t i = begin; i < end; ++i) sum += term(i);
@@ -39,10 +40,9 @@ inline double sum_of(int64_t n, Term term) {
 
 /// The sum of y (n), by the same runs.
 inline double row_sum(const Scalar* y, int64_t n) {
-  constexpr int64_t run = 512;
   double total = 0;
   for (int64_t i = 0; i < n;) {
-    const int64_t end = std::min(n, i + run);
+    const int64_t end = std::min(n, i + sum_run);
     Simd sums{};
     for (; i + lanes <= end; i += lanes) sums += load(y + i);
     Scalar sum = sum_of_lanes(sums);

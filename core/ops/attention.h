@@ -26,10 +26,11 @@ struct Span {
 };
 using Spans = std::vector<Span>;
 
+/// Which rows attend to which.
 struct AttentionLayout {
   int heads;      ///< output heads h
-  Spans queries;  ///< one per sentence, in the rows of q
-  Spans keys;     ///< one per sentence, in the rows of k and v; those that overlap have no gradient
+  Spans queries;  ///< one per sentence, in the rows of q; they must not overlap
+  Spans keys;     ///< one per sentence, in the rows of k and v; they may overlap if neither needs a gradient
   bool causal;    ///< query i of T sees keys j <= i + S - T; otherwise all S
   /// If not empty, a list of rows of k and v, and `keys` are spans of the list: the keys of a sentence may then lie
   /// anywhere, and sentences may share some of them. For sentences of one query each, in a NoGrad scope.

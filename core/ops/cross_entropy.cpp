@@ -53,10 +53,9 @@ struct SmoothedTargets {
     constexpr Scalar infinity = std::numeric_limits<Scalar>::infinity();
     const Scalar top = kernels::row_max(x, V), origin = top == -infinity ? 0 : top;
     // Both sums in the loop that computes exp, which they do not slow down: by runs, as in kernels::sum_of().
-    constexpr int64_t run = 512;
     double total = 0, below_all = 0;  // of y; of max - x, not used without smoothing: logits may be -inf
-    for (int64_t begin = 0; begin < V; begin += run) {
-      const int64_t end = std::min(V, begin + run);
+    for (int64_t begin = 0; begin < V; begin += kernels::sum_run) {
+      const int64_t end = std::min(V, begin + kernels::sum_run);
       Scalar y_sum = 0, below_sum = 0;
 #pragma omp simd reduction(+ : y_sum, below_sum)
       for (int64_t v = begin; v < end; ++v) {
@@ -135,7 +134,7 @@ Tensor linear_cross_entropy(const Tensor& x, const Tensor& weight, const std::ve
   const int64_t rows = x.shape()[0], D = x.shape()[1], V = weight.shape()[0];
   const SmoothedTargets smoothed("linear_cross_entropy", targets, V, options);
   std::vector<SmoothedTargets::Loss> losses(rows);
-  const bool parameter = is_registered(weight);  // others may soon die
+  const bool parameter = is_registered(weight);  // others may soon die: packing them would not pay
   const bool wants_dx = grad_enabled() && x.needs_grad(), wants_dw = grad_enabled() && weight.needs_grad();
   Storage dx(wants_dx ? rows * D : 0), dw(wants_dw ? V * D : 0);
   if (rows == 0) std::fill_n(dw.data(), dw.size(), Scalar{0});

@@ -77,7 +77,7 @@ Tensor linear(const Tensor& x, const Tensor& weight, const Tensor& bias) {
   Tensor out(shape);
   if (bias.defined())
     for (int64_t i = 0; i < rows; ++i) std::copy_n(bias.data(), out_features, out.data() + i * out_features);
-  const bool parameter = is_registered(weight);  // others may soon die
+  const bool parameter = is_registered(weight);  // others may soon die: packing them would not pay
   kernels::weight_gemm(true, rows, out_features, in, x.data(), weight.storage(), parameter, bias.defined(), out.data());
 
   // One element first: y_no = sum_i x_ni W_oi + b_o. The weight W_oi takes part in output o of every row n, with the

@@ -20,8 +20,8 @@ Tensor softmax(const Tensor& x, Scalar scale) {
   const int64_t width = last_axis("softmax", x), rows = width ? x.numel() / width : 0;
   Tensor out(x.shape());
   kernels::softmax_rows(x.data(), out.data(), rows, width, scale);
-  // dy_j/dx_i = scale y_j ([i = j] - y_i): raising x_i raises y_i and lowers all the others. So
-  // dx_i += sum_j dy_j dy_j/dx_i = scale y_i (dy_i - sum_j dy_j y_j).
+  // d y_j / d x_i = scale y_j ([i = j] - y_i): raising x_i raises y_i and lowers all the others. Times
+  // dy_j, and summed over j: dx_i += scale y_i (dy_i - sum_j dy_j y_j).
   // As the y_j sum to 1, any number may be taken off all dy. That of the largest y_j leaves the difference of what is
   // small: nothing is lost of a large common offset, nor of 1 - y_j where y_j has rounded to 1.
   return record("softmax", out, {x},
@@ -56,7 +56,7 @@ Tensor log_softmax(const Tensor& x) {
       for (int64_t i = 0; i < width; ++i) yr[i] = (xr[i] - row.max) - log_sum;
     }
   });
-  // dy_j/dx_i = [i = j] - p_i, with p_i = softmax(x)_i = exp(y_i). So dx_i += dy_i - p_i sum_j dy_j, but in the form
+  // d y_j / d x_i = [i = j] - p_i, with p_i = softmax(x)_i = exp(y_i). So dx_i += dy_i - p_i sum_j dy_j, but in the form
   // dy_i (1 - p_i) - p_i (what the other dy_j sum to): it keeps what is left of dy_i where p_i has rounded to 1.
   return record("log_softmax", out, {x},
                 [y = out.storage(), rows, width](const Gradients& g) {

@@ -29,11 +29,12 @@ struct Told {
     const auto found = std::find_if(arms.begin(), arms.end(), [&](const ArmRecords& a) { return a.arm == arm; });
     return found == arms.end() ? nullptr : &*found;
   }
-  // Of the seeds that both have; none without any.
+  // Of the seeds that have both values; none without any.
   std::optional<Difference> difference(const Comparison& c, const Value& value) const {
     const ArmRecords *a = find(c.arm), *control = find(c.control);
     if (!a || !control) return {};
-    const std::vector<double> seeds = paired_differences(*a, *control, value);
+    std::vector<double> seeds = paired_differences(*a, *control, value);
+    std::erase_if(seeds, [](double x) { return std::isnan(x); });
     return seeds.empty() ? std::nullopt : std::optional(difference_of(seeds));
   }
 };
@@ -41,15 +42,26 @@ struct Told {
 double final_loss(const nlohmann::json& record) { return record.at("loss"); }
 double bits(const nlohmann::json& record) { return record.at("bits_per_byte"); }
 
-// The loss of an arm when the fastest was done; NaN if no record tells its cost.
+// How many updates a training had made when the fastest of its seed was done, and its loss then; NaN if that is not
+// known.
+double equal_updates(const Told& told, const nlohmann::json& record) {
+  const auto updates = told.equal.find({record.at("arm"), record.at("seed")});
+  return updates == told.equal.end() ? NAN : updates->second;
+}
 Value loss_at_equal_time(const Told& told) {
   return [&told](const nlohmann::json& record) {
-    const auto updates = told.equal.updates.find(record.at("arm"));
-    return updates == told.equal.updates.end() ? NAN : loss_after(updates->second, record);
+    const double updates = equal_updates(told, record);
+    return std::isnan(updates) ? NAN : loss_after(updates, record);
   };
 }
 
 std::string text_of(const Interval& i) { return std::isfinite(i.low) ? format("%+.4f to %+.4f", i.low, i.high) : ""; }
+
+// "+0.013 ± 0.014"
+std::string text_of(const std::optional<Difference>& d) {
+  if (!d) return "";
+  return format("%+.3f", d->mean) + (d->seeds.size() > 1 ? format(" ± %.3f", d->student.high - d->mean) : "");
+}
 
 // --- Tables -------------------------------------------------------------------------------------------------------
 
@@ -65,11 +77,13 @@ void print_arms(const Told& told) {
                                  a.records[0].at("parameters").dump(),
                                  mean_and_interval(a.values("/loss"), "%.4f"),
                                  mean_and_interval(a.values("/bits_per_byte"), "%.4f")};
-    if (const auto updates = told.equal.updates.find(a.arm); updates != told.equal.updates.end()) {
-      std::vector<double> losses;
-      for (const nlohmann::json& record : a.records) losses.push_back(equal_loss(record));
-      row.push_back(format("%.1f", 1000 * told.equal.seconds / updates->second));
-      row.push_back(format("%.0f", updates->second));
+    std::vector<double> losses, updates;
+    for (const nlohmann::json& record : a.records)
+      if (const double made = equal_updates(told, record); !std::isnan(made))
+        updates.push_back(made), losses.push_back(equal_loss(record));
+    if (!losses.empty()) {
+      row.push_back(format("%.1f", 1000 * training::median(a.values("/cpu_seconds_per_update"))));
+      row.push_back(mean_and_interval(updates, "%.0f"));
       row.push_back(mean_and_interval(losses, "%.4f"));
     }
     row.resize(rows[0].size());
@@ -85,22 +99,41 @@ void print_differences(const Told& told) {
   for (const Comparison& c : comparisons()) {
     const std::optional<Difference> d = told.difference(c, final_loss);
     if (!d) continue;
-    const Difference e = *told.difference(c, loss_at_equal_time(told));
+    const std::optional<Difference> e = told.difference(c, loss_at_equal_time(told));
     rows.push_back({c.name(), c.purpose, std::to_string(d->seeds.size()), format("%+.4f", d->mean), text_of(d->student),
                     text_of(d->bootstrap), format("%+.4f", told.difference(c, bits)->mean),
-                    std::isnan(e.mean) ? "" : format("%+.4f", e.mean), text_of(e.student), text_of(e.bootstrap)});
+                    e ? format("%+.4f", e->mean) : "", e ? text_of(e->student) : "", e ? text_of(e->bootstrap) : ""});
   }
   print_table("Differences of loss, nats a token, paired by seed: below zero, the first predicts better", rows);
 
   const Comparison& primary = comparisons()[0];
   const std::optional<Difference> d = told.difference(primary, final_loss);
   if (!d) return;
-  const bool complete = d->seeds.size() == told.study.seeds.size();
+  const Study fixed = study_of(told.study.task);
+  const bool complete = d->seeds.size() == fixed.seeds.size() && told.study.updates == fixed.updates;
   const char* verdict = d->student.high < 0  ? "below zero: the second map lowers the loss"
                         : d->student.low > 0 ? "above zero: the second map raises the loss"
                                              : "around zero: no difference can be told";
   say("\nThe primary difference, %s on %s: its interval lies %s%s.\n", primary.name().c_str(), told.study.task.c_str(),
-      verdict, complete ? "" : " (not all seeds are done: this says nothing yet)");
+      verdict, complete ? "" : " (not the seeds and updates that were fixed: this is no verdict)");
+}
+
+// How a difference came to be what it is at the end.
+void print_updates(const Told& told) {
+  std::vector<std::vector<std::string>> rows{{"difference"}};
+  std::vector<double> updates;
+  for (const nlohmann::json& point : told.arms[0].records[0].at("curve")) {
+    updates.push_back(point.at(0));
+    rows[0].push_back(format("%.0f", updates.back()));
+  }
+  for (const Comparison& c : comparisons()) {
+    if (!told.difference(c, final_loss)) continue;
+    rows.push_back({c.name()});
+    for (const double update : updates)
+      rows.back().push_back(
+          text_of(told.difference(c, [=](const nlohmann::json& record) { return loss_after(update, record); })));
+  }
+  print_table("Differences of loss after so many updates, mean ± 95% interval", rows);
 }
 
 // The mean loss of the positions from `first` to `last`, each counted alike.
@@ -151,9 +184,7 @@ void print_positions(const Told& told) {
     if (!told.difference(c, final_loss)) continue;
     auto& row = differences.emplace_back(std::vector{c.name()});
     const auto add = [&](const Value& value) {
-      const Difference d = *told.difference(c, value);
-      if (std::isnan(d.mean)) return row.push_back("");  // a context too short to have both
-      row.push_back(format("%+.3f", d.mean) + (d.seeds.size() > 1 ? format(" ± %.3f", d.student.high - d.mean) : ""));
+      row.push_back(text_of(told.difference(c, value)));  // none in a context too short to have both
     };
     for (const Part& part : parts) add(loss_in(part));
     add(far_less_near);
@@ -197,9 +228,8 @@ void draw_differences(const std::vector<Told>& all, const std::string& path) {
       double widest = 1e-4;
       for (const Comparison& c : comparisons()) {
         const auto d = told.difference(c, equal_time ? loss_at_equal_time(told) : final_loss);
-        const bool there = d && !std::isnan(d->mean);
-        panel.values.push_back(there ? d->seeds : std::vector<double>{});
-        panel.intervals.push_back(there ? d->student : Interval{});
+        panel.values.push_back(d ? d->seeds : std::vector<double>{});
+        panel.intervals.push_back(d ? d->student : Interval{});
         for (const double x : panel.values.back()) widest = std::max(widest, std::abs(x));
         for (const double x : {panel.intervals.back().low, panel.intervals.back().high})
           if (std::isfinite(x)) widest = std::max(widest, std::abs(x));
@@ -254,6 +284,7 @@ void report(const Arguments& a) {
     if (told.arms.empty()) continue;
     print_arms(told);
     print_differences(told);
+    print_updates(told);
     print_positions(told);
     draw_positions(told, a.pictures);
   }

@@ -10,10 +10,10 @@ struct TextFile {
   std::string path, content;
 };
 
-/// The files of these paths: those named, and of a folder all in it and in its folders, sorted by name, but for hidden
-/// ones, such whose names end in none of `suffixes` (if there are any), and, with a warning, such that are not UTF-8 text.
-/// Links to folders are not followed. Throws InputError if a path is not there, a file that is named is not UTF-8, or
-/// there is no text at all.
+/// The files of these paths: those named, and of a folder all in it and in its folders, sorted by name. Left out are
+/// hidden files, files whose names end in none of `suffixes` (if there are any), and, with a warning, files that are not
+/// UTF-8 text. Links to folders are not followed. Throws InputError if a path is not there, a file that is named is
+/// not UTF-8, or there is no text at all.
 std::vector<TextFile> read_texts(const std::vector<std::string>& paths, const std::vector<std::string>& suffixes);
 
 /// Where the held-out part of a text begins: with the first line, or else character, that begins in the last `fraction`
@@ -48,7 +48,7 @@ struct Data {
 /// second, the last settings.context tokens of the first are given. Throws InputError if there is too little text.
 Data load_data(const Settings& settings, const std::string& folder);
 
-/// A number that changes with any token that is to be predicted.
+/// A checksum: it changes with any token that is to be predicted.
 std::string fingerprint_of(const Corpus& train, const Corpus& valid);
 
 /// A piece of a text: from each of the ids begin, ..., begin + length - 1 and those before it, the next is predicted.

@@ -58,18 +58,20 @@ void require_comparable(const Records& records, const std::string& path) {
 // --- Equal time ---------------------------------------------------------------------------------------------------
 
 EqualTime equal_time(const std::vector<ArmRecords>& arms, int64_t updates) {
-  std::map<std::string, double> costs;
-  for (const ArmRecords& a : arms) {
-    const std::vector<double> seconds = a.values("/cpu_seconds_per_update");
-    if (!seconds.empty()) costs[a.arm] = training::median(seconds);
-  }
-  EqualTime equal;
-  if (costs.empty()) return equal;
-  const double least =
-      std::min_element(costs.begin(), costs.end(), [](auto& a, auto& b) { return a.second < b.second; })->second;
-  equal.seconds = least * static_cast<double>(updates);
-  for (const auto& [arm, cost] : costs) equal.updates[arm] = equal.seconds / cost;
-  return equal;
+  EqualTime cost;
+  std::map<uint64_t, double> least;  // of each seed
+  for (const ArmRecords& a : arms)
+    for (const nlohmann::json& record : a.records) {
+      const nlohmann::json& seconds = record.at("cpu_seconds_per_update");
+      if (seconds.is_null()) continue;
+      const uint64_t seed = record.at("seed");
+      cost[{a.arm, seed}] = seconds;
+      least[seed] = least.contains(seed) ? std::min<double>(least[seed], seconds) : seconds.get<double>();
+    }
+  EqualTime made;
+  for (const auto& [training, seconds] : cost)
+    made[training] = least[training.second] / seconds * static_cast<double>(updates);
+  return made;
 }
 
 double loss_after(double updates, const nlohmann::json& record) {

@@ -10,8 +10,9 @@
 namespace language_model {
 
 /// Six arms on the text of this name: three with differential attention, and beside each the softmax that is like it in
-/// all but the second map. An arm's learning rate is the one with the least loss on held-out text, summed over two
-/// seeds that are not reported; then ten are, of 400 updates each. Or so many updates and seeds, if not 0.
+/// all but the second map and its price (examples/training/arms.h). An arm's learning rate is the one with the least
+/// loss on held-out text, summed over two seeds that are not reported; then ten are, of 400 updates each. Or so many
+/// updates and seeds, if not 0.
 Study study_of(const std::string& text, int64_t updates = 0, int seeds = 0);
 
 /// What all its trainings have in common, where the defaults do not say it. The learning rate of an update does not
@@ -36,14 +37,10 @@ struct Comparison {
 /// others are told without a claim.
 const std::vector<Comparison>& comparisons();
 
-/// Which arm had made how many updates, when the fastest arm was done.
-///
-/// An arm's cost is the median, over its reported seeds, of CPU seconds an update (validations not counted). The
-/// fastest arm is done after its cost times the study's updates; in that time, another arm has made fewer.
-struct EqualTime {
-  double seconds = 0;                     ///< of CPU, for a training of the fastest arm
-  std::map<std::string, double> updates;  ///< of each arm; none of those whose cost no record tells
-};
+/// How many updates each training had made when the fastest arm of its seed was done: a race in each seed, so that an
+/// interval over seeds knows how far costs differ from run to run. (A cost is of CPU seconds an update, without
+/// validations.) Trainings whose record tells no cost are left out.
+using EqualTime = std::map<std::pair<std::string, uint64_t>, double>;  // of arm and seed
 EqualTime equal_time(const std::vector<ArmRecords>& arms, int64_t updates);
 /// The loss on held-out text after so many updates: on the line between the two validations around.
 double loss_after(double updates, const nlohmann::json& record);

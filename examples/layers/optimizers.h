@@ -39,7 +39,7 @@ class Lion : public optim::Optimizer {
 /// orthogonal matrix is the step, so that no direction of a gradient is stronger than another. It is found by five
 /// steps of Newton and Schulz, all products:
 ///   m = momentum m + g,  X = m / |m|,  five times X = a X + (b X X^T + c (X X^T)^2) X,
-///   w -= lr sqrt(max(1, out / in)) X
+///   w = (1 - lr weight_decay) w - lr sqrt(max(1, out / in)) X
 /// Throws unless every parameter is a matrix, and momentum >= 0.
 class Muon : public optim::Optimizer {
  public:

@@ -66,7 +66,7 @@ void print_tests(const std::vector<ArmRecords>& arms) {
 void print_inside(const std::vector<ArmRecords>& arms) {
   std::vector<std::vector<std::string>> mass{{"arm", "mean of heads, signed: answer / noise", "absolute",
                                               "best head, signed", "absolute", "λ of each layer, each seed"}},
-      large{{"arm", "logits: top 1 / 10 / 100 / median", "hidden states: top 1 / 10 / 100 / median"}};
+      large{{"arm", "logits, layer 1", "layer 2", "hidden states, layer 1", "layer 2"}};
   for (const ArmRecords& a : arms) {
     const auto middle = [&](const std::string& path) { return training::median(a.values(path)); };
     const auto pair = [&](const char* normalisation, size_t index) {
@@ -78,16 +78,16 @@ void print_inside(const std::vector<ArmRecords>& arms) {
       if (const auto& l = record.at("lambda"); !l.empty())
         lambdas += (lambdas.empty() ? "" : "; ") + format("%.2f, %.2f", l.at(0).get<double>(), l.at(1).get<double>());
     mass.push_back({a.arm, pair("signed", 0), pair("absolute", 0), pair("signed", 2), pair("absolute", 2), lambdas});
-    const auto top = [&](const std::string& what) {
-      const auto rank = [&](const char* index) { return middle("/" + what + "/1/" + index); };
+    const auto top = [&](const std::string& place) {
+      const auto rank = [&](const char* index) { return middle(place + index); };
       return format("%.3g / %.3g / %.3g / %.3g", rank("0"), rank("3"), rank("4"), rank("5"));
     };
-    large.push_back({a.arm, top("logits"), top("hidden")});
+    large.push_back({a.arm, top("/logits/0/"), top("/logits/1/"), top("/hidden/0/"), top("/hidden/1/")});
   }
   print_table(
       "Attention of the second layer in the rows that must answer: mass on the answer and on noise, medians over seeds",
       mass);
-  print_table("Largest magnitudes in the second layer, medians over seeds", large);
+  print_table("Largest magnitudes: top 1 / 10 / 100 / median, medians over seeds", large);
 }
 
 // The test that the confirmatory study was made for: see studies().
@@ -97,9 +97,15 @@ void print_test(const Study& study, const std::vector<ArmRecords>& arms) {
   };
   const auto diff = arm("diff"), control = arm("softmax-wide-norm");
   if (diff == arms.end() || control == arms.end()) return;
+  if (study.updates != study_named("confirmatory", 0).updates)
+    return say("\nThese are not the updates of the study that was fixed: there is no test.\n");
   const auto count = [](const ArmRecords& a) { return static_cast<int64_t>(a.records.size()); };
   const int64_t n = count(*diff), m = count(*control), a = count(solved(*diff)), b = count(solved(*control));
-  say("\ndiff solved %ld of %ld, softmax-wide-norm %ld of %ld: ", a, n, b, m);
+  const std::vector<double> differences = training::paired_differences(
+      *diff, *control, [](const nlohmann::json& record) -> double { return is_solved(record); });
+  say("\nOf the seeds that both have, diff alone solved %ld and softmax-wide-norm alone %ld.\n",
+      std::count(differences.begin(), differences.end(), 1), std::count(differences.begin(), differences.end(), -1));
+  say("diff solved %ld of %ld, softmax-wide-norm %ld of %ld: ", a, n, b, m);
   // Looking at each seed as it comes, and ending at a good one, would find what is not there.
   if (const auto all = static_cast<int64_t>(study.seeds.size()); n < all || m < all) {
     say("Fisher's exact test is made when all %ld seeds of both are done\n", all);
@@ -112,6 +118,15 @@ void print_test(const Study& study, const std::vector<ArmRecords>& arms) {
 void report(const Study& study, const std::string& path, const std::string& folder) {
   const Records records = training::read_records(path);
   if (records.empty()) throw text::InputError(path + ": there is no record");
+  const nlohmann::json* first = nullptr;  // that says how many it was scored by
+  for (const nlohmann::json& record : records)
+    if (!record.contains("check_sequences"))
+      continue;
+    else if (!first)
+      first = &record;
+    else if (record.at("check_sequences") != first->at("check_sequences"))
+      throw text::InputError(path + ": " + training::trial_of(record).name() + " has other --check-sequences than " +
+                             training::trial_of(*first).name() + ": they cannot be compared");
   const std::vector<ArmRecords> arms = training::reported_arms(study, records);
   say("Study \"%s\": %s. %s.\n", study.name.c_str(), study.purpose.c_str(),
       training::progress_of(study, arms, records).c_str());
@@ -125,10 +140,18 @@ void report(const Study& study, const std::string& path, const std::string& fold
   print_learning(study, arms);
   if (study.name == "confirmatory") print_test(study, arms);
   std::vector<ArmRecords> good;
-  for (const ArmRecords& a : arms)
-    if (ArmRecords some = solved(a); !some.records.empty()) good.push_back(std::move(some));
+  std::string none;
+  for (const ArmRecords& a : arms) {
+    if (ArmRecords some = solved(a); some.records.empty()) {
+      none += (none.empty() ? "; none of " : ", ") + a.arm;
+    } else {
+      some.arm += format(" (%zu)", some.records.size());
+      good.push_back(std::move(some));
+    }
+  }
   if (!good.empty()) {
-    say("\nThe tables below are of the seeds that solved the task (%g%%).\n", 100 * solved_accuracy);
+    say("\nThe tables below are of the seeds that solved the task (%g%%), so many of each arm%s.\n",
+        100 * solved_accuracy, none.c_str());
     print_tests(good);
     print_inside(good);
   }

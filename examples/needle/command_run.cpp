@@ -50,8 +50,8 @@ void run(const Arguments& a) {
   };
   training::run_study(study,
                       {"needle", a.runs, a.records, a.jobs, flags, outcome,
-                       "run --study " + study.name + (arms.empty() ? "" : " --arms" + arms) + " --runs " + a.runs + " --records " + a.records +
-                           (a.updates ? " --updates " + std::to_string(a.updates) : "") +
+                       "run --study " + study.name + (arms.empty() ? "" : " --arms" + arms) + " --runs " + a.runs +
+                           " --records " + a.records + (a.updates ? " --updates " + std::to_string(a.updates) : "") +
                            (a.check_sequences ? " --check-sequences " + std::to_string(a.check_sequences) : "")});
 }
 

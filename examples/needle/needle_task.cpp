@@ -161,6 +161,8 @@ nlohmann::json NeedleTask::make_record(const std::string& folder) const {
                  {"parameters", model_->parameter_count()},
                  {"updates", curve.back().at(0)},
                  {"cpu_seconds_per_update", clock_.seconds_per_update()},
+                 {"timed_updates", clock_.updates()},
+                 {"check_sequences", s_.check_sequences.value},
                  {"curve", curve},
                  {"tests", tests}});
   return record;

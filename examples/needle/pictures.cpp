@@ -56,7 +56,12 @@ training::Series median_curve(const ArmRecords& a) {
 void draw_pictures(const Study& study, const std::vector<ArmRecords>& arms, const std::string& folder) {
   std::vector<training::Series> curves;
   std::vector<std::string> names;
-  for (const ArmRecords& a : arms) curves.push_back(median_curve(a)), names.push_back(a.arm);
+  for (const ArmRecords& a : arms) {
+    const size_t seeds = a.records.size(), all = study.seeds.size();
+    names.push_back(seeds == all ? a.arm : text::format("%s (%zu of %zu)", a.arm.c_str(), seeds, all));
+    curves.push_back(median_curve(a));
+    curves.back().label = names.back();
+  }
   const std::string title =
       study.task + ": questions answered rightly, %" + (study.seeds.size() > 1 ? ", median of the seeds" : "");
   text::write_file(folder + "/" + study.name + "-curves.svg",
@@ -111,9 +116,9 @@ void draw_pictures(const Study& study, const std::vector<ArmRecords>& arms, cons
        {at("answer, signed", -1, 2, mass_path("signed", 0)), at("noise, signed", -1, 2, mass_path("signed", 1)),
         at("answer, absolute", 0, 1, mass_path("absolute", 0)), at("noise, absolute", 0, 1, mass_path("absolute", 1)),
         at("λ, layer 1", -1, 1, "/lambda/0"), at("λ, layer 2", -1, 1, "/lambda/1")});
-  draw("magnitudes", "Second layer, largest magnitudes; seeds that solved the task",
-       {at("logit", 0, 40, "/logits/1/0"), at("logit, median", 0, 4, "/logits/1/5"),
-        at("hidden state", 0, 20, "/hidden/1/0"), at("hidden state, median", 0, 4, "/hidden/1/5")});
+  draw("magnitudes", "Largest magnitudes; seeds that solved the task",
+       {at("logit, layer 1", 0, 40, "/logits/0/0"), at("logit, layer 2", 0, 40, "/logits/1/0"),
+        at("hidden state, layer 1", 0, 20, "/hidden/0/0"), at("hidden state, layer 2", 0, 20, "/hidden/1/0")});
 }
 
 }  // namespace needle

@@ -16,7 +16,8 @@ namespace training {
 ///   diff-0.8, diff-0.5 lambda_init fixed
 ///   diff-v2            as published: 2h heads of width d, two queries each, lambda from the token, no norm
 ///   diff-v2-norm       the same, with diff's head norm
-/// softmax-wide-norm is the control that tells the subtraction from all else: a diff head without its second map.
+/// softmax-wide-norm is diff's control: as many heads, values as wide, the same norm. What is left between them is the
+/// second map and its price: diff's queries and keys are half as wide, and its result has the factor 1 - lambda_init.
 const std::vector<std::string>& arm_names();
 
 /// `base`, whose heads are the h pairs, with the attention of this arm. diff-v2 has more queries, and so a narrower

@@ -17,7 +17,7 @@ using NamedAttentions = std::vector<std::pair<std::string, difftensor::nn::Atten
 NamedAttentions attentions_of(const difftensor::models::TransformerStack& stack, const std::string& prefix = "");
 std::vector<std::string> names_of(const NamedAttentions& attentions);
 
-/// What an attention layer computes in its last call, while this object lives. Until then only one thread may call the
+/// What an attention layer computes in its last call, while this object lives. Meanwhile only one thread may call the
 /// layer, so nothing may be decoded.
 class AttentionListener {
  public:

@@ -131,6 +131,13 @@ std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms,
   std::string words =
       text::format("%zu of %zu reported trainings are done", reported, study.arms.size() * study.seeds.size());
   for (const auto& [cpu, count] : cpus) words += text::format("; %zu on one core of %s", count, cpu.c_str());
+  std::string few;  // says little beside an arm that has all its seeds
+  for (const std::string& arm : study.arms) {
+    const auto found = std::find_if(arms.begin(), arms.end(), [&](const ArmRecords& a) { return a.arm == arm; });
+    const size_t seeds = found == arms.end() ? 0 : found->records.size();
+    if (seeds < study.seeds.size()) few += (few.empty() ? "" : ", ") + text::format("%s %zu", arm.c_str(), seeds);
+  }
+  if (!few.empty()) words += text::format("; of %zu seeds there are only: %s", study.seeds.size(), few.c_str());
   const std::vector<Trial> trials = study.trials(records);
   const auto strange = std::count_if(records.begin(), records.end(), [&](const nlohmann::json& r) {
     return std::find(trials.begin(), trials.end(), trial_of(r)) == trials.end();

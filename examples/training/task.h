@@ -7,7 +7,6 @@
 #include <utility>
 #include <vector>
 
-#include "core/parallel_backward.h"
 #include "examples/training/ranks.h"
 #include "examples/training/run_folder.h"
 #include "nn/module.h"
@@ -17,16 +16,6 @@ namespace training {
 /// An update's pieces are shared out among threads in so many parts, if there are so many. Fixed, so that sums of
 /// gradients do not depend on the number of threads; few, because the gradients of each part are written, read and added.
 constexpr int64_t update_parts = 32;
-
-/// Calls f(i) for each piece of an update, those of a part one after the other: difftensor::parallel_backward, which
-/// says what f may do.
-inline difftensor::PassTimes backward_by_parts(int64_t pieces, const std::function<void(int64_t)>& f) {
-  const int64_t parts = std::min(pieces, update_parts);
-  return difftensor::parallel_backward(parts, [&](int64_t part) {
-    const auto [begin, end] = share(pieces, part, parts);
-    for (int64_t i = begin; i < end; ++i) f(i);
-  });
-}
 
 /// Streams of random numbers for what is drawn during a training. (Stream 0 draws a task's data, and the weights.)
 inline uint64_t shuffle_stream(int64_t epoch) { return uint64_t{1} << 32 | static_cast<uint64_t>(epoch); }
@@ -57,6 +46,7 @@ struct Figure {
 /// How a figure is named where people read it: "bleu" is BLEU.
 std::string figure_name(const std::string& key);
 
+/// What Task::validate() found.
 struct Validation {
   double loss = 0;              ///< the mean over all targets, without smoothing or dropout
   std::vector<Figure> figures;  ///< those of Task::figures(), in their order
@@ -64,6 +54,7 @@ struct Validation {
   std::string samples;          ///< lines to show beneath
 };
 
+/// What a training loop is to train, and how it learns what came of it.
 class Task {
  public:
   virtual ~Task() = default;
@@ -93,6 +84,7 @@ class Task {
 
   /// The figures that validate() will return, their values 0.
   virtual std::vector<Figure> figures() const { return {}; }
+  /// The names of Validation::lambdas.
   virtual std::vector<std::string> lambda_names() const { return {}; }
   /// Every rank calls it (ranks.h), and gets the same.
   virtual Validation validate() = 0;

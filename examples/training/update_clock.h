@@ -18,6 +18,8 @@ class UpdateClock {
   }
   /// The mean, over the updates of this process; NaN without any, which JSON writes as null.
   double seconds_per_update() const { return seconds_ / static_cast<double>(updates_); }
+  /// How many these were: fewer than all, if a training was resumed.
+  int updates() const { return updates_; }
 
  private:
   static double now() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }

@@ -46,21 +46,23 @@ nlohmann::json score(const std::string& run, const Translator& translator, const
   return scores;
 }
 
-// Runs of one attention are taken for each other's repetitions: they must differ in their seed, and in nothing else that
-// matters.
-void require_repetitions(const std::vector<std::string>& runs, const std::vector<Translator>& translators) {
+// Runs of one attention are taken for each other's repetitions, and attentions are compared: runs must differ in these,
+// and in nothing else that matters.
+void require_comparable(const std::vector<std::string>& runs, const std::vector<Translator>& translators) {
   const std::set<std::string> free{"seed", "train", "valid", "train_src", "train_tgt", "valid_src", "valid_tgt"};
+  const std::set<std::string> of_attention{"attention", "heads", "head_norm", "lambda_init"};
   for (size_t i = 0; i < runs.size(); ++i)
     for (size_t j = 0; j < i; ++j) {
       const Settings &a = translators[j].settings, &b = translators[i].settings;
-      if (a.attention.value != b.attention.value) continue;
+      const bool alike = a.attention.value == b.attention.value;
       const auto refuse = [&](const std::string& why) { throw InputError(runs[i] + " and " + runs[j] + why); };
-      if (a.loop().seed.value == b.loop().seed.value)
+      if (alike && a.loop().seed.value == b.loop().seed.value)
         refuse(": both have " + a.attention.value + " attention and seed " + std::to_string(a.loop().seed));
       const nlohmann::json first = a.json(), second = b.json();
       for (const auto& [name, value] : first.items())
-        if (value != second.at(name) && !free.contains(name))
-          refuse(": the same attention, but " + name + " is " + second.at(name).dump() + " and " + value.dump());
+        if (value != second.at(name) && !free.contains(name) && (alike || !of_attention.contains(name)))
+          refuse(": " + name + " is " + second.at(name).dump() + " and " + value.dump() +
+                 "; a comparison is of attentions and seeds");
     }
 }
 
@@ -74,7 +76,7 @@ void distract(const Arguments& a) {
     if (translators.back().settings.distractors == 0)
       throw InputError(run + ": was trained without --distractors: it has never seen a mark");
   }
-  require_repetitions(a.runs, translators);
+  require_comparable(a.runs, translators);
   for (size_t i = 0; i < a.runs.size(); ++i) {
     const std::string& run = a.runs[i];
     const nlohmann::json record = score(run, translators[i], a);

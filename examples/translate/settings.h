@@ -39,7 +39,7 @@ struct Settings : TrainSettings {
       data,
       "max_length_factor",
       1.5,
-      "the model's translations are cut off after so many times their source's tokens, and 10",
+      "the model's translations are cut off after so many times their source's tokens, plus 10",
       {[](double x) { return x > 0 && x <= 1000; }, "must be positive, and at most 1000"}};
 
   // --- Model: a preset sets the sizes ---

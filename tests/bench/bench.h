@@ -1,13 +1,16 @@
 #pragma once
 // What the benchmarks share: time, memory, the machine's GEMM peak, its description, and a program's frame.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <functional>
 #include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
 #include "core/base.h"
+#include "core/parallel_backward.h"
 #include "examples/training/statistics.h"
+#include "examples/training/task.h"
 
 namespace bench {
 
@@ -57,6 +60,18 @@ nlohmann::json machine();
 
 /// Writes a program's record, with the machine's description, if there is a path for it.
 void keep(const std::string& path, nlohmann::ordered_json record);
+
+// --- A training's update ------------------------------------------------------------------------------------------
+
+/// Calls f(i) for each piece of an update, those of a part one after the other, as a training does (examples/training,
+/// Loop::forward_backward).
+inline difftensor::PassTimes backward_by_parts(int64_t pieces, const std::function<void(int64_t)>& f) {
+  const int64_t parts = std::min(pieces, training::update_parts);
+  return difftensor::parallel_backward(parts, [&](int64_t part) {
+    const auto [begin, end] = training::share(pieces, part, parts);
+    for (int64_t i = begin; i < end; ++i) f(i);
+  });
+}
 
 // --- A program ----------------------------------------------------------------------------------------------------
 

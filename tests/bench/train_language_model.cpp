@@ -9,10 +9,10 @@
 #include <cstdio>
 #include <numeric>
 
+#include "core/fast_blas.h"
 #include "core/parallel_backward.h"
 #include "core/safetensors.h"
 #include "examples/text/files.h"
-#include "core/fast_blas.h"
 #include "examples/training/task.h"
 #include "models/language_model.h"
 #include "optim/clip.h"
@@ -45,7 +45,7 @@ double update(const models::LanguageModel& model, optim::Optimizer& optimizer, c
   options.normalizer = a.batch * a.context;
   std::vector<double> losses(a.batch);
   optimizer.zero_grad();
-  training::backward_by_parts(a.batch, [&](int64_t i) {
+  bench::backward_by_parts(a.batch, [&](int64_t i) {
     const int64_t begin = (step * a.batch + i) * 7919 % (static_cast<int64_t>(text.size()) - a.context);
     std::vector<int32_t> ids, targets;
     for (int64_t at = begin; at < begin + a.context; ++at) ids.push_back(byte(at)), targets.push_back(byte(at + 1));

@@ -11,9 +11,9 @@
 #include <memory>
 #include <numeric>
 
+#include "core/fast_blas.h"
 #include "core/parallel_backward.h"
 #include "core/safetensors.h"
-#include "core/fast_blas.h"
 #include "examples/translate/data.h"
 #include "optim/clip.h"
 #include "optim/optimizer.h"
@@ -144,7 +144,7 @@ double update(models::Transformer& model, optim::Optimizer& optimizer, const Bat
   std::vector<double> losses(pieces.size());
   model.zero_grad();
   const double prepared = bench::seconds();
-  const PassTimes pass = training::backward_by_parts(static_cast<int64_t>(pieces.size()), [&](int64_t i) {
+  const PassTimes pass = bench::backward_by_parts(static_cast<int64_t>(pieces.size()), [&](int64_t i) {
     const Batch& b = pieces[i];
     Tensor loss = model.loss(b.source, b.source_lengths, b.target_in, b.target_lengths, b.target_out, options);
     loss.backward();
