@@ -128,7 +128,7 @@ void report(const Study& study, const std::string& path, const std::string& fold
       throw text::InputError(path + ": " + training::trial_of(record).name() + " has other --check-sequences than " +
                              training::trial_of(*first).name() + ": they cannot be compared");
   const std::vector<ArmRecords> arms = training::reported_arms(study, records);
-  say("Study \"%s\": %s. %s.\n", study.name.c_str(), study.purpose.c_str(),
+  say("Study \"%s\": %s%s %s.\n", study.name.c_str(), study.purpose.c_str(), study.purpose.ends_with('?') ? "" : ".",
       training::progress_of(study, arms, records).c_str());
   if (study.lrs.size() > 1)
     training::print_tuning("Tuning: updates to 99% of the seeds that are not reported, by learning rate", study,

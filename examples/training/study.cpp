@@ -137,7 +137,7 @@ std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms,
     const size_t seeds = found == arms.end() ? 0 : found->records.size();
     if (seeds < study.seeds.size()) few += (few.empty() ? "" : ", ") + text::format("%s %zu", arm.c_str(), seeds);
   }
-  if (!few.empty()) words += text::format("; of %zu seeds there are only: %s", study.seeds.size(), few.c_str());
+  if (reported > 0 && !few.empty()) words += text::format("; of %zu seeds there are only: %s", study.seeds.size(), few.c_str());
   const std::vector<Trial> trials = study.trials(records);
   const auto strange = std::count_if(records.begin(), records.end(), [&](const nlohmann::json& r) {
     return std::find(trials.begin(), trials.end(), trial_of(r)) == trials.end();
