@@ -43,7 +43,7 @@ help:
 	@echo "make demo       set up, build, train the built-in translation task and show what it learned"
 	@echo "make tour       ten programs, from one number's gradient to a GPT, each with a page in examples/tour"
 	@echo "make test       set up, build and run every test, in float and in double"
-	@echo "make bits       the same bits in builds for other CPUs, by g++ and clang++; ARCH=haswell builds for one of them"
+	@echo "make bits       the same bits in builds for other CPUs, by g++ and clang++"
 	@echo "make golden     compare with PyTorch's numbers; FILES=\"a.safetensors ...\" for others than tests/golden"
 	@echo "make bench      the benchmarks, in $(BUILD)/bench; tests/bench/pytorch_peer.py compares them with PyTorch"
 	@echo "make asan       the tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -182,17 +182,20 @@ bench: deps
 
 asan: deps
 	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/asan OPTIMISE="-O1 -g -march=$(ARCH) -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer" asan-run
-# Each product that is compared starts threads of its own. Where there are numbers for 32,768 threads, LeakSanitizer takes
-# those that had the same one for each other.
+# Each product that is compared starts threads of its own. The kernel may have no more than 32,768 thread numbers: they are
+# given out again, and LeakSanitizer confuses threads that had the same one.
 asan-run coverage-run: export DT_PRODUCTS = 300
+asan-run: export DT_SANITIZED = 1
 asan-run: $(BUILD)/tests_f32 $(BUILD)/tests_f64 $(PROGRAMS:%=$(BUILD)/%)
 	+@$(RUN_SUITES) run-tests_f64 run-tests_f32 $(CLI_SUITES:%=run-test_%)
 
+# For the sanitizers' builds but make asan's.
+CLANG ?= clang++
 # g++'s OpenMP waits where ThreadSanitizer does not see it; clang's tells it all, through the library archer.
 tsan: deps
-	@echo 'int main() {}' | clang++ -x c++ -fopenmp -fsanitize=thread - -o /dev/null 2>/dev/null || \
+	@echo 'int main() {}' | $(CLANG) -x c++ -fopenmp -fsanitize=thread - -o /dev/null 2>/dev/null || \
 	  { echo "make tsan needs clang and its OpenMP: please install clang libomp-dev" >&2; exit 1; }
-	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/tsan CXX="$(filter ccache,$(CXX)) clang++" OPTIMISE="-O1 -gline-tables-only -march=$(ARCH) -fsanitize=thread" $(BUILD)/tsan/tests_threads
+	@$(MAKE) -s -j$(JOBS) BUILD=$(BUILD)/tsan CXX="$(filter ccache,$(CXX)) $(CLANG)" OPTIMISE="-O1 -gline-tables-only -march=$(ARCH) -fsanitize=thread" $(BUILD)/tsan/tests_threads
 	OMP_NUM_THREADS=4 TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" $(BUILD)/tsan/tests_threads
 $(BUILD)/tests_threads: $(call f32,$(addprefix tests/,main.cpp test_threads.cpp test_graph_safety.cpp)) $(BUILD)/libdifftensor.a
 	@echo "  link $@" && $(CXX) $(CXXFLAGS) $^ -o $@ $(LDLIBS)
@@ -202,7 +205,6 @@ browser: deps
 	tests/test_browser.sh $(BUILD)
 
 # fuzz.cpp is part of each fuzzer.
-CLANG   ?= clang++
 FUZZERS  = $(filter-out fuzz,$(basename $(notdir $(wildcard tests/fuzz/*.cpp))))
 # One build by clang++ for both: with sanitizers, with counters of which of the library's lines ran, and with what libFuzzer
 # needs, but in what reads no bytes: the suites, and all that computes, which it would slow down.
@@ -327,6 +329,6 @@ loc:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all help demo tour test suites lint coverage browser fuzz fuzz-run coverage-run compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
+.PHONY: all help demo tour test suites lint coverage browser fuzz fuzz-run coverage-run run-arithmetic run-the-rest compilers mutants bits golden bench tsan asan asan-run deps install uninstall arrows folders loc clean
 .PRECIOUS: $(BUILD)/f32/%.o $(BUILD)/f64/%.o
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -51,7 +51,7 @@ class Optimizer {
   /// Throws unless lr >= 0; so do the constructors.
   void set_lr(double lr);
   /// Of a group, by its number from 0: takes effect at the next step. Throws if there is no such group, or a number is
-  /// negative, as the constructors do.
+  /// negative or NaN, as the constructors do.
   void set_group(size_t group, double weight_decay, double lr_scale);
 
   /// A copy of the state by name, such as "m.0" for m of the first parameter: with it, the parameters and the learning

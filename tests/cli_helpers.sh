@@ -1,4 +1,4 @@
-# Sourced by the tests of the translate program: usage TEST BUILD_DIR. Goes to a directory for the test's files.
+# Sourced by the tests of programs: usage TEST BUILD_DIR. Goes to a directory for the test's files.
 set -u
 translate=$(realpath "$1")/translate
 dir=$(mktemp -d)

@@ -231,7 +231,7 @@ GoldenResult check_golden(const std::string& path) {
     loss.backward();
     if (step == 0) {
       for (auto& [name, tensor] : outputs) compare.check(name, tensor, of_outputs);
-      compare.check("out.loss", loss, is_double ? 1e-9 : 1e-3);
+      compare.check("out.loss", loss, of_outputs);
       for (auto& [name, tensor] : model.named_parameters())
         compare.check("grad." + name, tensor.grad(), of_outputs, gradient_floor);
     }

@@ -76,6 +76,33 @@ TEST_CASE("greedy search takes the likeliest word each time; batched or not") {
   });
 }
 
+TEST_CASE("translations and their scores have the same bits at any number of threads") {
+  Random random(12);
+  std::vector<std::vector<int32_t>> sources(20);
+  for (auto& source : sources) {
+    for (int64_t left = 1 + static_cast<int64_t>(random.below(9)); left > 0; --left)
+      source.push_back(3 + static_cast<int32_t>(random.below(8)));
+    source.push_back(2);
+  }
+  for (const AttentionKind kind : {AttentionKind::softmax, AttentionKind::diff, AttentionKind::diff_v2}) {
+    models::Transformer model(small_config(kind, Style::llama), random);
+    model.eval();
+    for (const int beam : {1, 3}) {
+      models::DecodeOptions options;
+      options.beam = options.n_best = beam, options.batch_size = 3;
+      const auto all = [&](int threads) {
+        const Threads scope(threads);
+        std::vector<std::pair<std::vector<int32_t>, double>> found;
+        for (const auto& best : models::decode(model, sources, options))
+          for (const models::Hypothesis& h : best) found.emplace_back(h.tokens, h.score);
+        return found;
+      };
+      const auto alone = all(1);
+      for (const int threads : {2, 3, 5, 16}) CHECK(all(threads) == alone);
+    }
+  }
+}
+
 TEST_CASE("a beam as wide as the search space finds the best of all translations") {
   auto config = small_config(AttentionKind::diff, Style::llama);
   config.vocab = 5;

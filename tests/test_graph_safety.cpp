@@ -1,5 +1,4 @@
-// What a graph refuses rather than get wrong: values written between forward and backward; and graphs built on several
-// threads, and the memory of threads that end.
+// What a graph refuses rather than get wrong: values written between forward and backward.
 #include <functional>
 #include <limits>
 #include <map>
@@ -58,7 +57,7 @@ TEST_CASE("two graphs over one weight, a step between their backward passes") {
   CHECK(x.grad().item() == doctest::Approx(2 * w.item() * w.item() * 3));
 }
 
-TEST_CASE("several graphs before one step, and one that is walked after a refusal, are right") {
+TEST_CASE("several graphs before one step are right") {
   Tensor w = tensor({2}, {1}).requires_grad();
   optim::SGD sgd({{{w}, 0, 1}}, 0.1);
   Tensor a = sum(w * w), b = sum(w * w);

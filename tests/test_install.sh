@@ -17,7 +17,7 @@ make -s install BUILD="$build" DESTDIR="$dir/stage" PREFIX=/opt/difftensor >/dev
 grep -qx 'prefix=/opt/difftensor' "$dir/stage/opt/difftensor/lib/pkgconfig/difftensor.pc"
 same "$(ls "$dir/stage")" opt "the folder of a package"
 
-# Every header can be included by itself, by its name here and by its name with difftensor/ before it.
+# Every header can be included, by its name here and by its name with difftensor/ before it.
 prefix=$dir/prefix
 make -s install BUILD="$build" DESTDIR= PREFIX="$prefix" >/dev/null
 export PKG_CONFIG_PATH="$prefix/lib/pkgconfig"

@@ -1,9 +1,8 @@
-// The decoder-only model and what is drawn from it.
+// The decoder-only model.
 #include <cmath>
 #include <map>
-#include <numeric>
 
-#include "models/sample.h"
+#include "models/language_model.h"
 #include "nn/diff_attention.h"
 #include "tests/testing.h"
 
@@ -11,7 +10,6 @@ using namespace difftensor;
 using models::AttentionKind;
 using models::LanguageModel;
 using models::LanguageModelConfig;
-using models::SampleOptions;
 using models::Style;
 
 namespace {

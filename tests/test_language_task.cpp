@@ -191,6 +191,16 @@ TEST_CASE("loss by position adds up to the loss, and bits per byte by hand") {
   options.nll = &nll;
   trained.model->loss(batch.ids, batch.lengths, batch.targets, options);
   CHECK(loss.loss() * static_cast<double>(loss.targets()) == doctest::Approx(nll));
+  std::vector<double> at_place(16);
+  std::vector<int64_t> count(16);
+  const Tensor log_p = log_softmax((*trained.model)(batch.ids, batch.lengths));
+  int64_t row = 0;
+  for (const int64_t length : batch.lengths)
+    for (int64_t place = 0; place < length; ++place, ++row)
+      if (const int32_t id = batch.targets[row]; id >= 0)
+        at_place[place] -= static_cast<double>(log_p.data()[row * log_p.dim(1) + id]), ++count[place];
+  CHECK(loss.count == count);
+  for (size_t place = 0; place < 16; ++place) CHECK(loss.nll[place] == doctest::Approx(at_place[place]));
   double sum = 0, parts = 0;
   for (const double place : loss.nll) sum += place;
   CHECK(sum == doctest::Approx(nll));

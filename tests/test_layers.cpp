@@ -243,7 +243,7 @@ TEST_CASE("layers: attentions of one's own are their definitions") {
   const Tensor other = concat({slice(x, 0, 0, 1) * 3, slice(x, 0, 1, 8)}, 0);
   CHECK(largest_difference(slice(run(rested), 0, 4, 5), slice(rested(other, two, other, two, true), 0, 4, 5)) > 1e-3);
 
-  // ALiBi: of equal scores, a head's weights fall as 2^(-slope distance) does, in powers of e.
+  // ALiBi: of equal scores, a head's weights fall as exp(-slope distance).
   const AlibiAttention alibi({.width = 2, .heads = 1}, random);
   for (const Tensor& w : {alibi.q_proj.weight, alibi.k_proj.weight})
     std::fill_n(Tensor(w).data(), w.numel(), Scalar{0});

@@ -14,6 +14,7 @@
 #include "examples/needle/study.h"
 #include "examples/training/lambdas.h"
 #include "examples/training/statistics.h"
+#include "nn/diff_attention.h"
 #include "tests/example_files.h"
 
 using namespace needle;
@@ -134,27 +135,43 @@ TEST_CASE("what cannot be asked is refused") {
   CHECK(contains(error_of([&] { arm_config("diff-v3", 9); }), "diff-v3"));
 }
 
-TEST_CASE("no sequence that is tested on is trained on, and training sequences depend on seed and update alone") {
+TEST_CASE("no sequence that is tested on is trained on, whatever the seed") {
   Settings settings;
   settings.resolve();
-  NeedleTask task(settings), other_task(settings);
-  Random random(0x6E6565646C65, 1);
-  const Questions tested = sample(retrieval_task("needle1").test, 64, random);
-  const int64_t length = tested.lengths[0];
-  std::set<std::vector<int32_t>> sequences;
-  for (int64_t i = 0; i < 64; ++i)
-    sequences.emplace(tested.ids.begin() + i * length, tested.ids.begin() + (i + 1) * length);
-  for (int64_t update = 1; update <= 200; ++update) {
-    task.begin_update(update);
-    const Questions& q = task.update();
-    for (size_t i = 0; i < q.lengths.size() && q.lengths[i] == length; ++i)
-      CHECK(!sequences.contains(std::vector<int32_t>(q.ids.begin() + static_cast<int64_t>(i) * length,
-                                                     q.ids.begin() + static_cast<int64_t>(i + 1) * length)));
+  std::set<std::vector<int32_t>> tested;
+  const auto sequences = [](const Questions& q) {
+    std::vector<std::vector<int32_t>> all;
+    auto next = q.ids.begin();
+    for (const int64_t length : q.lengths) all.emplace_back(next, next + length), next += length;
+    return all;
+  };
+  for (const uint64_t stream : {0, 1, 2, 3}) {
+    Random random = test_random(stream);
+    for (auto& sequence : sequences(sample(retrieval_task("needle1").test, 16, random))) tested.insert(sequence);
   }
-  other_task.begin_update(200);  // the 199 before do not matter
-  CHECK(other_task.update().ids == task.update().ids);
-  other_task.begin_update(199);
-  CHECK(other_task.update().ids != task.update().ids);
+  CHECK(tested.size() == 4 * 16);
+  for (const uint64_t seed : {uint64_t{1}, test_seed}) {
+    settings.loop_settings.seed = seed;
+    NeedleTask task(settings);
+    for (int64_t update = 1; update <= 100; ++update) {
+      task.begin_update(update);
+      for (const auto& sequence : sequences(task.update())) CHECK(!tested.contains(sequence));
+    }
+  }
+}
+
+TEST_CASE("training sequences depend on seed and update alone: not on the arm, nor on what came before") {
+  const auto ids = [](const std::string& arm, const std::vector<int64_t>& updates) {
+    Settings settings;
+    settings.arm = arm;
+    settings.resolve();
+    NeedleTask task(settings);
+    for (const int64_t update : updates) task.begin_update(update);
+    return task.update().ids;
+  };
+  const std::vector<int32_t> expected = ids("diff", {1, 2, 30});
+  for (const std::string& arm : arm_names()) CHECK(ids(arm, {30}) == expected);
+  CHECK(ids("diff", {29}) != expected);
 }
 
 // --- Arms ----------------------------------------------------------------------------------------------------------
@@ -190,14 +207,21 @@ TEST_CASE("attention mass is that of the maps that attention computes from Q and
   Random random(8);
   const Questions q = sample(setting, 3, random);
   const int64_t T = setting.length();
-  for (const std::string arm : {"softmax", "softmax-wide-norm", "diff", "diff-v2"}) {
+  // With a lambda above 1 a row's sum is negative, and counts as 0.001.
+  for (const auto& [arm, lambda] : {std::pair{std::string("softmax"), 0.0},
+                                    {"softmax-wide-norm", 0},
+                                    {"diff", 0.3},
+                                    {"diff", 1.2},
+                                    {"diff-v2", 0}}) {
     CAPTURE(arm);
+    CAPTURE(lambda);
     const auto model = make_model(arm, retrieval_task("needle1").test.vocab(), 9);
     nn::Attention& attention = model->layers()[1].self_attn;
     training::AttentionListener listener(attention);
     NoGrad no_grad;
     model->decode(q.ids, nn::packed_sequences(q.lengths));
-    const nn::AttentionTrace& trace = listener.trace;
+    nn::AttentionTrace trace = listener.trace;
+    if (arm == "diff") trace.lambda = full({}, Scalar(lambda));
     const int64_t d = attention.head_width, heads = trace.layout.heads;
     const int64_t maps = trace.q.dim(1) / d, keys = trace.k.dim(1) / d;
     for (const Normalisation normalisation : {Normalisation::signed_sum, Normalisation::absolute}) {
@@ -220,6 +244,7 @@ TEST_CASE("attention mass is that of the maps that attention computes from Q and
             return normalisation == Normalisation::absolute ? std::abs(w) : w;
           };
           for (int64_t j = 0; j < T; ++j) sum += weight(j);
+          if (normalisation == Normalisation::signed_sum) sum = std::max(sum, 1e-3);
           for (int64_t j = 0; j < T; ++j) {
             const bool neither = (j > evidence - 4 && j <= evidence) || j > row - 4;
             (j == evidence ? answer : noise)[static_cast<size_t>(h)] +=
@@ -237,20 +262,58 @@ TEST_CASE("attention mass is that of the maps that attention computes from Q and
   }
 }
 
-TEST_CASE("outliers are ranks of magnitudes, and there are as many logits as a causal map has") {
+TEST_CASE("outliers are ranks of magnitudes; logits are q . k / sqrt(d) of each key that a query sees") {
   std::vector<float> values;
   for (int i = 1; i <= 201; ++i) values.push_back(i % 2 ? static_cast<float>(i) : static_cast<float>(-i));
   CHECK(outliers(values) == Outliers{201, 200, 199, 192, 102, 101});
-  const Questions q = [] {
-    Random random(1);
-    return sample(retrieval_task("needle1").easy[0], 2, random);
-  }();
-  const auto model = make_model("diff", 129, 1);
-  training::AttentionListener listener(model->layers()[0].self_attn);
+  Random random(1);
+  const Questions q = sample(retrieval_task("needle1").easy[0], 2, random);
+  const int64_t T = q.lengths[0];
+  for (const auto& [arm, maps, key_heads] : {std::tuple{"softmax", 8, 8}, {"diff", 8, 8}, {"diff-v2", 16, 8}}) {
+    CAPTURE(arm);
+    const auto model = make_model(arm, 129, 1);
+    training::AttentionListener listener(model->layers()[0].self_attn);
+    NoGrad no_grad;
+    model->decode(q.ids, nn::packed_sequences(q.lengths));
+    const std::vector<float> logits = attention_logits(listener.trace, 16);
+    std::vector<double> expected;
+    for (int64_t text = 0; text < 2; ++text)
+      for (int64_t map = 0; map < maps; ++map)
+        for (int64_t i = 0; i < T; ++i)
+          for (int64_t j = 0; j <= i; ++j) {
+            double dot = 0;
+            for (int64_t f = 0; f < 16; ++f)
+              dot += static_cast<double>(
+                  listener.trace.q.data()[(text * T + i) * maps * 16 + map * 16 + f] *
+                  listener.trace.k.data()[(text * T + j) * key_heads * 16 + map * key_heads / maps * 16 + f]);
+            expected.push_back(dot / 4);
+          }
+    REQUIRE(logits.size() == expected.size());
+    double worst = 0;
+    for (size_t i = 0; i < logits.size(); ++i)
+      worst = std::max(worst, std::abs(static_cast<double>(logits[i]) - expected[i]));
+    CHECK(worst < 1e-5);
+  }
+}
+
+TEST_CASE("a look inside tells layers in order: lambda, and what leaves each of them") {
+  Random random(2);
+  const Questions q = sample(retrieval_task("needle1").easy[0], 2, random);
+  const auto model = make_model("diff", 129, 4);
+  const nlohmann::json inside = look_inside(*model, q);
   NoGrad no_grad;
-  model->decode(q.ids, nn::packed_sequences(q.lengths));
-  const auto T = static_cast<size_t>(q.lengths[0]);
-  CHECK(attention_logits(listener.trace, 16).size() == 2 * 8 * T * (T + 1) / 2);
+  const nn::Sequences texts = nn::packed_sequences(q.lengths);
+  Tensor x = model->embed(q.ids, texts);
+  for (int64_t layer = 0; layer < 2; ++layer) {
+    const auto& of_layer = model->layers()[layer];
+    x = of_layer(x, texts, nullptr, nullptr);
+    const auto& attention = dynamic_cast<const nn::MultiheadDiffAttention&>(of_layer.self_attn);
+    CHECK(inside.at("lambda").at(layer) == Approx(static_cast<double>(attention.lambda().item())));
+    CHECK(inside.at("hidden").at(layer).at(0) == Approx(static_cast<double>(max(abs(x)).item())));
+    CHECK(inside.at("logits").at(layer).size() == 6);
+    CHECK(inside.at("mass").at(layer).at("signed").size() == 4);
+  }
+  CHECK(look_inside(*make_model("softmax", 129, 4), q).at("lambda").empty());
 }
 
 TEST_CASE("accuracy and loss of a model are those of its logits") {
@@ -262,15 +325,21 @@ TEST_CASE("accuracy and loss of a model are those of its logits") {
   NoGrad no_grad;
   const Tensor logits = (*model)(q.ids, q.lengths);
   double right = 0, loss = 0;
+  std::array<double, 4> right_at{}, asked_at{};  // each quarter of the context
   for (size_t i = 0; i < q.where.size(); ++i) {
     const Scalar* row = logits.data() + q.where[i] * 129;
-    right += std::max_element(row, row + 129) - row == q.answers[i];
+    const bool answered = std::max_element(row, row + 129) - row == q.answers[i];
+    const int64_t place = q.evidence[i] % setting.length();
+    const size_t quarter = static_cast<size_t>(place / (setting.context / 4));
+    right += answered, right_at[quarter] += answered, ++asked_at[quarter];
     double sum = 0;
     for (int v = 0; v < 129; ++v) sum += std::exp(static_cast<double>(row[v] - row[q.answers[i]]));
     loss += std::log(sum);
   }
   CHECK(score.accuracy == Approx(right / static_cast<double>(q.where.size())));
   CHECK(score.loss == Approx(loss / static_cast<double>(q.where.size())).epsilon(1e-5));
+  CHECK(right > 0);
+  for (size_t i = 0; i < 4; ++i) CHECK(score.accuracy_by_depth[i] == Approx(right_at[i] / asked_at[i]));
 }
 
 // --- Statistics and studies ----------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ for signal in TERM INT KILL; do
   if [ $signal != KILL ]; then
     check "and it says how to go on" "grep -q '^stopped by SIG$signal with 0 of 3 trainings done, and those at work saved; go on with: needle run --study quick --runs stopped --records stopped/quick.jsonl --updates 20 --check-sequences 2' out"
   fi
-  await "! pgrep -f 'train --threads 1 --run stopped/' >/dev/null"  # children end with their parent
+  await "! pgrep -f '^needle train --threads 1 --run stopped/' >/dev/null"  # children end with their parent
   $needle run $study --runs stopped >out 2>err || fail "going on after $signal: $(cat out err)"
   check "after $signal the same records" "[ \"\$(timeless straight/quick.jsonl)\" = \"\$(timeless stopped/quick.jsonl)\" ]"
 done

@@ -65,10 +65,10 @@ TEST_CASE("a module saved, loaded and saved is the same; and strict about what i
   Random random(1), other(2);
   Net net(random), copy(other);
   CHECK(copy.first.weight.values() != net.first.weight.values());
-  const std::string path = "/tmp/difftensor_test_nn.safetensors";
+  const TemporaryFolder folder;
+  const std::string path = folder / "net.safetensors";
   save_safetensors(path, {net.state_dict(), {}, {}});
   copy.load_state_dict(load_safetensors(path).tensors);
-  std::remove(path.c_str());
   CHECK(copy.first.weight.values() == net.first.weight.values());
   CHECK(copy.first.weight.needs_grad());
 

@@ -16,7 +16,8 @@ cat $sources | grep -oE '[A-Za-z_][A-Za-z_0-9]*' | LC_ALL=C sort -u >"$words"
 find $folders -type f | sed 's|.*/||; s|\.[^.]*$||' >>"$words"
 targets=$(grep -oE '^[a-z][a-z -]*:' Makefile | tr -d : | tr ' ' '\n')
 flags=$({ for c in train translate test data compare inspect distract; do "$build"/translate $c --help; done
-  for c in train sample evaluate inspect "study run" "study report"; do "$build"/language_model $c --help; done
+  for c in train sample evaluate inspect compare "study run" "study report"; do "$build"/language_model $c --help; done
+  for c in train run report; do "$build"/needle $c --help; done
   for b in "$build"/bench/*; do [ -x "$b" ] && "$b" --help; done
   grep -ohE 'add_argument\("--[a-z-]+' tests/bench/*.py; } 2>/dev/null | grep -oE -- '--[a-z][a-z0-9-]*' | sort -u)
 
@@ -38,7 +39,7 @@ command_exists() {
       program=${program/#build/$build}
       is_path "$program" && ok || { fail "$page: no $program"; return; }
       case $program in
-        */translate|*/language_model) known=$("$program" $subcommand --help 2>/dev/null) || fail "$page: $program $subcommand" ;;
+        */translate|*/language_model|*/needle) known=$("$program" $subcommand --help 2>/dev/null) || fail "$page: $program $subcommand" ;;
         *.py) known=$(cat "$program") ;;
         */bench/*) known=$("$program" --help 2>/dev/null) ;;
         *) return ;;

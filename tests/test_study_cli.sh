@@ -30,7 +30,7 @@ for signal in TERM KILL; do
     check "and it says how to go on" "grep -qE '^stopped by SIGTERM with [0-9]+ of 16 trainings done, and those at work saved; go on with: language_model study run --text cats --train cats.txt --arms softmax-wide-norm diff --config tiny.json --seeds 2 --updates 20 --runs stopped --records stopped/cats.jsonl$' out"
     go_on=$(sed -n 's/.*go on with: language_model//p' out)
   fi
-  await "! pgrep -f 'train --threads 1 --run stopped/' >/dev/null"  # children end with their parent
+  await "! pgrep -f '^language_model train --threads 1 --run stopped/' >/dev/null"  # children end with their parent
   $language_model $go_on >out 2>err || fail "going on after $signal: $(cat out err)"
   check "after $signal the same records" "[ \"\$(timeless straight/cats.jsonl)\" = \"\$(timeless stopped/cats.jsonl)\" ]"
   rm -rf stopped
@@ -44,7 +44,7 @@ child=$(pgrep -P $runner)
 kill -STOP $child; kill -KILL $runner; wait $runner 2>/dev/null
 refuses "long/cats.jsonl: a study is at work with these records" $long
 kill -CONT $child
-await "! pgrep -f 'train --threads 1 --run long/' >/dev/null"
+await "! pgrep -f '^language_model train --threads 1 --run long/' >/dev/null"
 check "then it can go on" "grep -q 'stopped by SIGTERM after update' long/*.log"
 # A record file alone is enough: another machine goes on from it.
 head -15 straight/cats.jsonl >some.jsonl

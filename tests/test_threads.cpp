@@ -125,15 +125,20 @@ TEST_CASE("leaves of two shapes over the same values, and a leaf written within 
 }
 
 TEST_CASE("ops that cut their loops among threads") {
-  Random random(1);
-  Tensor x = randn({300, 200}, random).requires_grad(), w = randn({200, 200}, random).requires_grad();
-  Tensor gain = ones({200}).requires_grad(), bias = zeros({200}).requires_grad();
-  for (int i = 0; i < 2; ++i) {
-    Tensor y = layer_norm(gelu(linear(x, w, bias)), gain, bias);
-    y = rms_norm(softmax(y) * y + dropout(y, Scalar(0.1)), gain);
-    sum(attention(y, y, y, {4, packed_spans({100, 200}), packed_spans({100, 200}), true})).backward();
-  }
-  CHECK(x.grad().defined());
+  const auto gradient = [](int threads) {
+    const Threads some(threads);
+    Random random(1);
+    manual_seed(1);
+    Tensor x = randn({300, 200}, random).requires_grad(), w = randn({200, 200}, random).requires_grad();
+    Tensor gain = ones({200}).requires_grad(), bias = zeros({200}).requires_grad();
+    for (int i = 0; i < 2; ++i) {
+      Tensor y = layer_norm(gelu(linear(x, w, bias)), gain, bias);
+      y = rms_norm(softmax(y) * y + dropout(y, Scalar(0.1)), gain);
+      sum(attention(y, y, y, {4, packed_spans({100, 200}), packed_spans({100, 200}), true})).backward();
+    }
+    return x.grad().values();
+  };
+  CHECK(gradient(3) == gradient(1));
   std::vector<int> done(100'000);
   parallel_for(100'000, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) ++done[i];
@@ -157,6 +162,12 @@ TEST_CASE("blocks of memory, freed on other threads than asked for them") {
     for (auto& thread : threads) thread.join();
   }
   CHECK(allocator_stats().blocks_in_use >= 64);
+  for (size_t i = 0; i < 16; ++i)
+    for (size_t t = 0; t < 4; ++t) {  // of the last round, 3
+      const Storage& block = blocks[i * 4 + (t + 3) % 4];
+      CHECK(block.size() == 1000 + 10 * static_cast<int64_t>(i));
+      CHECK(std::count(block.data(), block.data() + block.size(), Scalar(t)) == block.size());
+    }
 }
 
 // --- Threads ---------------------------------------------------------------------------------------------------------

@@ -199,12 +199,12 @@ Tensor clamp(const Tensor& X, Scalar low, Scalar high) {
   require(low <= high, "clamp", "low ", low, " is above high ", high);
   // The derivative is 1 from low to high, both included. That of NaN is NaN.
   return unary(
-      "clamp", X, [=](Scalar x) { return x < low    ? low
-                                         : x > high ? high
-                                                    : x; },
-      [=](Scalar dy, Scalar x, Scalar) { return dy * (x < low || x > high ? 0
-                                                      : x == x            ? 1
-                                                                          : x); }, only_x);
+      "clamp", X, [low, high](Scalar x) { return x < low    ? low
+                                                 : x > high ? high
+                                                            : x; },
+      [low, high](Scalar dy, Scalar x, Scalar) { return dy * (x < low || x > high ? 0
+                                                              : x == x            ? 1
+                                                                                  : x); }, only_x);
 }
 
 }  // namespace difftensor::inline DT_PRECISION

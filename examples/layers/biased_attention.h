@@ -8,7 +8,7 @@ namespace layers {
 using namespace difftensor;
 
 /// softmax(Q K^T / sqrt(d) + bias) V for a bias that a subclass chooses by head, query and key. Not fused: it is made
-/// of ops, as core/ops/plain_attention.cpp, and holds whole maps.
+/// of ops, as core/ops/plain_attention.cpp, and holds whole maps. Throws if the configuration has a lambda_init.
 class BiasedAttention : public nn::Attention {
  public:
   BiasedAttention(const nn::AttentionConfig& c, Random& random)
@@ -53,6 +53,7 @@ class BiasedAttention : public nn::Attention {
 
 /// Each token sees the `window` tokens that end with itself, and the first `sinks` of its sentence, on which heads that
 /// have nothing to look for rest (Beltagy et al. 2020, arXiv 2004.05150; Xiao et al. 2023, arXiv 2309.17453).
+/// Throws unless window > 0 and sinks >= 0.
 class SlidingWindowAttention : public BiasedAttention {
  public:
   SlidingWindowAttention(const nn::AttentionConfig& c, int64_t window, int64_t sinks, Random& random)

@@ -7,7 +7,8 @@ using namespace difftensor;
 
 /// Grouped-query attention (Ainslie et al. 2023, arXiv 2305.13245): h query heads, but only `groups` heads of keys and
 /// values, each asked by h / groups neighbouring query heads. In decoding, the cache is as much smaller. One group is
-/// multi-query attention (Shazeer 2019); h groups are softmax attention.
+/// multi-query attention (Shazeer 2019); h groups are softmax attention. Throws unless h is divisible by groups > 0, or if
+/// the configuration has a lambda_init.
 class GroupedQueryAttention : public nn::Attention {
  public:
   GroupedQueryAttention(const nn::AttentionConfig& c, int groups, Random& random)

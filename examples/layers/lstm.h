@@ -42,6 +42,7 @@ class GRU : public nn::Module {
         input(add_module<nn::Linear>("input", in, 3 * hidden, true, random)),
         recurrent(add_module<nn::Linear>("recurrent", hidden, 3 * hidden, true, random)) {}
 
+  /// x (T, B, in) -> the hidden state after each step (T, B, hidden)
   Tensor operator()(const Tensor& x) const {
     Tensor h = zeros({x.dim(1), hidden});
     std::vector<Tensor> steps;

@@ -19,8 +19,8 @@ class MixtureOfExperts : public nn::Module {
 
   struct Result {
     Tensor y;  ///< (N, D)
-    Tensor
-        balance;  ///< a loss to add, small where all experts have as much to do (Fedus et al. 2021, arXiv 2101.03961)
+    /// A loss to add, small where all experts have equally much to do (Fedus et al. 2021, arXiv 2101.03961).
+    Tensor balance;
   };
   /// x (N, D)
   Result operator()(const Tensor& x) const {
@@ -31,7 +31,7 @@ class MixtureOfExperts : public nn::Module {
     // Tokens in the order of their experts, so that each expert computes once; and where each result then is.
     std::vector<int32_t> places(N * k);
     std::vector<Tensor> results;
-    std::vector<Scalar> share(E, 0);  // of all tokens, those that take the expert
+    std::vector<Scalar> share(E, 0);  // of all N k choices, those of the expert
     int32_t place = 0;
     for (int64_t e = 0; e < E; ++e) {
       std::vector<int32_t> tokens;
@@ -44,7 +44,7 @@ class MixtureOfExperts : public nn::Module {
       if (!tokens.empty()) results.push_back(experts[e](gather_rows(x, tokens)));
     }
     const Tensor taken = reshape(gather_rows(concat(results, 0), places), {N, k, -1});
-    // E times the sum over experts of (share of tokens) x (mean probability): 1 if all are alike, more if not.
+    // E times the sum over experts of (share of choices) x (mean probability): 1 if all are alike, usually more if not.
     const Tensor balance = sum(mean(softmax(scores), 0) * tensor(share, {E})) * static_cast<Scalar>(E);
     return {sum(taken * unsqueeze(p, -1), 1), balance};
   }

@@ -38,7 +38,7 @@ class Lion : public optim::Optimizer {
 /// Muon (Jordan et al. 2024, kellerjordan.github.io/posts/muon), for matrices inside a network: the momentum's nearest
 /// orthogonal matrix is the step, so that no direction of a gradient is stronger than another. It is found by five
 /// steps of Newton and Schulz, all products:
-///   m = momentum m + g,  X = m / |m|,  five times X = a X + (b X X^T + c (X X^T)^2) X,
+///   m = momentum m + g,  X = m / |m|,  five times X = 3.4445 X + (-4.775 X X^T + 2.0315 (X X^T)^2) X,
 ///   w = (1 - lr weight_decay) w - lr sqrt(max(1, out / in)) X
 /// Throws unless every parameter is a matrix, and momentum >= 0.
 class Muon : public optim::Optimizer {
@@ -49,6 +49,7 @@ class Muon : public optim::Optimizer {
     for (const auto& group : groups.groups)
       for (const Tensor& p : group.parameters) require(p.rank() == 2, "Muon", p.shape(), " is no matrix");
   }
+  /// m (out, in), with all singular values near 1.
   static Tensor orthogonalised(const Tensor& m) {
     const bool tall = m.dim(0) > m.dim(1);
     Tensor x = tall ? transpose(m, 0, 1) : m;

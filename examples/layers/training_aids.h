@@ -36,6 +36,7 @@ class MovingAverage {
       averages_[name].assign(now.data(), now.data() + now.numel());
   }
 
+  /// average = decay average + (1 - decay) now, of each parameter.
   void update(const nn::Module& model) {
     for (const auto& [name, now] : model.named_parameters()) {
       std::vector<double>& average = averages_.at(name);

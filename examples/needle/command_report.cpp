@@ -48,7 +48,8 @@ void print_learning(const Study& study, const std::vector<ArmRecords>& arms) {
 void print_tests(const std::vector<ArmRecords>& arms) {
   std::vector<std::string> names;
   for (const auto& [name, score] : arms[0].records[0].at("tests").items()) names.push_back(name);
-  std::vector<std::vector<std::string>> rows{{"test"}}, depths{{"arm", "oldest quarter", "second", "third", "newest"}};
+  std::vector<std::vector<std::string>> rows{{"test"}},
+      depths{{"arm", "oldest quarter", "second", "third", "newest", "x4: oldest", "second", "third", "newest"}};
   for (const ArmRecords& a : arms) rows[0].push_back(a.arm);
   for (const std::string& name : names) {
     auto& row = rows.emplace_back(std::vector{name});
@@ -56,11 +57,12 @@ void print_tests(const std::vector<ArmRecords>& arms) {
   }
   for (const ArmRecords& a : arms) {
     auto& row = depths.emplace_back(std::vector{a.arm});
-    for (const char* quarter : {"0", "1", "2", "3"})
-      row.push_back(mean_and_interval(a.values(std::string("/tests/context x4/depth/") + quarter), "%.2f"));
+    for (const char* test : {"as trained", "context x4"})
+      for (const char* quarter : {"0", "1", "2", "3"})
+        row.push_back(mean_and_interval(a.values(format("/tests/%s/depth/%s", test, quarter)), "%.2f"));
   }
   print_table("Accuracy: mean ± 95% interval", rows);
-  print_table("By depth, in contexts four times as long as trained", depths);
+  print_table("Accuracy by depth: as trained, and in contexts four times as long", depths);
 }
 
 void print_inside(const std::vector<ArmRecords>& arms) {

@@ -69,7 +69,8 @@ void strip_line(std::string& line, bool first);
 std::vector<std::string> read_lines(std::istream& in, const std::string& name);
 std::vector<std::string> read_lines(const std::string& path);
 
-/// Line i of one file with line i of the other. Throws InputError if their numbers differ, or a file or line is empty.
+/// Line i of one file with line i of the other. Throws InputError if their numbers differ, a file or line is
+/// empty or not UTF-8, or a file cannot be read.
 Pairs read_parallel(const std::string& source_path, const std::string& target_path,
                     const ReadingProgress& progress = {});
 /// The two sides on one line, with a tab between. Throws InputError as above, or if a line has not exactly one tab.

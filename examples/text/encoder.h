@@ -17,7 +17,7 @@ class Encoder {
     int32_t length;  ///< how many ids there are
     Vocabulary::Loss loss;
   };
-  Outcome outcome(size_t i) const;
+  Outcome outcome(size_t i) const;  ///< of a sentence
 
  private:
   static constexpr int64_t block = 4096;

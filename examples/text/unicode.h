@@ -21,7 +21,7 @@ size_t leading_space(std::string_view text);
 /// The words between whitespace: Python's str.split(). They point into `text`.
 std::vector<std::string_view> split(std::string_view text);
 
-/// Python's str.lower(). Needs the locale C.UTF-8, which is part of glibc, and none of the user's.
+/// Python's str.lower(). Throws std::invalid_argument on what is not UTF-8, std::runtime_error without glibc's C.UTF-8.
 std::string to_lower(const std::string& text);
 
 }  // namespace text

@@ -8,7 +8,7 @@ using namespace difftensor;
 
 // What a softmax passes back. Of Z with A = softmax(Z / sqrt(d)), row by row: raising Z_ij raises A_ij and, as a row
 // sums to 1, lowers the rest of the row. So what counts is how much more A_ij is wanted than the row's mean:
-//   dZ_ij = A_ij (dA_ij - sum_j dA_ij A_ij) / sqrt(d)
+//   dZ_ij = A_ij (dA_ij - sum_k dA_ik A_ik) / sqrt(d)
 Tensor softmax_backward(const Tensor& A, const Tensor& dA, Scalar root_d) {
   return A * (dA - sum(dA * A, 1, /*keepdim=*/true)) / root_d;
 }

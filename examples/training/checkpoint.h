@@ -35,8 +35,8 @@ class Checkpoints {
   void save_and_keep(const TrainingState& state, const difftensor::nn::Module& model,
                      const OptimizerState& optimizer) const;
   /// Takes over the last checkpoint, and forgets what was kept later. Throws, naming the file, if it is damaged, or
-  /// belongs to another model, companion or data, or was made with other settings than --resume may change; no file has
-  /// changed then. `notes` are lines to be told: what has changed.
+  /// belongs to another model, companion or data, or was made with settings that differ in more than --resume may
+  /// change; no file has changed then. `notes` are lines to be told: what has changed.
   TrainingState load(difftensor::nn::Module& model, const std::function<void(const OptimizerState&)>& load_optimizer,
                      std::string& notes) const;
   /// The files of the parameters kept, oldest first.

@@ -11,6 +11,7 @@
 #include "examples/text/files.h"
 #include "examples/training/history.h"
 #include "examples/training/program.h"
+#include "examples/training/statistics.h"
 #include "examples/training/task.h"
 
 namespace training {
@@ -30,11 +31,10 @@ int64_t parameters_of(const std::string& model) {
   return count;
 }
 
-double median(const std::vector<Point>& points) {
+double median_of(const std::vector<Point>& points) {
   std::vector<double> values;
   for (const Point& p : points) values.push_back(p.y);
-  std::nth_element(values.begin(), values.begin() + values.size() / 2, values.end());
-  return values[values.size() / 2];
+  return median(values);
 }
 
 // A row of the table. A run that has not come to its first report or validation has dashes there.
@@ -60,7 +60,7 @@ std::vector<std::string> describe(const std::string& run, const TrainingHistory&
       for (const Point& p : series.points)
         if (series.label == figure && p.x == best.x) row.back() = format("%.2f", p.y);
   }
-  row.push_back(h.tokens_per_second.empty() ? "-" : format("%.0f", median(h.tokens_per_second)));
+  row.push_back(h.tokens_per_second.empty() ? "-" : format("%.0f", median_of(h.tokens_per_second)));
   return row;
 }
 

@@ -15,7 +15,7 @@ struct DotPanel {
   std::vector<Interval> intervals = {};  ///< of each row: the bar that is drawn, instead of one at the median
 };
 
-/// Every value a dot, and a bar at the median of each row's, or along its interval: rows (such as arms) down the page,
+/// Every value a dot, and a bar at each row's median, or along its interval: rows (such as arms) down the page,
 /// panels beside each other, as an SVG. Rows of softmax attention are blue, the others orange.
 std::string dot_chart(const std::string& title, const std::vector<std::string>& rows,
                       const std::vector<DotPanel>& panels);

@@ -18,7 +18,7 @@ struct Interval {
   double low = 0, high = 0;
 };
 /// The 95% interval of a mean by the percentile bootstrap: draws as many values as there are, with replacement, 10,000
-/// times, and takes the means that 2.5% lie below and 2.5% above. It assumes no distribution, but of few values it is
+/// times, and takes the two means beyond which 2.5% lie at either end. It assumes no distribution, but of few values it is
 /// too narrow: n values vary less by sqrt(1 - 1/n) than what they were drawn from. The draws are the same each time.
 /// Throws std::invalid_argument without any value.
 Interval bootstrap_interval(const std::vector<double>& values);
@@ -27,8 +27,8 @@ Interval bootstrap_interval(const std::vector<double>& values);
 /// Throws std::invalid_argument without any value.
 double median(std::vector<double> values);
 
-/// Fisher's exact test, one-sided: if of n + m trials, a + b in all succeed, and chance alone says which, how likely is
-/// it that a or more of them are among the first n?
+/// Fisher's exact test, one-sided: if of n + m trials, a + b in all succeed, and chance alone says which, how likely is it
+/// that a or more of them are among the first n? Throws std::invalid_argument unless 0 <= a <= n and 0 <= b <= m.
 double fisher_exact(int64_t a, int64_t n, int64_t b, int64_t m);
 
 }  // namespace training

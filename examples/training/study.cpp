@@ -125,19 +125,26 @@ std::vector<ArmRecords> reported_arms(const Study& study, const Records& records
 
 std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms, const Records& records) {
   size_t reported = 0;
+  double seconds = 0;  // of updates
   std::map<std::string, size_t> cpus;
   for (const ArmRecords& a : arms)
-    for (const nlohmann::json& record : a.records) ++cpus[record.at("cpu")], ++reported;
+    for (const nlohmann::json& record : a.records) {
+      ++cpus[record.at("cpu")], ++reported;
+      if (const auto& cost = record.at("cpu_seconds_per_update"); !cost.is_null())
+        seconds += cost.get<double>() * static_cast<double>(record.value("updates", study.updates));
+    }
   std::string words =
       text::format("%zu of %zu reported trainings are done", reported, study.arms.size() * study.seeds.size());
   for (const auto& [cpu, count] : cpus) words += text::format("; %zu on one core of %s", count, cpu.c_str());
+  if (reported > 0) words += text::format("; %.1f CPU hours of updates", seconds / 3600);
   std::string few;  // says little beside an arm that has all its seeds
   for (const std::string& arm : study.arms) {
     const auto found = std::find_if(arms.begin(), arms.end(), [&](const ArmRecords& a) { return a.arm == arm; });
     const size_t seeds = found == arms.end() ? 0 : found->records.size();
     if (seeds < study.seeds.size()) few += (few.empty() ? "" : ", ") + text::format("%s %zu", arm.c_str(), seeds);
   }
-  if (reported > 0 && !few.empty()) words += text::format("; of %zu seeds there are only: %s", study.seeds.size(), few.c_str());
+  if (reported > 0 && !few.empty())
+    words += text::format("; of %zu seeds there are only: %s", study.seeds.size(), few.c_str());
   const std::vector<Trial> trials = study.trials(records);
   const auto strange = std::count_if(records.begin(), records.end(), [&](const nlohmann::json& r) {
     return std::find(trials.begin(), trials.end(), trial_of(r)) == trials.end();

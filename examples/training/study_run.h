@@ -1,5 +1,5 @@
 #pragma once
-// All trainings of a study: as many at once as there are cores, stopped and gone on with at any moment.
+// All trainings of a study: as many at once as it is told, stopped and gone on with at any moment.
 #include "examples/training/study.h"
 
 namespace training {

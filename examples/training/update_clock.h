@@ -3,7 +3,7 @@
 
 namespace training {
 
-/// CPU seconds of updates, all that the loop does for them included, but validations and what follows these not.
+/// CPU seconds of updates, with all that the loop does for them, but without validations and what follows these.
 class UpdateClock {
  public:
   void update_begins() {
