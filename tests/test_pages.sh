@@ -74,6 +74,7 @@ code_exists() {
 }
 
 for page in $pages; do
+  grep -qE '@[A-Z]+@|TODO|TBD' "$page" && fail "$page: something was to be filled in" || ok
   while read -r link; do  # [text](target)
     [ -e "$(dirname "$page")/$link" ] && ok || fail "$page: a link to $link, which is not there"
   done < <(sed '/^```/,/^```/d; /^    /d' "$page" | grep -oE '\]\([^)#]+' | sed 's/](//' | grep -v '^https\?:')
