@@ -208,11 +208,11 @@ TEST_CASE("attention mass is that of the maps that attention computes from Q and
   const Questions q = sample(setting, 3, random);
   const int64_t T = setting.length();
   // With a lambda above 1 a row's sum is negative, and counts as 0.001.
-  for (const auto& [arm, lambda] : {std::pair{std::string("softmax"), 0.0},
-                                    {"softmax-wide-norm", 0},
-                                    {"diff", 0.3},
-                                    {"diff", 1.2},
-                                    {"diff-v2", 0}}) {
+  const std::vector<std::pair<std::string, double>> cases{
+      {"softmax", 0}, {"softmax-wide-norm", 0}, {"diff", 0.3}, {"diff", 1.2}, {"diff-v2", 0}};
+  for (const auto& one : cases) {
+    const std::string arm = one.first;
+    const double lambda = one.second;
     CAPTURE(arm);
     CAPTURE(lambda);
     const auto model = make_model(arm, retrieval_task("needle1").test.vocab(), 9);
@@ -269,7 +269,8 @@ TEST_CASE("outliers are ranks of magnitudes; logits are q . k / sqrt(d) of each 
   Random random(1);
   const Questions q = sample(retrieval_task("needle1").easy[0], 2, random);
   const int64_t T = q.lengths[0];
-  for (const auto& [arm, maps, key_heads] : {std::tuple{"softmax", 8, 8}, {"diff", 8, 8}, {"diff-v2", 16, 8}}) {
+  for (const std::string arm : {"softmax", "diff", "diff-v2"}) {
+    const int64_t maps = arm == "diff-v2" ? 16 : 8, key_heads = 8;
     CAPTURE(arm);
     const auto model = make_model(arm, 129, 1);
     training::AttentionListener listener(model->layers()[0].self_attn);
