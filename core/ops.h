@@ -186,8 +186,7 @@ struct Sorted {
   Index indices;
 };
 
-/// Where along the axis the largest element is. NaN is larger than any number; of equals it is the first. topk and sort
-/// order them alike.
+/// Where along the axis the largest element is. NaN is above any number; of equals it is the first. So in sort.
 Index argmax(const Tensor& x, int axis, bool keepdim = false);
 /// The k largest along an axis, the largest first.
 Sorted topk(const Tensor& x, int64_t k, int axis = -1);

@@ -25,13 +25,9 @@ struct Told {
   std::vector<ArmRecords> arms;  // that have records
   EqualTime equal;
 
-  const ArmRecords* find(const std::string& arm) const {
-    const auto found = std::find_if(arms.begin(), arms.end(), [&](const ArmRecords& a) { return a.arm == arm; });
-    return found == arms.end() ? nullptr : &*found;
-  }
   // Of the seeds that have both values; none without any.
   std::optional<Difference> difference(const Comparison& c, const Value& value) const {
-    const ArmRecords *a = find(c.arm), *control = find(c.control);
+    const ArmRecords *a = training::find_arm(arms, c.arm), *control = training::find_arm(arms, c.control);
     if (!a || !control) return {};
     std::vector<double> seeds = paired_differences(*a, *control, value);
     std::erase_if(seeds, [](double x) { return std::isnan(x); });

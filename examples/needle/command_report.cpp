@@ -94,11 +94,8 @@ void print_inside(const std::vector<ArmRecords>& arms) {
 
 // The test that the confirmatory study was made for: see studies().
 void print_test(const Study& study, const std::vector<ArmRecords>& arms) {
-  const auto arm = [&](const char* name) {
-    return std::find_if(arms.begin(), arms.end(), [&](auto& a) { return a.arm == name; });
-  };
-  const auto diff = arm("diff"), control = arm("softmax-wide-norm");
-  if (diff == arms.end() || control == arms.end()) return;
+  const ArmRecords *diff = training::find_arm(arms, "diff"), *control = training::find_arm(arms, "softmax-wide-norm");
+  if (!diff || !control) return;
   if (study.updates != study_named("confirmatory", 0).updates)
     return say("\nThese are not the updates of the study that was fixed: there is no test.\n");
   const auto count = [](const ArmRecords& a) { return static_cast<int64_t>(a.records.size()); };

@@ -18,7 +18,7 @@ struct Interval {
   double low = 0, high = 0;
 };
 /// The 95% interval of a mean by the percentile bootstrap: draws as many values as there are, with replacement, 10,000
-/// times, and takes the two means beyond which 2.5% lie at either end. It assumes no distribution, but of few values it is
+/// times, and takes the two means beyond which 2.5% lie at either end. It assumes no distribution, but of few values is
 /// too narrow: n values vary less by sqrt(1 - 1/n) than what they were drawn from. The draws are the same each time.
 /// Throws std::invalid_argument without any value.
 Interval bootstrap_interval(const std::vector<double>& values);

@@ -123,6 +123,11 @@ std::vector<ArmRecords> reported_arms(const Study& study, const Records& records
   return arms;
 }
 
+const ArmRecords* find_arm(const std::vector<ArmRecords>& arms, const std::string& arm) {
+  const auto found = std::find_if(arms.begin(), arms.end(), [&](const ArmRecords& a) { return a.arm == arm; });
+  return found == arms.end() ? nullptr : &*found;
+}
+
 std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms, const Records& records) {
   size_t reported = 0;
   double seconds = 0;  // of updates
@@ -139,8 +144,8 @@ std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms,
   if (reported > 0) words += text::format("; %.1f CPU hours of updates", seconds / 3600);
   std::string few;  // says little beside an arm that has all its seeds
   for (const std::string& arm : study.arms) {
-    const auto found = std::find_if(arms.begin(), arms.end(), [&](const ArmRecords& a) { return a.arm == arm; });
-    const size_t seeds = found == arms.end() ? 0 : found->records.size();
+    const ArmRecords* found = find_arm(arms, arm);
+    const size_t seeds = found ? found->records.size() : 0;
     if (seeds < study.seeds.size()) few += (few.empty() ? "" : ", ") + text::format("%s %zu", arm.c_str(), seeds);
   }
   if (reported > 0 && !few.empty())

@@ -70,6 +70,8 @@ struct ArmRecords {
 };
 /// Those of all arms that have any.
 std::vector<ArmRecords> reported_arms(const Study& study, const Records& records);
+/// The one of this name, null if it is not among them.
+const ArmRecords* find_arm(const std::vector<ArmRecords>& arms, const std::string& arm);
 
 /// "3 of 4 reported trainings are done; 3 on one core of AMD EPYC; 0.6 CPU hours of updates; of 2 seeds there are only:
 /// diff 1", and how many records are of none of its trials.
