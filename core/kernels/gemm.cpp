@@ -43,8 +43,10 @@ namespace {
 
 constexpr int64_t height = 32 * tile_rows;  // of a strip of A
 
-// A strip of A^T is copied, tile by tile, if it serves several panels and its rows lie far apart: each number of a
-// column of A is then in another page of memory, not only in another line of the second-level cache, which keeps up.
+// A strip of A^T is copied, tile by tile, if it serves several panels and its rows lie 1 KiB apart or more. A tile needs
+// a few numbers of each row. If rows are 1 KiB apart, their lines all belong into a sixteenth of the first-level cache,
+// and are gone again before the next tile, which needs the rest of them; if they are farther apart, each is in a page of
+// its own. (Closer ones come from the second-level cache, which keeps up.)
 // (The odd distance between tiles keeps them out of each other's cache sets.)
 constexpr int64_t tile_distance = tile_rows * (k_block + 2);
 void copy_transposed(const Scalar* A, int64_t lda, int64_t rows, int64_t steps, Scalar* copy) {
@@ -77,7 +79,7 @@ void copy_panels(const Scalar* B, int64_t ldb, int64_t steps, int64_t columns, S
 void panel_gemm(bool transpose_a, bool transpose_b, int64_t M, int64_t N, int64_t K, const Scalar* A, int64_t lda,
                 const Scalar* B, int64_t ldb, bool add, Scalar* C, int64_t ldc) {
   const bool weight_gradient = transpose_a && N > panel && M >= 64 && K >= 64;  // dy^T x, as a layer has it
-  const bool copy_a = weight_gradient && lda > 256;
+  const bool copy_a = weight_gradient && lda >= 256;
   const bool copy_b = weight_gradient && !transpose_b && N <= 1024;  // all strips read the same panels
   thread_local Storage strip_copy, panels_copy;
   if (copy_a && !strip_copy) strip_copy = Storage(height / tile_rows * tile_distance);
