@@ -21,6 +21,10 @@ inline Array absolute(Array x) {
   for (double& v : x.v) v = std::abs(v);
   return x;
 }
+inline Arrays absolute(Arrays in) {
+  for (Array& x : in) x = absolute(x);
+  return in;
+}
 
 /// Where the element `index` of a larger array is in one of this shape, which is stretched to it: aligned at the last
 /// axis, and an axis of size 1 has its only element everywhere.

@@ -4,16 +4,12 @@
 #include <algorithm>
 #include <limits>
 
-#include "tests/property.h"
+#include "tests/property_arrays.h"
 
 namespace property {
 namespace {
 constexpr double unit = std::numeric_limits<Scalar>::epsilon();
 
-Arrays absolute(Arrays in) {
-  for (Array& x : in) x = map(x, std::abs);
-  return in;
-}
 Scalar number(Draw& d) { return d.number(-3, 3); }
 }  // namespace
 

@@ -1,15 +1,10 @@
 // Random cases of the ops on matrices, rows and sentences.
 #include <algorithm>
 
-#include "tests/property.h"
+#include "tests/property_arrays.h"
 
 namespace property {
 namespace {
-Array absolute(const Array& x) { return map(x, std::abs); }
-Arrays absolute(Arrays in) {
-  for (Array& x : in) x = absolute(x);
-  return in;
-}
 // Sentences end to end, or with gaps between them.
 Spans spans(Draw& d, int64_t sentences, bool gaps, int64_t* end) {
   Spans spans;

@@ -1,6 +1,5 @@
 // The gradient of every op, checked against central differences; and the checker itself.
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <set>
@@ -36,14 +35,12 @@ std::vector<Tensor> inputs_for(const Row& row) {
 
 TEST_CASE("gradcheck of every op") {
   // One thread: waking others for thousands of tiny results takes longer than the work, much longer on a busy machine.
-  const int threads = omp_get_max_threads();
-  omp_set_num_threads(1);
+  const Threads one(1);
   for (const Row& row : all_rows()) {
     // Of maximum(a, b) with one a, that may be the smallest of all.
     GradcheckResult result = gradcheck(row.f, inputs_for(row), {.allow_unused = true});
     CHECK_MESSAGE(result.ok, row.name, ": ", result.message);
   }
-  omp_set_num_threads(threads);
 }
 
 TEST_CASE("every op that is declared has a row") {

@@ -1,5 +1,4 @@
 // The exponential over all floats, softmax, and products cut among threads.
-#include <omp.h>
 
 #include <bit>
 #include <cmath>
@@ -92,10 +91,9 @@ TEST_CASE("gradients stay finite where a row is masked") {
 }
 
 TEST_CASE("every op gives the same bits at 1, 2 and 3 threads") {
-  const int threads = omp_get_max_threads();
   std::vector<Tensor> first;
   for (int n : {1, 2, 3}) {
-    omp_set_num_threads(n);
+    const Threads threads(n);
     Random random(1);
     Tensor x = randn({777, 96}, random).requires_grad(), w = randn({64, 96}, random).requires_grad();
     Tensor b = randn({64}, random).requires_grad(), gain = randn({64}, random).requires_grad();
@@ -120,7 +118,6 @@ TEST_CASE("every op gives the same bits at 1, 2 and 3 threads") {
       CHECK(same_bits(first[i], results[i]));
     }
   }
-  omp_set_num_threads(threads);
 }
 
 TEST_CASE("products of all shapes, by panels and by OpenBLAS, are sums of products") {

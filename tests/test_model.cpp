@@ -1,5 +1,4 @@
 // The Transformer as a whole: what may see what, batches, and learning.
-#include <omp.h>
 
 #include <cmath>
 #include <cstring>
@@ -96,12 +95,11 @@ TEST_CASE("a sentence alone and in a batch gives the same numbers") {
 
 TEST_CASE("every model overfits one batch, leaks no node, and repeats bit for bit at any number of threads") {
   const std::vector<int32_t> expected{11, 12, 2, 13, 14, 15, 2, 16, 2};
-  const int threads = omp_get_max_threads();
   every_model([&](models::TransformerConfig config) {
     config.dropout = Scalar(0.05);
     std::vector<std::vector<Scalar>> runs;
     for (int n : {1, 2, 3}) {
-      omp_set_num_threads(n);
+      const Threads threads(n);
       Random random(3);
       models::Transformer model(config, random);
       optim::AdamW optimizer({{model.parameters(), 0.01}}, 0.01, {0.9, 0.98, 1e-8});
@@ -124,7 +122,6 @@ TEST_CASE("every model overfits one batch, leaks no node, and repeats bit for bi
     CHECK(runs[0] == runs[1]);
     CHECK(runs[0] == runs[2]);
   });
-  omp_set_num_threads(threads);
 }
 
 TEST_CASE("token by token with a cache is the same as all at once") {

@@ -413,6 +413,39 @@ TEST_CASE("a study tunes each arm on seeds of their own, then runs the others at
   CHECK(updates(diff, 0.99) == std::vector<double>{500, std::numeric_limits<double>::infinity()});
 }
 
+TEST_CASE("a training that went astray is done, and counts as one that never solved the task") {
+  Study study = study_named("first", 0);
+  study.arms = {"diff", "softmax"}, study.lrs = {0.001, 0.004}, study.tuning_seeds = {101, 102}, study.seeds = {1, 2};
+  const auto astray = [](const Trial& trial) {
+    nlohmann::json record = training::to_json(trial);
+    record["astray"] = true;
+    return record;
+  };
+  // With 0.004 one seed was quick and one went astray, with 0.001 neither came there: still the better rate.
+  Records records{record({"needle1", "diff", 0.001, 101, 3000}, {{3000, 0.1}}, 0.1),
+                  record({"needle1", "diff", 0.001, 102, 3000}, {{3000, 0.1}}, 0.1),
+                  record({"needle1", "diff", 0.004, 101, 3000}, {{500, 0.99}}, 0.99),
+                  astray({"needle1", "diff", 0.004, 102, 3000})};
+  CHECK(study.best_lr("diff", records) == 0.001);
+  records.push_back(astray({"needle1", "diff", 0.001, 1, 3000}));
+  CHECK(training::reported_arms(study, records).empty());
+  records.push_back(record({"needle1", "diff", 0.001, 2, 3000}, {{500, 0.99}}, 0.99));
+  records.back()["cpu"] = "a CPU", records.back()["cpu_seconds_per_update"] = nullptr;
+  const std::vector<ArmRecords> arms = training::reported_arms(study, records);
+  REQUIRE(arms.size() == 1);
+  CHECK(arms[0].records.size() == 1);
+  CHECK(arms[0].seeds() == 2);
+  CHECK(updates(arms[0], 0.99) == std::vector<double>{500, std::numeric_limits<double>::infinity()});
+  CHECK(solved(arms[0]).records.size() == 1);
+  const std::string words = training::progress_of(study, arms, records);
+  CHECK(contains(words, "2 of 4 reported trainings are done"));
+  CHECK(contains(words, "of 2 seeds there are only: softmax 0; seeds that went astray: diff 1"));
+  // An arm whose rates all go astray has the first of them, and can be seen to.
+  for (const double lr : study.lrs)
+    for (const uint64_t seed : study.tuning_seeds) records.push_back(astray({"needle1", "softmax", lr, seed, 3000}));
+  CHECK(study.best_lr("softmax", records) == 0.001);
+}
+
 TEST_CASE("the confirmatory study is the one that was announced") {
   const Study study = study_named("confirmatory", 0);
   CHECK(study.task == "needle2");

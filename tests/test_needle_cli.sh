@@ -61,6 +61,14 @@ mkdir -p broken/needle1-diff-0.001-1-20 && echo '{}' >broken/needle1-diff-0.001-
 $needle run $study --runs broken >out 2>err; status=$?
 check "a failure is told" "[ $status = 2 ] && grep -q 'needle1-diff-0.001-1-20: FAILED, see broken/' out && grep -q '1 trainings failed' err"
 check "the others are done" "[ \$(wc -l <broken/quick.jsonl) = 2 ]"
+# One that goes astray is done: it would do so again. It counts in the report, as one that never came there.
+folder=astray/needle1-diff-0.001-1-20
+$needle train --run $folder $short --lr 1e20 --warmup 1 >out 2>err; status=$?
+check "a training that goes astray has a code of its own" "[ $status = 3 ] && grep -q 'training has gone astray' err"
+$needle run $study --runs astray >out 2>err || fail "one astray: $(cat err)"
+check "it is told, and done" "grep -q 'needle1-diff-0.001-1-20: went astray' out && grep -q '^3 trainings are done' out && [ \$(grep -c '\"astray\":true' astray/quick.jsonl) = 1 ]"
+$needle report --study quick --updates 20 --records astray/quick.jsonl >out 2>err || fail "a report with one astray: $(cat err)"
+check "the report tells of it" "grep -q '^Study .* 3 of 3 reported trainings are done; .*; seeds that went astray: diff 1\.$' out"
 echo nonsense >>two.jsonl
 refuses "two.jsonl:4: not JSON: " $needle run $study --runs elsewhere --records two.jsonl
 refuses "--study second: is none of quick, first, confirmatory" $needle run --study second

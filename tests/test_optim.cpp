@@ -1,6 +1,5 @@
 // Optimizers, schedules and clipping, against PyTorch's numbers (tests/golden/optim.py) and by themselves.
 #include <doctest/doctest.h>
-#include <omp.h>
 
 #include <cmath>
 #include <functional>
@@ -274,9 +273,8 @@ TEST_CASE("clip_grad_norm") {
 
 TEST_CASE("updates have the same bits with any number of threads") {
   const Shape shape{50001};
-  const auto run = [&](int threads) {
-    const int before = omp_get_max_threads();
-    omp_set_num_threads(threads);
+  const auto run = [&](int n) {
+    const Threads threads(n);
     const Tensor w = random_parameter(shape, 1);
     AdamW optimizer({{{w}, 0.1}}, 0.1);
     std::vector<double> norms;
@@ -285,7 +283,6 @@ TEST_CASE("updates have the same bits with any number of threads") {
       norms.push_back(clip_grad_norm({w}, 1));
       optimizer.step();
     }
-    omp_set_num_threads(before);
     return std::pair(norms, w.values());
   };
   const auto one = run(1);

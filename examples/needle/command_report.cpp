@@ -37,9 +37,8 @@ void print_learning(const Study& study, const std::vector<ArmRecords>& arms) {
     std::string list;
     for (const double updates : seeds)
       list += (list.empty() ? "" : ", ") + (std::isinf(updates) ? "never" : format("%.0f", updates));
-    rows.push_back({a.arm, format("%g", a.lr), std::to_string(a.records.size()), middle(0.5), middle(0.9), middle(0.99),
-                    list, format("%zu of %zu", solved(a).records.size(), a.records.size()),
-                    a.records[0].at("parameters").dump(),
+    rows.push_back({a.arm, format("%g", a.lr), std::to_string(a.seeds()), middle(0.5), middle(0.9), middle(0.99), list,
+                    format("%zu of %ld", solved(a).records.size(), a.seeds()), a.records[0].at("parameters").dump(),
                     costs.empty() ? "" : format("%.0f", 1000 * training::median(costs))});
   }
   print_table("Learning: medians over seeds; a seed that never came there counts as the last", rows);
@@ -98,8 +97,8 @@ void print_test(const Study& study, const std::vector<ArmRecords>& arms) {
   if (!diff || !control) return;
   if (study.updates != study_named("confirmatory", 0).updates)
     return say("\nThese are not the updates of the study that was fixed: there is no test.\n");
-  const auto count = [](const ArmRecords& a) { return static_cast<int64_t>(a.records.size()); };
-  const int64_t n = count(*diff), m = count(*control), a = count(solved(*diff)), b = count(solved(*control));
+  const auto count = [](const ArmRecords& a) { return static_cast<int64_t>(solved(a).records.size()); };
+  const int64_t n = diff->seeds(), m = control->seeds(), a = count(*diff), b = count(*control);
   const std::vector<double> differences = training::paired_differences(
       *diff, *control, [](const nlohmann::json& record) -> double { return is_solved(record); });
   say("\nOf the seeds that both have, diff alone solved %ld and softmax-wide-norm alone %ld.\n",

@@ -18,11 +18,12 @@ std::vector<double> updates(const ArmRecords& arm, double accuracy) {
     const int64_t needed = updates_to(accuracy, record);
     all.push_back(needed ? static_cast<double>(needed) : std::numeric_limits<double>::infinity());
   }
+  all.insert(all.end(), arm.astray, std::numeric_limits<double>::infinity());
   return all;
 }
 
 ArmRecords solved(const ArmRecords& arm) {
-  ArmRecords some = arm;
+  ArmRecords some{arm.arm, arm.lr, arm.records};
   std::erase_if(some.records, [](const nlohmann::json& record) { return !is_solved(record); });
   return some;
 }
@@ -57,8 +58,8 @@ void draw_pictures(const Study& study, const std::vector<ArmRecords>& arms, cons
   std::vector<training::Series> curves;
   std::vector<std::string> names;
   for (const ArmRecords& a : arms) {
-    const size_t seeds = a.records.size(), all = study.seeds.size();
-    names.push_back(seeds == all ? a.arm : text::format("%s (%zu of %zu)", a.arm.c_str(), seeds, all));
+    const auto all = static_cast<int64_t>(study.seeds.size());
+    names.push_back(a.seeds() == all ? a.arm : text::format("%s (%ld of %ld)", a.arm.c_str(), a.seeds(), all));
     curves.push_back(median_curve(a));
     curves.back().label = names.back();
   }

@@ -6,7 +6,7 @@ namespace needle {
 
 using training::ArmRecords;
 
-/// updates_to(accuracy) of every record; infinity for never.
+/// updates_to(accuracy) of every record; infinity for never, and for each that went astray.
 std::vector<double> updates(const ArmRecords& arm, double accuracy);
 /// The arm with those of its trainings alone that solved the task. What is told of a mean or median over these is not of
 /// a mixture of failures and successes.

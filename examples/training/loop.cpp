@@ -230,11 +230,10 @@ class Loop {
     say("average of the last %zu checkpoints  VALID  %s\n", files.size(), Report::summary(validate()).c_str());
   }
 
-  std::runtime_error astray(int64_t update, double loss) const {
-    return std::runtime_error("update " + std::to_string(update) + ": loss " + std::to_string(loss) +
-                              ", gradient norm " + std::to_string(gradient_norm_) +
-                              ": training has gone astray; try a new run with a lower --lr (" + folder_ +
-                              " keeps the last checkpoint)");
+  Astray astray(int64_t update, double loss) const {
+    return Astray("update " + std::to_string(update) + ": loss " + std::to_string(loss) + ", gradient norm " +
+                  std::to_string(gradient_norm_) + ": training has gone astray; try a new run with a lower --lr (" +
+                  folder_ + " keeps the last checkpoint)");
   }
 
   Task& task_;

@@ -18,6 +18,7 @@
 #include <numeric>
 
 #include "core/fast_blas.h"
+#include "examples/training/loop.h"
 #include "examples/training/ranks.h"
 #include "examples/training/signals.h"
 
@@ -86,10 +87,10 @@ bool open_standard_streams() {
   return has_stdout;
 }
 
-int fail(const std::string& program, const std::string& message) {
-  if (ranks() > 1) end_ranks(2, program + ": " + message);
+int fail(const std::string& program, const std::string& message, int status = 2) {
+  if (ranks() > 1) end_ranks(status, program + ": " + message);
   std::fprintf(stderr, "%s: %s\n", program.c_str(), message.c_str());
-  return 2;
+  return status;
 }
 
 // More than any memory is asked for, or more than there is.
@@ -143,6 +144,8 @@ int parse(CLI::App& app, int argc, char** argv) {
                   name.c_str(), e.go_on.c_str());
     std::fflush(stdout);
     return 128 + e.signal;
+  } catch (const Astray& e) {
+    return fail(name, e.what(), astray_status);
   } catch (const std::filesystem::filesystem_error& e) {
     return fail(name, e.path1().string() + ": " + e.code().message());
   } catch (const std::exception& e) {

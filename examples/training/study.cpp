@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <sstream>
 
@@ -14,6 +15,8 @@ namespace training {
 std::string Trial::name() const {
   return text::format("%s-%s-%g-%lu-%ld", task.c_str(), arm.c_str(), lr, seed, updates);
 }
+
+bool is_astray(const nlohmann::json& record) { return record.value("astray", false); }
 
 Trial trial_of(const nlohmann::json& record) {
   return {record.at("task"), record.at("arm"), record.at("lr"), record.at("seed"), record.at("max_updates")};
@@ -78,8 +81,9 @@ double Study::best_lr(const std::string& arm, const Records& records) const {
     for (const uint64_t seed : tuning_seeds) {
       const nlohmann::json* record = find({task, arm, lr, seed, updates}, records);
       if (!record) return 0;
-      const std::vector<double> bad = badness(*record);
-      sum.resize(bad.size());
+      const std::vector<double> bad =
+          is_astray(*record) ? std::vector{std::numeric_limits<double>::infinity()} : badness(*record);
+      sum.resize(std::max(sum.size(), bad.size()));
       for (size_t i = 0; i < bad.size(); ++i) sum[i] += bad[i];
     }
     if (best == 0 || sum < least) least = sum, best = lr;
@@ -118,6 +122,7 @@ std::vector<ArmRecords> reported_arms(const Study& study, const Records& records
   std::vector<ArmRecords> arms;
   for (const std::string& arm : study.arms) {
     ArmRecords a{arm, study.best_lr(arm, records), study.reported(arm, records)};
+    a.astray = static_cast<int64_t>(std::erase_if(a.records, is_astray));
     if (!a.records.empty()) arms.push_back(std::move(a));
   }
   return arms;
@@ -129,27 +134,31 @@ const ArmRecords* find_arm(const std::vector<ArmRecords>& arms, const std::strin
 }
 
 std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms, const Records& records) {
-  size_t reported = 0;
   double seconds = 0;  // of updates
   std::map<std::string, size_t> cpus;
   for (const ArmRecords& a : arms)
     for (const nlohmann::json& record : a.records) {
-      ++cpus[record.at("cpu")], ++reported;
+      ++cpus[record.at("cpu")];
       if (const auto& cost = record.at("cpu_seconds_per_update"); !cost.is_null())
         seconds += cost.get<double>() * static_cast<double>(record.value("updates", study.updates));
     }
+  size_t reported = 0;
+  std::string few, astray;  // few seeds say little beside an arm that has all
+  for (const std::string& arm : study.arms) {
+    const Records found = study.reported(arm, records);
+    reported += found.size();
+    if (found.size() < study.seeds.size())
+      few += (few.empty() ? "" : ", ") + text::format("%s %zu", arm.c_str(), found.size());
+    if (const auto count = std::count_if(found.begin(), found.end(), is_astray); count > 0)
+      astray += (astray.empty() ? "" : ", ") + text::format("%s %ld", arm.c_str(), count);
+  }
   std::string words =
       text::format("%zu of %zu reported trainings are done", reported, study.arms.size() * study.seeds.size());
   for (const auto& [cpu, count] : cpus) words += text::format("; %zu on one core of %s", count, cpu.c_str());
   if (reported > 0) words += text::format("; %.1f CPU hours of updates", seconds / 3600);
-  std::string few;  // says little beside an arm that has all its seeds
-  for (const std::string& arm : study.arms) {
-    const ArmRecords* found = find_arm(arms, arm);
-    const size_t seeds = found ? found->records.size() : 0;
-    if (seeds < study.seeds.size()) few += (few.empty() ? "" : ", ") + text::format("%s %zu", arm.c_str(), seeds);
-  }
   if (reported > 0 && !few.empty())
     words += text::format("; of %zu seeds there are only: %s", study.seeds.size(), few.c_str());
+  if (!astray.empty()) words += "; seeds that went astray: " + astray;
   const std::vector<Trial> trials = study.trials(records);
   const auto strange = std::count_if(records.begin(), records.end(), [&](const nlohmann::json& r) {
     return std::find(trials.begin(), trials.end(), trial_of(r)) == trials.end();

@@ -22,6 +22,8 @@ struct Trial {
 /// What trained models told, in the order in which they came. Whatever else it tells, a record says which trial it is
 /// of.
 using Records = std::vector<nlohmann::json>;
+/// Did the training go astray (loop.h)? Its record tells nothing else.
+bool is_astray(const nlohmann::json& record);
 /// Which trial it is of.
 Trial trial_of(const nlohmann::json& record);
 /// What trial_of() reads.
@@ -44,7 +46,8 @@ struct Study {
   std::vector<uint64_t> tuning_seeds;  ///< these seeds, which are not reported; with one rate, there are none
   std::vector<uint64_t> seeds;         ///< what is reported: each arm at its rate
   int64_t updates;
-  /// By what a learning rate is chosen: numbers of a record, the first of which matter most; the less, the better.
+  /// By what a learning rate is chosen: numbers of a record, the first of which matter most; the less, the better. One that
+  /// went astray is worse than any other.
   std::function<std::vector<double>(const nlohmann::json& record)> badness;
 
   /// The learning rate of an arm: the one with the least badness, on average over the tuning seeds. 0 if it is not yet
@@ -63,18 +66,22 @@ struct ArmRecords {
   std::string arm;
   double lr;
   Records records;
+  int64_t astray = 0;  ///< seeds that went astray, and so have no record here
+
+  /// All seeds that are done.
+  int64_t seeds() const { return static_cast<int64_t>(records.size()) + astray; }
 
   /// The number at this place of every record, such as "/tests/context x2/accuracy"; none of one that has null there, as
   /// the cost of a training has that was stopped after its last update.
   std::vector<double> values(const std::string& path) const;
 };
-/// Those of all arms that have any.
+/// Those of all arms that have any record.
 std::vector<ArmRecords> reported_arms(const Study& study, const Records& records);
 /// The one of this name, null if it is not among them.
 const ArmRecords* find_arm(const std::vector<ArmRecords>& arms, const std::string& arm);
 
 /// "3 of 4 reported trainings are done; 3 on one core of AMD EPYC; 0.6 CPU hours of updates; of 2 seeds there are only:
-/// diff 1", and how many records are of none of its trials.
+/// diff 1", how many went astray, and how many records are of none of its trials.
 std::string progress_of(const Study& study, const std::vector<ArmRecords>& arms, const Records& records);
 
 /// The value of a's record less that of b's, for each seed that both have. Paired trainings share much of their luck

@@ -12,6 +12,7 @@
 #include <set>
 
 #include "examples/text/files.h"
+#include "examples/training/program.h"
 #include "examples/training/progress.h"
 #include "examples/training/report.h"
 #include "examples/training/run_folder.h"
@@ -120,6 +121,8 @@ class Runner {
     const Trial trial = running_.at(child);
     running_.erase(child);
     progress_.clear();
+    if (WIFEXITED(status) && WEXITSTATUS(status) == astray_status)  // it would do so again
+      return add_record(trial, {{"astray", true}}, "went astray");
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
       failed_.insert(trial.name());
       say("%s: FAILED, see %s.log\n", trial.name().c_str(), folder(trial).c_str());
@@ -130,10 +133,13 @@ class Runner {
 
   void add_record(const Trial& trial) {
     const std::string file = folder(trial) + "/record.json";
-    nlohmann::json record = text::read_json(file);
-    record.update(to_json(trial));
+    const nlohmann::json record = text::read_json(file);
     std::string outcome;  // a record that lacks it is not kept
     reading_records(file, [&] { outcome = how_.outcome(record); });
+    add_record(trial, record, outcome);
+  }
+  void add_record(const Trial& trial, nlohmann::json record, const std::string& outcome) {
+    record.update(to_json(trial));
     records_.push_back(std::move(record));
     std::string lines;
     for (const nlohmann::json& r : records_) lines += to_line(r);

@@ -32,7 +32,7 @@ void print_tuning(const std::string& title, const Study& study, const Records& r
         const Trial t = trial_of(record);
         const bool tuning = std::count(study.tuning_seeds.begin(), study.tuning_seeds.end(), t.seed) > 0;
         if (!tuning || t != Trial{study.task, arm, lr, t.seed, study.updates}) continue;
-        cells += (cells.empty() ? "" : ", ") + cell(record);
+        cells += (cells.empty() ? "" : ", ") + (is_astray(record) ? "astray" : cell(record));
       }
       row.push_back(cells);
     }

@@ -11,7 +11,8 @@ namespace training {
 /// A title and a table on stdout; its first row is the head.
 void print_table(const std::string& title, const std::vector<std::vector<std::string>>& rows);
 
-/// How each arm's learning rate was chosen: `cell` says in a few words what a training on a tuning seed gave.
+/// How each arm's learning rate was chosen: `cell` says in a few words what a training on a tuning seed gave, if
+/// it did not go astray.
 void print_tuning(const std::string& title, const Study& study, const Records& records,
                   const std::function<std::string(const nlohmann::json& record)>& cell);
 

@@ -94,7 +94,6 @@ void distract(const Arguments& a) {
   const auto drop = [](const char* place) {
     return [place](const nlohmann::json& r) { return r.at("alone").get<double>() - r.at(place).get<double>(); };
   };
-  const ArmRecords nothing{"", 0, {}};
   rows = {
       {"attention", "seeds", "alone", "drop, before", "drop, after", "less " + arms[0].arm + "'s, before", "after"}};
   for (const ArmRecords& arm : arms) {
