@@ -110,6 +110,8 @@ Records Study::reported(const std::string& arm, const Records& records) const {
   return found;
 }
 
+int64_t ArmRecords::seeds() const { return static_cast<int64_t>(records.size()) + astray; }
+
 std::vector<double> ArmRecords::values(const std::string& path) const {
   const nlohmann::json::json_pointer place(path);
   std::vector<double> all;

@@ -69,7 +69,7 @@ struct ArmRecords {
   int64_t astray = 0;  ///< seeds that went astray, and so have no record here
 
   /// All seeds that are done.
-  int64_t seeds() const { return static_cast<int64_t>(records.size()) + astray; }
+  int64_t seeds() const;
 
   /// The number at this place of every record, such as "/tests/context x2/accuracy"; none of one that has null there, as
   /// the cost of a training has that was stopped after its last update.
