@@ -9,10 +9,12 @@ class App;
 
 namespace training {
 
+/// The exit code of a training that went astray (loop.h).
+constexpr int astray_status = 3;
+
 /// Runs the command line of a program whose subcommands `add_commands` makes. Returns the exit code: 0; 2 after one line
 /// on stderr that says what is wrong; astray_status after the same line of a training that went astray; 128 + the
 /// signal after an interrupted one, saying how to go on.
-constexpr int astray_status = 3;
 int run_program(int argc, char** argv, const std::string& name, const std::string& description,
                 const std::function<void(CLI::App&)>& add_commands);
 

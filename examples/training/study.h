@@ -46,8 +46,8 @@ struct Study {
   std::vector<uint64_t> tuning_seeds;  ///< these seeds, which are not reported; with one rate, there are none
   std::vector<uint64_t> seeds;         ///< what is reported: each arm at its rate
   int64_t updates;
-  /// By what a learning rate is chosen: numbers of a record, the first of which matter most; the less, the better. One that
-  /// went astray is worse than any other.
+  /// By what a learning rate is chosen: numbers of a record, the first of which matter most; the less, the better. A
+  /// training that went astray is worse than any other.
   std::function<std::vector<double>(const nlohmann::json& record)> badness;
 
   /// The learning rate of an arm: the one with the least badness, on average over the tuning seeds. 0 if it is not yet

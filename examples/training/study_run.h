@@ -16,9 +16,10 @@ struct StudyRun {
 };
 
 /// Runs all trials of the study that the file of records lacks, as processes of their own (`train` on one thread each),
-/// and adds their records to it: what each leaves in its run folder as record.json, and which trial it is of; of one that went astray only that it did. Throws
-/// Interrupted after the first SIGINT or SIGTERM, when all that is at work has saved, and InputError if another process
-/// is at work with the records, or in the end if some trainings failed.
+/// and adds their records to it: what each leaves in its run folder as record.json, and which trial it is of. Of one
+/// that went astray, the record says only that. Throws Interrupted after the first SIGINT or SIGTERM, when all that is
+/// at work has saved, and InputError if another process is at work with the records, or in the end if some trainings
+/// failed.
 void run_study(const Study& study, const StudyRun& how);
 
 }  // namespace training
