@@ -427,7 +427,11 @@ TEST_CASE("a training that went astray is done, and counts as one that never sol
                   record({"needle1", "diff", 0.004, 101, 3000}, {{500, 0.99}}, 0.99),
                   astray({"needle1", "diff", 0.004, 102, 3000})};
   CHECK(study.best_lr("diff", records) == 0.001);
+  Records worse = records;  // with 0.001 both went astray
+  worse[0] = astray({"needle1", "diff", 0.001, 101, 3000}), worse[1] = astray({"needle1", "diff", 0.001, 102, 3000});
+  CHECK(study.best_lr("diff", worse) == 0.004);
   records.push_back(astray({"needle1", "diff", 0.001, 1, 3000}));
+  CHECK_FALSE(is_solved(records.back()));
   CHECK(training::reported_arms(study, records).empty());
   records.push_back(record({"needle1", "diff", 0.001, 2, 3000}, {{500, 0.99}}, 0.99));
   records.back()["cpu"] = "a CPU", records.back()["cpu_seconds_per_update"] = nullptr;

@@ -3,7 +3,7 @@
 // OpenBLAS copies both operands into an order of its own before it multiplies. For large matrices that is nothing; but
 // for this one it is a fifth of the time, and in an attention head over a sentence of 14 words most of it. Here A is
 // read where it lies, and only one panel of B at a time is copied. (A weight's gradient dy^T x, long and narrow, copies
-// all panels of x at once.)
+// all panels of x at once, and of a wide dy a strip at a time.)
 //
 //                                 B (K, N)
 //                                +-----+-----+--
@@ -43,10 +43,10 @@ namespace {
 
 constexpr int64_t height = 32 * tile_rows;  // of a strip of A
 
-// A strip of A^T is copied, tile by tile, if it serves several panels and its rows lie 1 KiB apart or more. A tile needs
-// a few numbers of each row. If rows are 1 KiB apart, their lines all belong into a sixteenth of the first-level cache,
-// and are gone again before the next tile, which needs the rest of them; if they are farther apart, each is in a page of
-// its own. (Closer ones come from the second-level cache, which keeps up.)
+// A strip of A^T is copied, tile by tile, if it serves several panels and its rows have 256 numbers or more. A tile needs
+// a few numbers of each row. Rows of 1 KiB have their lines in a sixteenth of the first-level cache, which are gone again
+// before the next tile, which needs the rest of them; and rows of 4 KiB or more are each in a page of their own. (Shorter
+// ones come from the second-level cache, which keeps up.)
 // (The odd distance between tiles keeps them out of each other's cache sets.)
 constexpr int64_t tile_distance = tile_rows * (k_block + 2);
 void copy_transposed(const Scalar* A, int64_t lda, int64_t rows, int64_t steps, Scalar* copy) {

@@ -36,20 +36,23 @@ nlohmann::json settings_for(const Arguments& a) {
 }
 
 // Reads the text once before any training does, so that what is wrong with it is said once. Throws InputError if
-// earlier trainings were of another text, or had other settings.
-void check(const Study& study, const nlohmann::json& shared, const Arguments& a) {
+// earlier trainings were of another text, or had other settings. Returns what a record tells of both.
+nlohmann::json check(const Study& study, const nlohmann::json& shared, const Arguments& a) {
   Settings settings;
   settings.update(shared, a.config.empty() ? "the study" : a.config);
   const Trial any = {study.task, study.arms.at(0), study.lrs.at(0), study.seeds.at(0), study.updates};
   settings.arm = any.arm, settings.loop_settings.max_updates = any.updates;
   settings.resolve();
   const Data data = load_data(settings, "");
+  const nlohmann::json common{{"data", fingerprint_of(data.train, data.valid)},
+                              {"settings", shared_settings(settings)}};
   nlohmann::json record = to_json(any);
-  record["data"] = fingerprint_of(data.train, data.valid), record["settings"] = shared_settings(settings);
+  record.update(common);
   Records records = read_records(a.records);
   std::erase_if(records, [&](const nlohmann::json& r) { return r.at("task") != study.task; });
   records.push_back(std::move(record));
   require_comparable(records, a.records);
+  return common;
 }
 
 void run(Arguments a) {
@@ -62,7 +65,8 @@ void run(Arguments a) {
   Study study = study_of(a.text, a.updates, a.seeds);
   if (!a.arms.empty()) study.arms = a.arms;
   const nlohmann::json shared = settings_for(a);
-  training::reading_records(a.records, [&] { check(study, shared, a); });
+  nlohmann::json common;
+  training::reading_records(a.records, [&] { common = check(study, shared, a); });
   difftensor::make_folder(a.runs);
   const std::string config = a.runs + "/" + a.text + "-settings.json";
   write_file(config, shared.dump(2) + "\n");
@@ -88,7 +92,7 @@ void run(Arguments a) {
   if (a.seeds) add(" --seeds", {std::to_string(a.seeds)});
   if (a.updates) add(" --updates", {std::to_string(a.updates)});
   add(" --runs", {a.runs}), add(" --records", {a.records});
-  run_study(study, {"language_model", a.runs, a.records, a.jobs, flags, outcome, go_on});
+  run_study(study, {"language_model", a.runs, a.records, a.jobs, flags, outcome, go_on, [&] { return common; }});
 }
 
 void add_run_subcommand(CLI::App& study) {

@@ -76,7 +76,7 @@ void print_differences(const Told& told) {
                         : d->student.low > 0 ? "above zero: the second map raises the loss"
                                              : "around zero: no difference can be told";
   say("\nThe primary difference, %s on %s: its interval lies %s%s.\n", primary.name().c_str(), told.study.task.c_str(),
-      verdict, complete ? "" : " (not the seeds and updates that were fixed: this is no verdict)");
+      verdict, complete ? "" : " (not all the seeds, or not the updates, that were fixed: this is no verdict)");
 }
 
 // How a difference came to be what it is at the end.

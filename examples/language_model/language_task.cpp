@@ -103,6 +103,7 @@ Validation LanguageTask::validate() {
     v.lambdas = loss.lambdas;
     v.samples = format("  %.3f bits per byte. It writes:\n", loss.bits_per_byte(valid_.bytes));
   }
+  if (!std::isfinite(v.loss)) return v;  // the loop says so; from such a model nothing can be sampled
   models::SampleOptions options;
   options.temperature = 0.8, options.seed = s_.loop().seed;
   options.max_tokens = 60, options.window = s_.context, options.end = trained_.tokenizer.end();

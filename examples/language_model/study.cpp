@@ -46,8 +46,7 @@ nlohmann::json shared_settings(const Settings& settings) {
   return shared;
 }
 
-void require_comparable(Records records, const std::string& path) {
-  std::erase_if(records, training::is_astray);
+void require_comparable(const Records& records, const std::string& path) {
   for (size_t i = 1; i < records.size(); ++i)
     for (const char* what : {"data", "settings"})
       if (records[i].at(what) != records[i - 1].at(what))

@@ -23,8 +23,8 @@ nlohmann::json study_settings();
 /// lies.
 nlohmann::json shared_settings(const Settings& settings);
 /// Throws InputError, naming the first record that is not of the same text and settings as the one before it: they
-/// cannot be compared. (Those that went astray do not say.) `path` stands for the records in the message.
-void require_comparable(Records records, const std::string& path);
+/// cannot be compared. `path` stands for the records in the message.
+void require_comparable(const Records& records, const std::string& path);
 
 /// A difference that is told: an arm's loss less its control's. Below zero, the arm predicts better.
 struct Comparison {

@@ -34,7 +34,7 @@ std::string mass_path(const std::string& normalisation, size_t index) {
 
 namespace {
 
-// The median curve of an arm's seeds; one that ended early stays where it was.
+// The median curve of an arm's seeds; one that ended early stays where it was, one that went astray at 0.
 training::Series median_curve(const ArmRecords& a) {
   training::Series series{a.arm, {}};
   size_t longest = 0;
@@ -47,6 +47,7 @@ training::Series median_curve(const ArmRecords& a) {
       if (i < curve.size()) update = curve[i].at(0);
       values.push_back(100 * curve[std::min(i, curve.size() - 1)].at(1).get<double>());
     }
+    values.insert(values.end(), a.astray, 0.0);
     series.points.push_back({update, training::median(values)});
   }
   return series;

@@ -9,7 +9,7 @@
 namespace needle {
 
 bool is_solved(const nlohmann::json& record) {
-  return record.at("tests").at("as trained").at("accuracy") >= solved_accuracy;
+  return !training::is_astray(record) && record.at("tests").at("as trained").at("accuracy") >= solved_accuracy;
 }
 
 int64_t updates_to(double accuracy, const nlohmann::json& record) {

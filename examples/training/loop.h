@@ -11,7 +11,7 @@ namespace training {
 /// A training begins; or it goes on, to the end that it had or to a new one.
 enum class Start { anew, resume, resume_to_new_end };
 
-/// The loss explodes, or is no number.
+/// The loss explodes; or it, the norm of the gradient or the loss of a validation is not finite.
 struct Astray : std::runtime_error {
   using std::runtime_error::runtime_error;
 };

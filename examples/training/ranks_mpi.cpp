@@ -101,7 +101,7 @@ class Heartbeat {
         int done = 0;
         while (MPI_Test(&peer.receive, &done, MPI_STATUS_IGNORE), done) peer.heard = Clock::now(), listen(peer);
         if (Clock::now() - peer.heard > patience)
-          abort_all(3,
+          abort_all(2,
                     name_of_this_rank() + " has heard nothing of rank " + std::to_string(peer.rank) +
                         " for 10 s: its machine or the network is gone. Go on with --resume from the last checkpoint");
         MPI_Test(&peer.send, &done, MPI_STATUS_IGNORE);  // of the one before: one that never went is not added to

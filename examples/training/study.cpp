@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <limits>
 #include <map>
 #include <sstream>
 
@@ -77,14 +76,17 @@ double Study::best_lr(const std::string& arm, const Records& records) const {
   double best = 0;
   std::vector<double> least;
   for (const double lr : lrs) {
-    std::vector<double> sum;
+    std::vector<double> sum(1);  // how many went astray; then the badness of the others
     for (const uint64_t seed : tuning_seeds) {
       const nlohmann::json* record = find({task, arm, lr, seed, updates}, records);
       if (!record) return 0;
-      const std::vector<double> bad =
-          is_astray(*record) ? std::vector{std::numeric_limits<double>::infinity()} : badness(*record);
-      sum.resize(std::max(sum.size(), bad.size()));
-      for (size_t i = 0; i < bad.size(); ++i) sum[i] += bad[i];
+      if (is_astray(*record)) {
+        ++sum[0];
+        continue;
+      }
+      const std::vector<double> bad = badness(*record);
+      sum.resize(bad.size() + 1);
+      for (size_t i = 0; i < bad.size(); ++i) sum[i + 1] += bad[i];
     }
     if (best == 0 || sum < least) least = sum, best = lr;
   }

@@ -22,7 +22,7 @@ struct Trial {
 /// What trained models told, in the order in which they came. Whatever else it tells, a record says which trial it is
 /// of.
 using Records = std::vector<nlohmann::json>;
-/// Did the training go astray (loop.h)? Its record tells nothing else.
+/// Did the training go astray (loop.h)? Its record tells no results.
 bool is_astray(const nlohmann::json& record);
 /// Which trial it is of.
 Trial trial_of(const nlohmann::json& record);
@@ -75,7 +75,7 @@ struct ArmRecords {
   /// the cost of a training has that was stopped after its last update.
   std::vector<double> values(const std::string& path) const;
 };
-/// Those of all arms that have any record.
+/// Those of all arms with a training that did not go astray.
 std::vector<ArmRecords> reported_arms(const Study& study, const Records& records);
 /// The one of this name, null if it is not among them.
 const ArmRecords* find_arm(const std::vector<ArmRecords>& arms, const std::string& arm);

@@ -121,8 +121,11 @@ class Runner {
     const Trial trial = running_.at(child);
     running_.erase(child);
     progress_.clear();
-    if (WIFEXITED(status) && WEXITSTATUS(status) == astray_status)  // it would do so again
-      return add_record(trial, {{"astray", true}}, "went astray");
+    if (WIFEXITED(status) && WEXITSTATUS(status) == astray_status) {
+      nlohmann::json record = how_.of_astray ? how_.of_astray() : nlohmann::json::object();
+      record["astray"] = true;
+      return add_record(trial, std::move(record), "went astray");
+    }
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
       failed_.insert(trial.name());
       say("%s: FAILED, see %s.log\n", trial.name().c_str(), folder(trial).c_str());

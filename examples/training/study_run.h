@@ -13,11 +13,12 @@ struct StudyRun {
   std::function<std::vector<std::string>(const Trial&)> flags;       ///< what `train` is told of a new run
   std::function<std::string(const nlohmann::json& record)> outcome;  ///< how a training went, in a few words
   std::string go_on;                                                 ///< what the program is to be told to go on
+  std::function<nlohmann::json()> of_astray = {};  ///< what else the record of a training that went astray tells
 };
 
 /// Runs all trials of the study that the file of records lacks, as processes of their own (`train` on one thread each),
-/// and adds their records to it: what each leaves in its run folder as record.json, and which trial it is of. Of one
-/// that went astray, the record says only that. Throws Interrupted after the first SIGINT or SIGTERM, when all that is
+/// and adds their records to it: what each leaves in its run folder as record.json, and which trial it is of. One that
+/// went astray is recorded as such: it would do so again. Throws Interrupted after the first SIGINT or SIGTERM, when all that is
 /// at work has saved, and InputError if another process is at work with the records, or in the end if some trainings
 /// failed.
 void run_study(const Study& study, const StudyRun& how);

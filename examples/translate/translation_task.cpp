@@ -160,6 +160,7 @@ std::vector<std::string> TranslationTask::lambda_names() const {
 Validation TranslationTask::validate() {
   Validation v;
   validate_loss(v);
+  if (!std::isfinite(v.loss)) return v;  // the loop says so; such a model cannot translate
   std::vector<std::string> sources, references;
   for (size_t i = 0; i < std::min(translated_pairs, pairs_.valid.size()); ++i) {
     sources.push_back(pairs_.valid.sources().text(i));
