@@ -44,8 +44,7 @@ nlohmann::json check(const Study& study, const nlohmann::json& shared, const Arg
   settings.arm = any.arm, settings.loop_settings.max_updates = any.updates;
   settings.resolve();
   const Data data = load_data(settings, "");
-  const nlohmann::json common{{"data", fingerprint_of(data.train, data.valid)},
-                              {"settings", shared_settings(settings)}};
+  nlohmann::json common{{"data", fingerprint_of(data.train, data.valid)}, {"settings", shared_settings(settings)}};
   nlohmann::json record = to_json(any);
   record.update(common);
   Records records = read_records(a.records);
