@@ -1,5 +1,4 @@
 // The exponential over all floats, softmax, and products cut among threads.
-
 #include <bit>
 #include <cmath>
 #include <cstring>

@@ -1,5 +1,4 @@
 // The Transformer as a whole: what may see what, batches, and learning.
-
 #include <cmath>
 #include <cstring>
 #include <map>

@@ -61,8 +61,8 @@ refuses "/record.json: is no record of such a training: key 'loss' not found" $s
 check "the others stay" "[ \$(wc -l <some.jsonl) = 15 ]"
 sed -i 's/"lost":/"loss":/' straight/*/record.json
 # One that goes astray is done, and says of which text and settings it was. (Here at its first validation.)
-$language_model train --run astray/cats-diff-0.003-101-20 --config tiny.json --train cats.txt --arm diff --lr 1e20 --weight-decay 0 \
-  --warmup 1 --check-every 1 --max-updates 20 --seed 101 >out 2>err
+$language_model train --run astray/cats-diff-0.003-101-20 --config tiny.json --train cats.txt --arm diff --lr 1e20 \
+  --weight-decay 0 --warmup 1 --check-every 1 --max-updates 20 --seed 101 >out 2>err
 check "it has a code of its own" "[ $? = 3 ] && grep -q 'training has gone astray' err"
 $study --runs astray --jobs 2 >out 2>err || fail "one astray: $(cat err)"
 check "it is told, and done" "grep -q 'cats-diff-0.003-101-20: went astray' out && [ \$(wc -l <astray/cats.jsonl) = 16 ]"
