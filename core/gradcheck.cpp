@@ -16,10 +16,26 @@ Shape place_of(int64_t i, const Shape& shape) {
   }
   return place;
 }
+
+// What f throws must not leave a number moved, or a parameter with a gradient.
+struct Restore {
+  Scalar& element;
+  const Scalar value = element;
+  ~Restore() { element = value; }
+};
+struct ClearGradients {
+  const std::vector<Tensor>& parameters;
+  ~ClearGradients() {
+    for (const Tensor& parameter : parameters) parameter.zero_grad();
+  }
+};
 }  // namespace
 
 GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& inputs,
                           const GradcheckOptions& options, const std::vector<Tensor>& parameters) {
+  for (const Tensor& p : parameters)
+    require(p.is_parameter(), "gradcheck", "a parameter of shape ", p.shape(), " requires no gradient");
+  const ClearGradients clear{parameters};
   std::vector<Tensor> copies;
   for (const Tensor& input : inputs) copies.push_back(input.clone().requires_grad());
   std::vector<Tensor> x = copies;  // all that is checked
@@ -37,7 +53,7 @@ GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)
     const Tensor y = f(copies);
     Random random(1);
     c = randn(y.shape(), random);
-    y.backward(c);
+    if (y.needs_grad() || !options.allow_unused) y.backward(c);
   };
   // An input that has no influence gets no gradient, which is to say zero.
   const auto gradient = [](const Tensor& t) { return t.grad().defined() ? t.grad().clone() : zeros(t.shape()); };
@@ -55,12 +71,11 @@ GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)
     return total;
   };
   const auto quotient = [&](Scalar& element) {
-    const Scalar value = element;
-    element = static_cast<Scalar>(value + options.eps);
+    const Restore restore{element};
+    element = static_cast<Scalar>(restore.value + options.eps);
     const double above = loss();
-    element = static_cast<Scalar>(value - options.eps);
+    element = static_cast<Scalar>(restore.value - options.eps);
     const double below = loss();
-    element = value;
     return (above - below) / (2 * options.eps);
   };
 
@@ -89,7 +104,6 @@ GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)
       return {false, std::numeric_limits<double>::infinity(), text.str()};
     }
   }
-  for (const Tensor& parameter : parameters) parameter.zero_grad();
   return worst;
 }
 

@@ -1,7 +1,8 @@
 #pragma once
 // Every operation on tensors. Each is one function, in the file named above its group: shapes are checked, the result
 // computed, the gradient's formula stated and its closure recorded, in that order; or it is a composition of others.
-// All throw std::invalid_argument naming the op, the shapes and the rule broken. To add one: core/README.md, "Add an op".
+// All throw std::invalid_argument naming the op, the shapes and the rule broken (of a Tensor that is nothing yet, that
+// alone). To add one: core/README.md, "Add an op".
 //
 // Shape comments use fixed letters:
 //   B  sentences in a batch               D  model width
@@ -11,6 +12,7 @@
 //   M  the same, on the key side          V  vocabulary, or classes
 // In matrix products alone, M, K and N are sizes as in BLAS: (M, K) (K, N) -> (M, N).
 #include <array>
+#include <concepts>
 #include <cstdint>
 #include <vector>
 
@@ -220,6 +222,8 @@ Index multinomial(const Tensor& p, int64_t count, Random& random, bool replaceme
 /// exp(scale x_i) / sum_j exp(scale x_j) along the last axis, scale > 0. A row of -inf (nothing to attend to) gives
 /// zeros. Error: a few units in the last place, and scale times those of x - max x; below 1e-38 it is 0.
 Tensor softmax(const Tensor& x, Scalar scale = 1);
+/// An axis, as PyTorch has it there, would be taken for a scale. Along another axis than the last: along() (axes.h).
+Tensor softmax(const Tensor& x, std::same_as<int> auto axis) = delete;
 /// x_i - log sum_j exp(x_j) along the last axis, as (x_i - max x) - log1p(the other terms of the sum): that of a sure
 /// prediction, -1e-9 say, does not round to 0. Error: two units in the last place of the largest of the three numbers,
 /// and that of the log1p: a few of its own units, and half a unit for each 1 that max x is ahead of the next x.

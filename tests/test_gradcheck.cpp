@@ -3,6 +3,7 @@
 
 #include <cmath>
 #include <set>
+#include <stdexcept>
 
 #include "core/gradcheck.h"
 #include "tests/gradcheck_rows.h"
@@ -102,4 +103,26 @@ TEST_CASE("gradcheck leaves its inputs alone, and refuses one without influence 
   CHECK_MESSAGE(result.ok, result.message);
   CHECK(x.values() == std::vector<Scalar>{1, 2});
   CHECK_FALSE(x.needs_grad());
+  CHECK(gradcheck([](Inputs) { return ones({2}); }, {x}, {.allow_unused = true}).ok);
+}
+
+TEST_CASE("gradcheck leaves parameters as they were, whatever happens, and refuses one that requires no gradient") {
+  const Tensor w = tensor({3, 4}, {2}).requires_grad(), x = ones({2});
+  const auto as_it_was = [&] { return w.values() == std::vector<Scalar>{3, 4} && !w.grad().defined(); };
+  CHECK(gradcheck([&](Inputs x) { return x[0] * w; }, {x}, {}, {w}).ok);
+  CHECK(as_it_was());
+  CHECK_FALSE(gradcheck([&](Inputs) { return w * Scalar{2}; }, {x}, {}, {w}).ok);  // x has no influence
+  CHECK(as_it_was());
+  const auto throws = [&](Inputs x) {
+    if (w.values() != std::vector<Scalar>{3, 4}) throw std::runtime_error("moved");
+    return x[0] * w;
+  };
+  CHECK(error_of([&] { gradcheck(throws, {x}, {}, {w}); }) == "moved");
+  CHECK(as_it_was());
+  const auto f = [](Inputs x) { return x[0] * Scalar{2}; };
+  const std::string refused = "gradcheck: a parameter of shape (2,) requires no gradient";
+  CHECK(error_of([&] { gradcheck(f, {x}, {}, {x}); }) == refused);
+  Tensor frozen = w.clone().requires_grad();
+  frozen.requires_grad(false);
+  CHECK(error_of([&] { gradcheck(f, {x}, {}, {frozen}); }) == refused);
 }

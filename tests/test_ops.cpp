@@ -306,6 +306,27 @@ TEST_CASE("random whole numbers follow their distribution") {
   }
 }
 
+// An axis, as PyTorch has it there, must not be taken for a scale.
+template <class T>
+concept IsScale = requires(const Tensor& x, T scale) {
+  softmax(x, scale);
+};
+static_assert(IsScale<Scalar> && IsScale<double> && !IsScale<int>);
+
+TEST_CASE("rope turns by position and width, whatever was asked for before") {
+  for (const int32_t p : {3, 70, 5000, 64, 20000, 5})
+    for (const int64_t d : {4, 8})
+      for (const double base : {10000.0, 100.0}) {
+        const Tensor y = rope(ones({1, d}), 1, {p}, base);
+        for (int64_t i = 0; i < d / 2; ++i) {
+          const double angle = p * std::pow(base, -2.0 * static_cast<double>(i) / static_cast<double>(d));
+          const double limit = 4 * std::numeric_limits<Scalar>::epsilon();
+          CHECK(std::abs(y.data()[2 * i] - (std::cos(angle) - std::sin(angle))) < limit);
+          CHECK(std::abs(y.data()[2 * i + 1] - (std::sin(angle) + std::cos(angle))) < limit);
+        }
+      }
+}
+
 TEST_CASE("ops refuse what they cannot do, and say why") {
   const Tensor x = zeros({3, 4}), image = zeros({2, 3, 5, 7});
   Random random(1);

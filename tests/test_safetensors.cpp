@@ -242,6 +242,36 @@ TEST_CASE("safetensors: every flipped bit is noticed, or harms nothing") {
   CHECK(contains(load_error(path), "the file is damaged: its bytes are not those that its checksum was made of"));
 }
 
+TEST_CASE("many processes may make one folder at once") {
+  const TemporaryFolder folder;
+  for (int round = 0; round < 20; ++round) {
+    const std::string path = folder.path / std::to_string(round) / "a/b";
+    int start[2];
+    REQUIRE(pipe(start) == 0);
+    std::vector<pid_t> children;
+    for (int i = 0; i < 4; ++i) {
+      children.push_back(fork());
+      if (children.back() != 0) continue;
+      char byte;
+      close(start[1]);
+      if (read(start[0], &byte, 1) != 0) _exit(2);  // all begin when the pipe is closed
+      try {
+        make_folder(path);
+      } catch (...) {
+        _exit(1);
+      }
+      _exit(0);
+    }
+    close(start[0]), close(start[1]);
+    for (const pid_t child : children) {
+      int status = -1;
+      waitpid(child, &status, 0);
+      CHECK(status == 0);
+    }
+    CHECK(fs::is_directory(path));
+  }
+}
+
 TEST_CASE("safetensors: a name may stand for one thing only") {
   TemporaryFolder folder;
   const std::string path = folder / "x.safetensors";

@@ -1,7 +1,9 @@
 // Where a token stands in its sentence: rotations of queries and keys, or sinusoids added to the embedding.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numeric>
+#include <utility>
 
 #include "core/ops.h"
 
@@ -28,8 +30,9 @@ Storage rotation_rows(const std::vector<int32_t>& positions, int64_t d, double b
   return table;
 }
 
-// Every layer of every batch asks for the same, so each thread keeps the last table, of all positions up to the
-// largest. But if that is far, it would take too much memory: then there is a table for this call, of these alone.
+// Every layer of every batch asks for the same, so each thread keeps a table for each width of a head, of all positions
+// up to the largest. But if that is far, it would take too much memory: then there is a table for this call, of these
+// alone.
 Rotations rotations(const char* op, const std::vector<int32_t>& positions, int64_t d, double base) {
   for (int32_t p : positions) require(p >= 0, op, "negative position ", p);
   const int64_t last = positions.empty() ? 0 : *std::max_element(positions.begin(), positions.end());
@@ -39,20 +42,16 @@ Rotations rotations(const char* op, const std::vector<int32_t>& positions, int64
     std::iota(rows.begin(), rows.end(), 0);
     return {rotation_rows(positions, d, base), std::move(rows)};
   }
-  struct Kept {
-    int64_t d = 0;
-    double base = 0;
-    Storage table;
-  };
-  thread_local Kept kept;
-  // In steps of 64 positions, so that decoding word by word does not ask for a longer one each time.
-  const int64_t rows = (last / 64 + 1) * 64;
-  if (kept.d != d || kept.base != base || kept.table.size() < rows * d) {
-    std::vector<int32_t> all(rows);
+  thread_local std::map<std::pair<int64_t, double>, Storage> tables;
+  if (tables.size() > 16) tables.clear();  // of somebody who tries many bases
+  Storage& table = tables[{d, base}];
+  if (const int64_t rows = table.size() / d; rows <= last) {
+    // Twice as long as before, so that decoding word by word does not ask for a longer one each time.
+    std::vector<int32_t> all(std::max((last / 64 + 1) * 64, 2 * rows));
     std::iota(all.begin(), all.end(), 0);
-    kept = {d, base, rotation_rows(all, d, base)};
+    table = rotation_rows(all, d, base);
   }
-  return {kept.table, positions};
+  return {table, positions};
 }
 }  // namespace
 
