@@ -243,7 +243,8 @@ std::vector<std::vector<Hypothesis>> decode(const Transformer& model, const std:
           " best translations of beam ", options.beam);
   require(options.length_penalty >= 0 && options.length_penalty <= 30, "decode", "length penalty ",
           options.length_penalty, " must be from 0 to 30");
-  require(options.max_length_factor >= 0 && options.max_length_factor <= 1e6 &&
+  require(options.max_length_factor >= 0 && options.max_length_factor <= 1e6 && options.max_length_extra >= -1000000 &&
+              options.max_length_extra <= 1000000 &&
               static_cast<int64_t>(options.max_length_factor) + options.max_length_extra >= 1,
           "decode", "translations of at most ", options.max_length_factor, " times the source and ",
           options.max_length_extra, " tokens");

@@ -15,7 +15,7 @@ struct DecodeOptions {
   int64_t batch_size = 64;         ///< sentences decoded together, those of about one length
   int32_t bos = 1, eos = 2;        ///< ids that begin and end every translation
   double max_length_factor = 1.5;  ///< see max_length()
-  int64_t max_length_extra = 10;
+  int64_t max_length_extra = 10;   ///< from -1000000 to 1000000
 
   /// The most tokens that a translation of so many source tokens may have, EOS counted on both sides:
   /// max_length_factor * source + max_length_extra, but room for EOS always.

@@ -1,6 +1,7 @@
 #include "models/key_value_cache.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 
 namespace difftensor::inline DT_PRECISION::models {
@@ -16,19 +17,26 @@ nn::KeyValues KeyValueCache::append(const nn::KeyValues& next) {
     const int64_t width = to.dim(1);
     std::copy_n(from.data() + row * width, count * width, to.data() + to_row * width);
   };
-  const int64_t blocks = k_.defined() ? k_.dim(0) / capacity_ : 0;
-  if (hypotheses_ > blocks)  // there are more of them than ever
+  const int64_t blocks = k_.defined() ? k_.dim(0) / block_ : 0;
+  if (hypotheses_ > blocks || length_ == block_) {  // there are more of them, or longer ones, than ever
+    const int64_t longer = length_ < block_ ? block_ : std::min(capacity_, std::max<int64_t>(256, 2 * block_));
+    const int64_t more = std::max(hypotheses_, blocks);
+    require(more <= std::numeric_limits<int32_t>::max() / longer, "KeyValueCache", "no room for ", more,
+            " hypotheses of ", longer, " tokens: together they may have 2^31 - 1");
     for (Tensor* cache : {&k_, &v_}) {
-      Tensor larger({hypotheses_ * capacity_, cache == &k_ ? k_width : v_width});
-      for (int64_t b = 0; b < blocks; ++b) copy_rows(*cache, b * capacity_, larger, b * capacity_, length_);
+      Tensor larger({more * longer, cache == &k_ ? k_width : v_width});
+      for (int64_t b = 0; b < blocks; ++b) copy_rows(*cache, b * block_, larger, b * longer, length_);
       *cache = larger;
     }
+    for (int32_t& row : rows_) row = static_cast<int32_t>(row / block_ * longer + row % block_);
+    block_ = longer;
+  }
 
   std::vector<int32_t> rows;
   rows.reserve(hypotheses_ * (length_ + 1));
   Spans spans;
   for (int64_t b = 0; b < hypotheses_; ++b) {
-    const int64_t row = b * capacity_ + length_;
+    const int64_t row = b * block_ + length_;
     copy_rows(next.k, b, k_, row, 1);
     copy_rows(next.v, b, v_, row, 1);
     spans.push_back({static_cast<int64_t>(rows.size()), length_ + 1});

@@ -7,8 +7,8 @@ namespace difftensor::inline DT_PRECISION::models {
 /// One layer's self-attention keys and values of the tokens written so far, for several sentences that grow together, a
 /// token at a time. In beam search each hypothesis, a translation as far as it is written, counts as one.
 ///
-/// A key or value, once written, stays where it is and is never overwritten. Each hypothesis has a list of the rows
-/// that are its tokens'. When beam search doubles a hypothesis, only the list is copied: both go on from the same rows.
+/// A key or value, once written, is never overwritten. Each hypothesis has a list of the rows that are its tokens'. When
+/// beam search doubles a hypothesis, only the list is copied: both go on from the same rows.
 ///
 ///      token 0   1   2   3
 ///   A:       a   b   c   d        A's list: a b c d
@@ -16,7 +16,8 @@ namespace difftensor::inline DT_PRECISION::models {
 ///                       e         B's list: a b c e
 class KeyValueCache {
  public:
-  /// Empty, for up to `capacity` keys and values in each hypothesis. The first ones say how wide they are.
+  /// Empty, for up to `capacity` keys and values in each hypothesis. The first ones say how wide they are. Memory grows
+  /// with what is there, twofold.
   KeyValueCache(int64_t hypotheses, int64_t capacity) : hypotheses_(hypotheses), capacity_(capacity) {}
   // Moved but not copied: two handles to the same tensors would write into each other.
   KeyValueCache(KeyValueCache&&) = default;
@@ -29,9 +30,10 @@ class KeyValueCache {
   void select(const std::vector<int32_t>& parents);
 
  private:
-  Tensor k_, v_;               // (blocks x capacity, features): hypothesis b writes its token t to row b capacity + t
+  Tensor k_, v_;               // (blocks x block, features): hypothesis b writes its token t to row b block + t
   std::vector<int32_t> rows_;  // (hypotheses, length): where the keys and values of each lie
   int64_t hypotheses_, capacity_;
+  int64_t block_ = 0;   // tokens that there is room for in each hypothesis
   int64_t length_ = 0;  // tokens of each hypothesis
 };
 

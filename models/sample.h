@@ -13,7 +13,7 @@ struct SampleOptions {
   int64_t top_k = 0;         ///< only the k likeliest tokens; 0: all
   double top_p = 1;          ///< of these the fewest whose probabilities add up to p (Holtzman et al. 2020); 1: all
   uint64_t seed = 1;         ///< text i draws from stream i + 1 of this seed, one number for each token
-  int64_t max_tokens = 100;  ///< to write after each prompt; up to 2^40
+  int64_t max_tokens = 100;  ///< to write after each prompt; up to 2^40, if memory has room
   int32_t end = -1;          ///< a token that ends its text, and is no part of it; -1: none
   /// The most tokens that the model sees at once, 0: all. When a window is full, the next begins with its later half.
   /// Texts longer than those that a model was trained on need one.

@@ -90,8 +90,9 @@ class Attention : public Module {
   const AttentionConfig config;
   const int64_t head_width;  ///< d, features of a query or key head
   Linear &q_proj, &k_proj, &v_proj, &out_proj;
-  RMSNorm* const subln;             ///< the head norm, null if there is none
-  AttentionTrace* trace = nullptr;  ///< if set, attend() leaves there what its maps are made of
+  RMSNorm* const subln;  ///< the head norm, null if there is none
+  /// If set, attend() leaves there what its maps are made of: of one thread alone. It keeps a training's graph alive.
+  AttentionTrace* trace = nullptr;
 
  protected:
   /// `maps`: key heads of an output head (2 in diff, otherwise 1). `query_width`: features of all queries of a token.

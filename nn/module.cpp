@@ -139,6 +139,9 @@ void Module::require_new(const std::string& name) const {
   const auto is_new = [&](auto& entries) {
     return std::none_of(entries.begin(), entries.end(), [&](auto& entry) { return entry.first == name; });
   };
+  // A dot parts a layer's name from its parameter's: "a.weight" could be two things of one name.
+  require(!name.empty() && name.find('.') == name.npos, "Module", "a part cannot be named \"", name,
+          "\": a name has a letter at least, and no dot");
   require(is_new(parameters_) && is_new(buffers_) && is_new(parts_), "Module", "there are two parts named ", name);
 }
 

@@ -40,6 +40,9 @@ struct StateRules {
 class Optimizer {
  public:
   virtual ~Optimizer() = default;
+  // Not copied: two handles to the same state would write into each other.
+  Optimizer(const Optimizer&) = delete;
+  Optimizer& operator=(const Optimizer&) = delete;
 
   /// Updates every parameter that has a gradient. One that has none stays as it is, and so does its state. (A frozen one
   /// has no state until it learns.)

@@ -264,6 +264,12 @@ TEST_CASE("decoding refuses a model in training mode, translations of no length,
   options.max_length_factor = 0, options.max_length_extra = 0;
   CHECK_THROWS_WITH(models::decode(model, {{5, 2}}, options),
                     "decode: translations of at most 0 times the source and 0 tokens");
+  for (const int64_t extra : {int64_t{1000001}, std::numeric_limits<int64_t>::max()}) {
+    options = {.max_length_extra = extra};
+    CHECK_THROWS_WITH(
+        models::decode(model, {{5, 2}}, options),
+        ("decode: translations of at most 1.5 times the source and " + std::to_string(extra) + " tokens").c_str());
+  }
   options = {.max_length_factor = 2, .max_length_extra = 0};  // of a source without a token, too, EOS is there
   const std::vector<std::vector<int32_t>> none(1);
   CHECK(models::decode(model, none, options).at(0).at(0).tokens.size() <= 1);

@@ -187,6 +187,35 @@ TEST_CASE("hypotheses that share their beginning go on by themselves") {
   });
 }
 
+TEST_CASE("a cache takes memory as it grows, and keeps what it has") {
+  const NoGrad no_grad;
+  models::KeyValueCache cache(2, int64_t{1} << 40);
+  std::vector<std::vector<Scalar>> kept(2);  // the keys of each hypothesis
+  for (int t = 0; t < 1100; ++t) {
+    if (t == 300 || t == 1000) {  // more hypotheses, in rows that are full or not
+      cache.select({1, 0, 1});
+      kept = {kept[1], kept[0], kept[1]};
+    }
+    std::vector<Scalar> next;
+    for (auto& keys : kept) keys.push_back(next.emplace_back(static_cast<Scalar>(next.size() + 3 * t)));
+    const auto n = static_cast<int64_t>(next.size());
+    const nn::KeyValues all = cache.append({tensor(next, {n, 1}), -tensor(next, {n, 1}), {}});
+    if (t % 100 > 1 && t != 256 && t != 512) continue;
+    for (size_t b = 0; b < kept.size(); ++b) {
+      std::vector<Scalar> keys, values;
+      for (int64_t i = 0; i <= t; ++i) {
+        const int32_t row = all.rows[all.spans[b].begin + i];
+        keys.push_back(all.k.data()[row]), values.push_back(-all.v.data()[row]);
+      }
+      CHECK((keys == kept[b] && values == kept[b]));
+    }
+  }
+  models::KeyValueCache many(1 << 23, int64_t{1} << 40);
+  const Tensor wide = zeros({1 << 23, 1});
+  CHECK_THROWS_WITH(many.append({wide, wide, {}}),
+                    "KeyValueCache: no room for 8388608 hypotheses of 256 tokens: together they may have 2^31 - 1");
+}
+
 TEST_CASE("what would give wrong numbers is refused: lengths that are not the ids', a recorded cache") {
   Random random(1);
   models::Transformer model(small_config(AttentionKind::diff, Style::llama), random);

@@ -95,6 +95,14 @@ TEST_CASE("a name may be given once in a module") {
   CHECK(error_of([] { Twice("a", "b", "c"); }) == "no error");
   CHECK(error_of([] { Twice("a", "a", "c"); }) == "Module: there are two parts named a");
   CHECK(error_of([] { Twice("a", "b", "b"); }) == "Module: there are two parts named b");
+  // The parameter "c.weight" would be saved under the name of c's own.
+  for (const char* name : {"", "c.weight", "."}) {
+    const std::string error =
+        "Module: a part cannot be named \"" + std::string(name) + "\": a name has a letter at least, and no dot";
+    CHECK(error_of([&] { Twice(name, "b", "c"); }) == error);
+    CHECK(error_of([&] { Twice("a", name, "c"); }) == error);
+    CHECK(error_of([&] { Twice("a", "b", name); }) == error);
+  }
 }
 
 TEST_CASE("a tied weight counts, is clipped and is saved once, under its first name") {
@@ -241,6 +249,11 @@ TEST_CASE("a layer's gradcheck moves its own parameters, and names what is wrong
   const auto ignores = [&](auto&) { return right(x[0]); };
   CHECK(gradcheck(right, ignores, x).message == "input 0 (4, 3) has no influence on the result (allow_unused)");
   CHECK(gradcheck(right, ignores, x, {.allow_unused = true}).ok);
+  // Inputs may require gradients, as PyTorch's gradcheck wants them to.
+  const Tensor learns = x[0].clone().requires_grad();
+  const auto uses = [&](auto& in) { return right(in[0]); };
+  CHECK(gradcheck(right, uses, {learns}).ok);
+  CHECK(!learns.grad().defined());
 }
 
 TEST_CASE("modules by path, lists and sequences of them") {

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 #include <memory>
+#include <type_traits>
 
 #include "core/ops.h"
 #include "core/safetensors.h"
@@ -47,6 +48,8 @@ void check_close(const Tensor& ours, const Tensor& expected, double limit = tole
     CHECK(std::abs(ours.data()[i] - expected.data()[i]) <= limit * std::max<Scalar>(1, std::abs(expected.data()[i])));
 }
 }  // namespace
+
+static_assert(!std::is_copy_constructible_v<AdamW> && !std::is_copy_assignable_v<AdamW>);
 
 TEST_CASE("what is frozen has no state until it learns, also when the state is loaded") {
   Tensor a = ones({3}).requires_grad(), b = ones({2});

@@ -1,4 +1,5 @@
 // What a language model writes: distributions, cuts by hand, streams of random numbers.
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
@@ -118,6 +119,15 @@ TEST_CASE("a window that no text fills is as none, and takes no memory") {
   SampleOptions wide = options;
   wide.window = std::numeric_limits<int64_t>::max();
   CHECK(models::sample(*made, prompts, wide) == models::sample(*made, prompts, options));
+}
+
+TEST_CASE("texts that end take the memory that they need, not that of the longest there may be") {
+  const auto made = small_model();
+  SampleOptions options{.temperature = 1.5, .max_tokens = 2000, .end = 3};
+  const auto texts = models::sample(*made, prompts, options);
+  CHECK(std::all_of(texts.begin(), texts.end(), [](auto& text) { return text.size() < 2000; }));
+  options.max_tokens = int64_t{1} << 40;
+  CHECK(models::sample(*made, prompts, options) == texts);
 }
 
 TEST_CASE("a text depends on seed, index and prompt, not on its neighbours or the number of threads") {
