@@ -2,6 +2,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -22,7 +23,7 @@ struct Arguments {
   int64_t updates = 0;
 };
 
-// What all trainings have in common, to be read by `train --config`.
+// What all trainings have in common.
 nlohmann::json settings_for(const Arguments& a) {
   nlohmann::json settings = study_settings();
   if (!a.config.empty()) {
@@ -35,16 +36,15 @@ nlohmann::json settings_for(const Arguments& a) {
   return settings;
 }
 
+using SettingsOf = std::function<std::unique_ptr<Settings>(const Trial&)>;
+
 // Reads the text once before any training does, so that what is wrong with it is said once. Throws InputError if
 // earlier trainings were of another text, or had other settings. Returns what a record tells of both.
-nlohmann::json check(const Study& study, const nlohmann::json& shared, const Arguments& a) {
-  Settings settings;
-  settings.update(shared, a.config.empty() ? "the study" : a.config);
+nlohmann::json check(const Study& study, const SettingsOf& settings_of, const Arguments& a) {
   const Trial any = {study.task, study.arms.at(0), study.lrs.at(0), study.seeds.at(0), study.updates};
-  settings.arm = any.arm, settings.loop_settings.max_updates = any.updates;
-  settings.resolve();
-  const Data data = load_data(settings, "");
-  nlohmann::json common{{"data", fingerprint_of(data.train, data.valid)}, {"settings", shared_settings(settings)}};
+  const std::unique_ptr<Settings> settings = settings_of(any);
+  const Data data = load_data(*settings, "");
+  nlohmann::json common{{"data", fingerprint_of(data.train, data.valid)}, {"settings", shared_settings(*settings)}};
   nlohmann::json record = to_json(any);
   record.update(common);
   Records records = read_records(a.records);
@@ -64,19 +64,15 @@ void run(Arguments a) {
   Study study = study_of(a.text, a.updates, a.seeds);
   if (!a.arms.empty()) study.arms = a.arms;
   const nlohmann::json shared = settings_for(a);
-  nlohmann::json common;
-  training::reading_records(a.records, [&] { common = check(study, shared, a); });
-  difftensor::make_folder(a.runs);
-  const std::string config = a.runs + "/" + a.text + "-settings.json";
-  write_file(config, shared.dump(2) + "\n");
-
-  const auto flags = [&](const Trial& trial) {
-    return std::vector<std::string>{"--config",      config,
-                                    "--arm",         trial.arm,
-                                    "--lr",          format("%g", trial.lr),
-                                    "--seed",        std::to_string(trial.seed),
-                                    "--max-updates", std::to_string(trial.updates)};
+  const auto settings = [&](const Trial& t) {
+    auto s = std::make_unique<Settings>();
+    s->update(shared, a.config.empty() ? "the study" : a.config);
+    s->change({{"arm", t.arm}, {"lr", t.lr}, {"seed", t.seed}, {"max_updates", t.updates}}, "the study");
+    s->resolve();
+    return s;
   };
+  nlohmann::json common;
+  training::reading_records(a.records, [&] { common = check(study, settings, a); });
   const auto outcome = [](const nlohmann::json& record) {
     return format("loss %.4f, %.4f bits per byte", record.at("loss").get<double>(),
                   record.at("bits_per_byte").get<double>());
@@ -91,7 +87,7 @@ void run(Arguments a) {
   if (a.seeds) add(" --seeds", {std::to_string(a.seeds)});
   if (a.updates) add(" --updates", {std::to_string(a.updates)});
   add(" --runs", {a.runs}), add(" --records", {a.records});
-  run_study(study, {"language_model", a.runs, a.records, a.jobs, flags, outcome, go_on, [&] { return common; }});
+  run_study(study, {"language_model", a.runs, a.records, a.jobs, settings, outcome, go_on, [&] { return common; }});
 }
 
 void add_run_subcommand(CLI::App& study) {

@@ -91,6 +91,36 @@ void print_inside(const std::vector<ArmRecords>& arms) {
   print_table("Largest magnitudes: top 1 / 10 / 100 / median, medians over seeds", large);
 }
 
+// High learning rates make large numbers, and each arm has a rate of its own. So diff and its control are compared at one
+// rate, too: all pairs of one rate and seed of which both came to 99%, tuning seeds among them.
+void print_pairs(const Records& records) {
+  const std::vector<std::pair<std::string, nlohmann::json::json_pointer>> figures{
+      {"logits, layer 1", "/logits/0/0"_json_pointer},
+      {"layer 2", "/logits/1/0"_json_pointer},
+      {"hidden states, layer 1", "/hidden/0/0"_json_pointer},
+      {"layer 2", "/hidden/1/0"_json_pointer}};
+  const auto came_there = [](const nlohmann::json& r) { return !training::is_astray(r) && updates_to(0.99, r) > 0; };
+  std::vector<std::vector<double>> ratios(figures.size());
+  for (const nlohmann::json& diff : records) {
+    Trial other = training::trial_of(diff);
+    if (other.arm != "diff" || !came_there(diff)) continue;
+    other.arm = "softmax-wide-norm";
+    for (const nlohmann::json& control : records)
+      if (training::trial_of(control) == other && came_there(control))
+        for (size_t i = 0; i < figures.size(); ++i)
+          ratios[i].push_back(diff.at(figures[i].second).get<double>() / control.at(figures[i].second).get<double>());
+  }
+  if (ratios[0].empty()) return;
+  std::vector<std::vector<std::string>> rows{{"pairs"}, {std::to_string(ratios[0].size())}};
+  for (size_t i = 0; i < figures.size(); ++i) {
+    rows[0].push_back(figures[i].first);
+    const auto smaller = std::count_if(ratios[i].begin(), ratios[i].end(), [](double r) { return r < 1; });
+    rows[1].push_back(format("smaller in %ld, median %.2f times", smaller, training::median(ratios[i])));
+  }
+  print_table("Largest magnitudes of diff beside softmax-wide-norm's, at one rate and seed, where both came to 99%",
+              rows);
+}
+
 // The test that the confirmatory study was made for: see studies(). A training that went astray did not solve the task.
 void print_test(const Study& study, const Records& records) {
   const auto all_of = [&](const char* arm) { return ArmRecords{arm, 0, study.reported(arm, records)}; };
@@ -117,15 +147,7 @@ void print_test(const Study& study, const Records& records) {
 void report(const Study& study, const std::string& path, const std::string& folder) {
   const Records records = training::read_records(path);
   if (records.empty()) throw text::InputError(path + ": there is no record");
-  const nlohmann::json* first = nullptr;  // that says how many it was scored by
-  for (const nlohmann::json& record : records)
-    if (!record.contains("check_sequences"))
-      continue;
-    else if (!first)
-      first = &record;
-    else if (record.at("check_sequences") != first->at("check_sequences"))
-      throw text::InputError(path + ": " + training::trial_of(record).name() + " has other --check-sequences than " +
-                             training::trial_of(*first).name() + ": they cannot be compared");
+  require_comparable(records, path);
   const std::vector<ArmRecords> arms = training::reported_arms(study, records);
   say("Study \"%s\": %s%s %s.\n", study.name.c_str(), study.purpose.c_str(), study.purpose.ends_with('?') ? "" : ".",
       training::progress_of(study, arms, records).c_str());
@@ -154,6 +176,7 @@ void report(const Study& study, const std::string& path, const std::string& fold
     print_tests(good);
     print_inside(good);
   }
+  print_pairs(records);
   difftensor::make_folder(folder);
   draw_pictures(study, arms, folder);
   say("\npictures: %s/%s-curves.svg, -arms.svg, -tests.svg, -attention.svg, -magnitudes.svg\n", folder.c_str(),

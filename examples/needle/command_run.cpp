@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "examples/needle/commands.h"
+#include "examples/needle/settings.h"
 #include "examples/needle/study.h"
 #include "examples/text/files.h"
 #include "examples/training/options.h"
@@ -39,17 +40,23 @@ void run(const Arguments& a) {
     arms += " " + arm;
   }
   if (!a.arms.empty()) study.arms = a.arms;
-  const auto flags = [&](const Trial& trial) {
-    std::vector<std::string> words{"--arm",         trial.arm,
-                                   "--lr",          format("%g", trial.lr),
-                                   "--max-updates", std::to_string(trial.updates),
-                                   "--seed",        std::to_string(trial.seed),
-                                   "--task",        trial.task};
-    if (a.check_sequences) words.insert(words.end(), {"--check-sequences", std::to_string(a.check_sequences)});
-    return words;
+  const auto settings = [&](const Trial& t) {
+    auto s = std::make_unique<Settings>();
+    s->change({{"arm", t.arm}, {"lr", t.lr}, {"max_updates", t.updates}, {"seed", t.seed}, {"task", t.task}},
+              "the study");
+    if (a.check_sequences) s->check_sequences = a.check_sequences;
+    s->resolve();
+    return s;
   };
+  training::reading_records(a.records, [&] {
+    Records records = training::read_records(a.records);
+    const Trial any = {study.task, study.arms.at(0), study.lrs.at(0), study.seeds.at(0), study.updates};
+    records.push_back(training::to_json(any));
+    records.back()["check_sequences"] = settings(any)->check_sequences.value;
+    require_comparable(records, a.records);
+  });
   training::run_study(study,
-                      {"needle", a.runs, a.records, a.jobs, flags, outcome,
+                      {"needle", a.runs, a.records, a.jobs, settings, outcome,
                        "run --study " + study.name + (arms.empty() ? "" : " --arms" + arms) + " --runs " + a.runs +
                            " --records " + a.records + (a.updates ? " --updates " + std::to_string(a.updates) : "") +
                            (a.check_sequences ? " --check-sequences " + std::to_string(a.check_sequences) : "")});

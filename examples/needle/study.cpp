@@ -12,6 +12,17 @@ bool is_solved(const nlohmann::json& record) {
   return !training::is_astray(record) && record.at("tests").at("as trained").at("accuracy") >= solved_accuracy;
 }
 
+void require_comparable(const Records& records, const std::string& path) {
+  const nlohmann::json* first = nullptr;  // that tells
+  for (const nlohmann::json& record : records) {
+    if (!record.contains("check_sequences")) continue;
+    if (!first) first = &record;
+    if (record.at("check_sequences") != first->at("check_sequences"))
+      throw text::InputError(path + ": " + training::trial_of(record).name() + " has other --check-sequences than " +
+                             training::trial_of(*first).name() + ": they cannot be compared");
+  }
+}
+
 int64_t updates_to(double accuracy, const nlohmann::json& record) {
   for (const auto& point : record.at("curve"))
     if (point.at(1) >= accuracy) return point.at(0);

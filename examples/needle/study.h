@@ -20,6 +20,10 @@ Study study_named(const std::string& name, int64_t updates);
 constexpr double solved_accuracy = 0.98;
 bool is_solved(const nlohmann::json& record);
 
+/// Throws text::InputError, naming the first record that was scored by other --check-sequences than one before it: they
+/// cannot be compared. `path` stands for the records in the message. (Early records do not tell.)
+void require_comparable(const Records& records, const std::string& path);
+
 /// The first update at which a curve is at this accuracy; 0 if it never is.
 int64_t updates_to(double accuracy, const nlohmann::json& record);
 

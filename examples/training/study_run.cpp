@@ -12,6 +12,7 @@
 #include <set>
 
 #include "examples/text/files.h"
+#include "examples/training/loop_settings.h"
 #include "examples/training/program.h"
 #include "examples/training/progress.h"
 #include "examples/training/report.h"
@@ -41,7 +42,10 @@ class Runner {
     const CatchSignals catch_signals;
     for (;;) {
       while (!stop_signal && running_.size() < static_cast<size_t>(how_.jobs) && start_next()) continue;
-      if (running_.empty()) break;
+      if (running_.empty()) {
+        if (stop_signal) stop();
+        break;
+      }
       const auto [child, status] = wait_for_one();
       if (stop_signal) stop();
       finish(child, status);
@@ -69,7 +73,7 @@ class Runner {
     for (const Trial& trial : study_.trials(records_)) {
       const bool busy = std::any_of(running_.begin(), running_.end(), [&](auto& r) { return r.second == trial; });
       if (busy || failed_.contains(trial.name()) || is_recorded(trial)) continue;
-      if (fs::exists(folder(trial) + "/record.json"))
+      if (is_begun(trial) && fs::exists(folder(trial) + "/record.json"))
         add_record(trial);
       else
         running_[start(trial)] = trial;
@@ -78,15 +82,30 @@ class Runner {
     return false;
   }
 
+  // Is there a run to go on with? Throws InputError if it has other settings than the study: its record would tell
+  // something else.
+  bool is_begun(const Trial& trial) const {
+    const std::string config = folder(trial) + "/config.json";
+    if (!fs::exists(config)) return false;
+    const std::unique_ptr<SettingList> settings = how_.settings(trial);
+    const nlohmann::json before = text::read_json(config), now = settings->json();
+    for (const SettingBase* setting : settings->all())
+      if (const std::string& name = setting->name;
+          before.contains(name) && before[name] != now[name] && !may_change(*setting, now))
+        throw InputError(config + ": " + name + " is " + before[name].dump() + ", but the study has " +
+                         now[name].dump() + ": remove this run folder, or name other ones with --runs");
+    return true;
+  }
+
   pid_t start(const Trial& trial) const {
     const std::string path = folder(trial);
     std::vector<std::string> words{how_.program, "train", "--threads", "1", "--run", path};
-    if (fs::exists(path + "/config.json")) {
+    if (is_begun(trial)) {
       words.push_back("--resume");
     } else {
       fs::remove_all(path);  // stopped before it began
-      const std::vector<std::string> flags = how_.flags(trial);
-      words.insert(words.end(), flags.begin(), flags.end());
+      text::write_file(path + ".json", how_.settings(trial)->json().dump(2) + "\n");
+      words.insert(words.end(), {"--config", path + ".json"});
     }
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());

@@ -1,6 +1,5 @@
 #include "examples/training/tables.h"
 
-#include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
 
@@ -28,12 +27,10 @@ void print_tuning(const std::string& title, const Study& study, const Records& r
     std::vector<std::string> row{arm};
     for (const double lr : study.lrs) {
       std::string cells;
-      for (const nlohmann::json& record : records) {
-        const Trial t = trial_of(record);
-        const bool tuning = std::count(study.tuning_seeds.begin(), study.tuning_seeds.end(), t.seed) > 0;
-        if (!tuning || t != Trial{study.task, arm, lr, t.seed, study.updates}) continue;
-        cells += (cells.empty() ? "" : ", ") + (is_astray(record) ? "astray" : cell(record));
-      }
+      for (const uint64_t seed : study.tuning_seeds)
+        for (const nlohmann::json& record : records)
+          if (trial_of(record) == Trial{study.task, arm, lr, seed, study.updates})
+            cells += (cells.empty() ? "" : ", ") + (is_astray(record) ? "astray" : cell(record));
       row.push_back(cells);
     }
     const double best = study.best_lr(arm, records);
