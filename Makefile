@@ -2,8 +2,9 @@
 CXX      ?= g++
 # The CPU to build for, as -march takes it: this machine's. make ARCH=x86-64-v3 BUILD=build/v3 builds for others too.
 ARCH     ?= native
-# No -ffast-math: NaN and infinity keep their meaning.
-OPTIMISE ?= -O3 -march=$(ARCH) -mprefer-vector-width=512 -fno-math-errno -fno-trapping-math
+# No -ffast-math: NaN and infinity keep their meaning. Compilers take half of AVX-512's registers if they are not told.
+OPTIMISE ?= -O3 -march=$(ARCH) $(WIDE) -fno-math-errno -fno-trapping-math
+WIDE      = $(if $(filter x86_64%,$(shell $(CXX) -dumpmachine)),-mprefer-vector-width=512)
 BUILD    ?= build
 PREFIX   ?= /usr/local
 # clang warns, without being asked, of every loop that it was allowed to vectorise and did not.

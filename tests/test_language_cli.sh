@@ -96,6 +96,9 @@ check "the loss is that of the training's last validation" "grep -qF \"VALID \$(
   grep -oE ' loss [0-9.]+  perplexity [0-9.]+')\" out"
 $language_model evaluate straight --text notes/dogs.txt --context 64 --svg dogs.svg >scores 2>err || fail "evaluate --text: $(cat err)"
 check "another text, a longer context" "grep -qE '^  32-63 ' scores && [ -s dogs.svg ]"
+refuses "notes: there is no text in files of folders that end in .cc" $language_model evaluate straight --text notes --suffixes .cc
+$language_model evaluate straight --text notes --suffixes .md --svg owls.svg >scores 2>err || fail "evaluate --suffixes: $(cat err)"
+check "files of a folder by their suffix" "grep -qE \"^  [0-9]+ tokens, \$(wc -c <notes/deep/owls.md) bytes, \" scores"
 $language_model compare straight run >out 2>err
 check "compare" "grep -q '^straight  *diff ' out && grep -q 'accuracy' out"
 
@@ -103,6 +106,11 @@ check "compare" "grep -q '^straight  *diff ' out && grep -q 'accuracy' out"
 $language_model inspect --run straight --text 'line 7: the <cat>' --layer 1 --head 1 --svg cat.svg >out 2>err || fail "inspect: $(cat err)"
 check "the maps of a text" "grep -qx 'attention drawn in cat.svg' out && grep -q 'self-attention, layer 1, head 1' cat.svg"
 refuses "there are 1 layers of 1 heads" $language_model inspect --run straight --text a --layer 2
+# What a held-out text is given to begin with was trained on: the picture is not of that.
+{ yes abc | head -90; yes xyz | head -10; } | tr -d '\n' >letters.txt
+run --run letters --train letters.txt $small --vocab-size 0 --max-updates 1 || fail "letters: $(cat err)"
+check "the picture of a training is of held-out text" "grep -q '>z<' letters/attention.svg && ! grep -q '>[ab]<' letters/attention.svg"
+check "a terminal is not commanded" "printf 'a\033[31mb\n%.0s' {1..60} >escapes.txt && run --run escapes --train escapes.txt $small --vocab-size 0 --max-updates 60 --lr 0.01 --warmup 5 && ! grep -q \$'\033' out"
 run --run plain --train cats.txt $small --vocab-size 0 --max-updates 1 --attention softmax
 # A byte of a character alone, as an unschooled model writes them, is written, too.
 for seed in 1 2 3 4 5 6; do

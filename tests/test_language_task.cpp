@@ -170,7 +170,8 @@ TEST_CASE("files and folders: what is read, and what is left out") {
   };
   CHECK(error({directory.path("no")}, {}) == "no: no such file or folder");
   CHECK(error({binary}, {}) == "picture.txt:2: this is not valid UTF-8");
-  CHECK(error({directory.path("b")}, {".cpp"}) == "b: there is no text");
+  CHECK(error({directory.path("b")}, {".cpp", ".h"}) ==
+        "b: there is no text in files of folders that end in .cpp or .h");
 }
 
 TEST_CASE("loss by position adds up to the loss, and bits per byte by hand") {

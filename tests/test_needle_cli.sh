@@ -15,6 +15,11 @@ $needle train --run threads $short --threads 1 >/dev/null 2>&1
 check "the same bits with one thread" "cmp one/model.safetensors threads/model.safetensors"
 $needle train --run wide --arm softmax-wide-norm --max-updates 3 --check-every 3 --check-sequences 2 >/dev/null 2>&1
 check "no lambda in softmax" "[ ! -e wide/lambda.csv ] && grep -q '\"lambda\":\[\]' wide/record.json"
+cp one/record.json record.json
+$needle train --run one --resume >out 2>err || fail "resuming what is done: $(cat err)"
+check "a finished training keeps its cost" "cmp one/record.json record.json"
+$needle compare one wide --svg compared.svg >out 2>err || fail "compare: $(cat err)"
+check "compare" "grep -q '^one  *diff ' out && grep -q '^wide  *softmax-wide-norm ' out && grep -q '</svg>' compared.svg"
 refuses 'there is no arm "diff-v3"' $needle train --run none --arm diff-v3
 refuses "--task needle3: there are needle1 and needle2" $needle train --run none --task needle3
 check "nothing is left behind" "[ ! -e none ]"
@@ -22,6 +27,8 @@ check "nothing is left behind" "[ ! -e none ]"
 goal="--goal 0.0001 --max-updates 40 --check-every 1 --check-sequences 16"
 $needle train --run goal $goal >out 2>err || fail "goal: $(cat err)"
 check "a goal ends it" "grep -qE '^accuracy at its goal for 5 validations: training ends after update [0-9]+' out"
+$needle train --run loss --best-by loss --min-lr 0 --max-updates 6 --check-every 1 --check-sequences 2 >out 2>err || fail "by loss: $(cat err)"
+check "a goal of one figure is none of another; a rate that ends at 0" "grep -q 'update 6 .*VALID' out && grep -q '\"goal\": 0.0' loss/config.json && grep -q '\"min_lr\": 0.0' loss/config.json"
 
 # --- A study ------------------------------------------------------------------------------------------------------
 study="--study quick --updates 20 --jobs 2 --check-sequences 2"
@@ -30,6 +37,10 @@ check "three trainings" "[ \$(wc -l <straight/quick.jsonl) = 3 ] && grep -q '^3 
 check "each is told" "[ \$(grep -cE '^[1-3]/3  needle1-[a-z-]+-0.001-1-20: never at 99%; accuracy 0\.[0-9]{4} at the end' out) = 3 ]"
 $needle run $study --runs straight >out 2>err
 check "nothing is run twice" "grep -q '^3 trainings are done' out && [ \$(wc -l <out) = 1 ]"
+# Trainings that were scored otherwise cannot be compared: not with records, nor gone on with in their run folders.
+refuses " has other --check-sequences than " $needle run $study --check-sequences 4 --runs straight
+refuses "straight/needle1-softmax-0.001-1-20/config.json: check_sequences is 2, but the study has 4: remove this run folder" \
+  $needle run $study --check-sequences 4 --runs straight --records new.jsonl
 
 # What must not depend on what happened in between: all but the time that it took.
 timeless() { sed 's/"cpu_seconds_per_update":[^,]*,//; s/"timed_updates":[^,]*,//; s/"crc32":[^,]*,//' "$1" | sort; }
@@ -61,13 +72,14 @@ mkdir -p broken/needle1-diff-0.001-1-20 && echo '{}' >broken/needle1-diff-0.001-
 $needle run $study --runs broken >out 2>err; status=$?
 check "a failure is told" "[ $status = 2 ] && grep -q 'needle1-diff-0.001-1-20: FAILED, see broken/' out && grep -q '1 trainings failed' err"
 check "the others are done" "[ \$(wc -l <broken/quick.jsonl) = 2 ]"
-# One that goes astray is done: it would do so again. It counts in the report, as one that never came there.
-folder=astray/needle1-diff-0.001-1-20
-$needle train --run $folder $short --lr 1e20 --warmup 1 >out 2>err; status=$?
+# One that goes astray counts in the report, as one that never came there.
+$needle train --run astray $short --lr 1e20 --warmup 1 >out 2>err; status=$?
 check "a training that goes astray has a code of its own" "[ $status = 3 ] && grep -q 'training has gone astray' err"
-$needle run $study --runs astray >out 2>err || fail "one astray: $(cat err)"
-check "it is told, and done" "grep -q 'needle1-diff-0.001-1-20: went astray' out && grep -q '^3 trainings are done' out && [ \$(grep -c '\"astray\":true' astray/quick.jsonl) = 1 ]"
-$needle report --study quick --updates 20 --records astray/quick.jsonl >out 2>err || fail "a report with one astray: $(cat err)"
+{ grep -v '"arm":"diff"' straight/quick.jsonl
+  echo '{"task":"needle1","arm":"diff","lr":0.001,"seed":1,"max_updates":20,"astray":true}'; } >astray.jsonl
+$needle run $study --runs astray --records astray.jsonl >out 2>err
+check "and is done: it would do so again" "[ \$(wc -l <out) = 1 ] && grep -q '^3 trainings are done' out"
+$needle report --study quick --updates 20 --records astray.jsonl >out 2>err || fail "a report with one astray: $(cat err)"
 check "the report tells of it" "grep -q '^Study .* 3 of 3 reported trainings are done; .*; seeds that went astray: diff 1\.$' out"
 echo nonsense >>two.jsonl
 refuses "two.jsonl:4: not JSON: " $needle run $study --runs elsewhere --records two.jsonl
@@ -89,6 +101,11 @@ sed 's/"crc32":[^,]*,//; s/"cpu_seconds_per_update":[^,]*,/"cpu_seconds_per_upda
 $needle report --study quick --updates 20 --records null.jsonl --pictures pictures >out 2>err || fail "no cost: $(cat err)"
 check "no cost is left empty" "[ \$(grep -cE '^\\| [a-z-]+ \\| 0.001 \\| .* \\| 36[0-9]{4} \\|  \\|$' out) = 3 ]"
 check "tables are of the seeds that solved the task" "grep -qx '| test | softmax (1) | softmax-wide-norm (1) |' out && grep -q 'so many of each arm; none of diff\.$' out"
+# Whatever rates the arms have, diff is told beside its control at one rate and seed.
+{ grep -v '"arm":"softmax"' straight/quick.jsonl | sed 's/"crc32":[^,]*,//; s/"curve":\[\[50,[^,]*,/"curve":[[50,1,/; s/"curve":\[\[20,[^,]*,/"curve":[[20,1,/'
+} | sed '/"arm":"diff"/s/"hidden":\[\[[^,]*,/"hidden":[[1000,/; /"arm":"diff"/!s/"hidden":\[\[[^,]*,/"hidden":[[500,/' >pairs.jsonl
+$needle report --study quick --updates 20 --records pairs.jsonl --pictures pictures >out 2>err || fail "pairs: $(cat err)"
+check "pairs at one rate" "grep -qE '^\| 1 \| smaller in [01], median [0-9.]+ times \| .* \| smaller in 0, median 2\.00 times \| smaller in [01]' out"
 # A verdict before all seeds are done would be a choice of when to stop.
 for arm in diff softmax-wide-norm; do for seed in 1 2 3; do
   grep "\"arm\":\"$arm\"" straight/quick.jsonl | sed 's/"crc32":[^,]*,//; s/needle1/needle2/; s/"max_updates":20/"max_updates":5000/' |

@@ -134,7 +134,30 @@ TEST_CASE("an arm chooses attention, heads and head norm, also when it is read a
   CHECK(contains(error_of([&] {
                    both.change({{"arm", "diff"}, {"heads", 2}}, "the command line");
                  }),
-                 "--arm and --heads: the arm chooses that"));
+                 "--arm diff and --heads: the arm chooses that"));
+  // Nor may a run that has an arm be given something else, or a file say it; another arm chooses anew.
+  Settings armed;
+  armed.update(wide.json(), "config.json");
+  for (const nlohmann::json& other :
+       {nlohmann::json{{"attention", "diff"}}, {{"head_norm", "no"}}, {{"heads", 1}}, {{"lambda_init", 0.5}}}) {
+    const std::string flag = other.contains("attention")     ? "--attention"
+                             : other.contains("head_norm")   ? "--head-norm"
+                             : other.contains("lambda_init") ? "--lambda-init"
+                                                             : "--heads";
+    CHECK(error_of([&] { Settings(armed).change(other, "the command line"); }) ==
+          "--arm softmax-wide-norm and " + flag + ": the arm chooses that");
+  }
+  for (const nlohmann::json& other :
+       {nlohmann::json{{"attention", "diff-v2"}}, {{"heads", 7}}, {{"head_norm", "no"}}, {{"lambda_init", 0.5}}}) {
+    Settings file(armed);
+    file.update(other, "config.json");
+    CHECK(contains(error_of([&] { file.resolve(); }), ": the arm chooses that"));
+  }
+  armed.change({{"arm", "diff-v2"}}, "the command line");
+  armed.resolve();
+  CHECK(armed.attention.value == "diff-v2");
+  CHECK(armed.head_norm.value == "no");
+  CHECK(armed.heads.value == 2);
   CHECK(contains(error_of([&] { settings_of("diff-v3", text, 4); }), "there is no arm \"diff-v3\""));
   both.check_every = 5, both.loop_settings.max_epochs = 2;
   CHECK(contains(error_of([&] { both.resolve(); }), "--check-every: say with --max-updates"));

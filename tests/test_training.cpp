@@ -219,6 +219,18 @@ TEST_CASE("charts are well formed whatever they show") {
   CHECK_THROWS_AS(attention_chart(figure), std::invalid_argument);
 }
 
+TEST_CASE("long labels are cut at their beginning, and leave half of the picture to the curves") {
+  const std::string path = std::string(300, 'a') + "/é" + std::string(20, 'b');
+  const std::string chart = comparison_chart({{path, {{1, 3}, {9, 2}}}, {"short", {{1, 3}, {9, 1}}}});
+  CHECK(contains(chart, ">…"));
+  CHECK(contains(chart, "/é" + std::string(20, 'b') + " 2.00<"));
+  CHECK(!contains(chart, std::string(60, 'a')));
+  const size_t curve = chart.find("points=\"");
+  REQUIRE(curve != std::string::npos);
+  CHECK(!contains(chart, "points=\"-"));
+  CHECK(!contains(chart, " -"));
+}
+
 TEST_CASE("labels of curves that end together do not overlap") {
   std::vector<Series> runs;
   for (int i = 0; i < 8; ++i) runs.push_back({"run" + std::to_string(i), {{1, 3}, {9, 2 + i * 1e-6}}});

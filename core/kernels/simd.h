@@ -5,8 +5,10 @@
 #include <utility>
 
 #include "core/kernels/multiply_add.h"
-#ifdef __FMA__
+#if defined(__FMA__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 
 namespace difftensor::inline DT_PRECISION::kernels {
@@ -42,6 +44,10 @@ inline Simd multiply_add(Simd x, Simd y, Simd z) {
   return _mm256_fmadd_pd(x, y, z);
 #elif defined(__FMA__)
   return _mm256_fmadd_ps(x, y, z);
+#elif defined(__ARM_NEON) && defined(DT_DOUBLE)
+  return vfmaq_f64(z, x, y);
+#elif defined(__ARM_NEON)
+  return vfmaq_f32(z, x, y);
 #else
   Simd sum;
   for (int64_t i = 0; i < lanes; ++i) sum[i] = multiply_add(x[i], y[i], z[i]);

@@ -12,14 +12,17 @@ namespace language_model {
 namespace {
 
 struct Arguments {
-  std::vector<std::string> runs, text;
+  std::vector<std::string> runs, text, suffixes;
   std::string model = "best", svg;
   int context = 0;
 };
 
 // The text to predict: the named one, or what the run held out, if that can still be told from what it learned.
 Corpus corpus_for(const TrainedModel& trained, const Arguments& a, const std::string& run) {
-  if (!a.text.empty()) return whole_files(read_texts(a.text, trained.settings.suffixes), trained.tokenizer);
+  if (!a.text.empty()) {
+    const auto& suffixes = a.suffixes.empty() ? trained.settings.suffixes.value : a.suffixes;
+    return whole_files(read_texts(a.text, suffixes), trained.tokenizer);
+  }
   Settings settings = trained.settings;
   if (a.context) settings.context = a.context;
   Data data = load_data(settings, run);
@@ -67,6 +70,7 @@ void add_evaluate_command(CLI::App& app) {
   command->add_option("runs", a->runs, "run folders")->required();
   training::add_model_option(*command, a->model);
   command->add_option("--text", a->text, "files and folders to predict [what each run held out]");
+  command->add_option("--suffixes", a->suffixes, "of folders, only files whose names end so [as in training]");
   command->add_option("--context", a->context, "tokens of a context [as many as in training]")
       ->check(training::whole_number(2, 1000000));
   command->add_option("--svg", a->svg, "the picture to write [loss_by_position.svg in the first run folder]");

@@ -63,7 +63,12 @@ std::vector<TextFile> read_texts(const std::vector<std::string>& paths, const st
                        ": this is not valid UTF-8");
   }
   std::erase_if(files, [](const TextFile& file) { return file.content.empty(); });
-  if (files.empty()) throw InputError(paths.at(0) + (paths.size() > 1 ? " and others" : "") + ": there is no text");
+  if (files.empty()) {
+    std::string where;
+    for (const std::string& suffix : suffixes)
+      where += (where.empty() ? " in files of folders that end in " : " or ") + suffix;
+    throw InputError(paths.at(0) + (paths.size() > 1 ? " and others" : "") + ": there is no text" + where);
+  }
   return files;
 }
 

@@ -4,8 +4,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
+#include "core/json.h"
 #include "examples/language_model/attention_picture.h"
 #include "examples/language_model/study.h"
 #include "examples/training/history.h"
@@ -111,7 +113,7 @@ Validation LanguageTask::validate() {
       trained_.tokenizer.decode(models::sample(*trained_.model, {{trained_.tokenizer.end()}}, options)[0]);
   for (size_t begin = 0, end; begin < text.size(); begin = end + 1) {
     end = std::min(text.find('\n', begin), text.size());
-    v.samples += "    " + text.substr(begin, end - begin) + "\n";
+    v.samples += "    " + one_line(text.substr(begin, end - begin)) + "\n";
   }
   return v;
 }
@@ -119,12 +121,18 @@ Validation LanguageTask::validate() {
 void LanguageTask::draw(const std::string& folder) {
   const LossByPosition loss = loss_by_position(*trained_.model, valid_, s_.context);
   write_file(folder + "/loss_by_position.svg", position_chart({{"held-out text", loss.curve()}}));
-  if (!s_.arm.is_default()) write_file(folder + "/record.json", make_record(folder, loss).dump() + "\n");
+  // (A finished training that was resumed has nothing to add, and would lose its cost.)
+  if (const std::string record = folder + "/record.json";
+      !s_.arm.is_default() && (clock_.updates() > 0 || !std::filesystem::exists(record)))
+    write_file(record, make_record(folder, loss).dump() + "\n");
   if (lambda_names().empty()) return;
-  // The longest held-out text has enough to look back at; more than some twenty tokens make a crowded picture.
-  const auto longest = std::max_element(valid_.texts.begin(), valid_.texts.end(),
-                                        [](const auto& a, const auto& b) { return a.size() < b.size(); });
-  const std::vector<int32_t> ids(longest->begin(), longest->begin() + std::min<int64_t>(24, longest->size()));
+  // The longest held-out text has enough to look back at; more than some twenty tokens make a crowded picture. (What
+  // it begins with may be given, the end of what was trained on: the last token of that predicts the first held-out one.)
+  size_t longest = 0;
+  for (size_t text = 1; text < valid_.texts.size(); ++text)
+    if (valid_.targets(text).size() > valid_.targets(longest).size()) longest = text;
+  const auto begin = valid_.texts[longest].begin() + valid_.given[longest] - 1;
+  const std::vector<int32_t> ids(begin, std::min(begin + 24, valid_.texts[longest].end()));
   write_file(folder + "/attention.svg", attention_chart(attention_picture(trained_, ids)));
 }
 

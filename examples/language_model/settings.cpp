@@ -10,13 +10,17 @@ namespace language_model {
 namespace models = difftensor::models;
 
 void Settings::change(const nlohmann::json& values, const std::string& source) {
-  for (const SettingBase* chosen :
-       std::initializer_list<const SettingBase*>{&attention, &head_norm, &lambda_init, &heads})
-    if (values.contains("arm") && values.contains(chosen->name))
-      throw InputError("--arm and " + chosen->flag() + ": the arm chooses that");
-  if (values.contains("attention")) heads = 0;
+  if (values.contains("arm")) attention.reset(), head_norm.reset(), lambda_init.reset(), heads.reset();
+  if (values.contains("attention")) heads.reset();
   loop_settings.forget_limits(values);
   update(values, source);
+  for (const SettingBase* chosen :
+       std::initializer_list<const SettingBase*>{&attention, &head_norm, &lambda_init, &heads})
+    if (!arm.is_default() && values.contains(chosen->name)) refuse(*chosen);
+}
+
+void Settings::refuse(const SettingBase& chosen) const {
+  throw InputError("--arm " + arm.value + " and " + chosen.flag() + ": the arm chooses that");
 }
 
 void Settings::resolve() {
@@ -35,13 +39,21 @@ void Settings::resolve() {
   if (batch_tokens < context)
     throw InputError(format("--batch-tokens %ld: an update has one context at least, of --context %ld tokens",
                             batch_tokens.value, context.value));
-  if (attention != "diff" && !lambda_init.is_default())
-    throw InputError("--lambda-init is of --attention diff, not of " + attention.value);
   const models::LanguageModelConfig c = model(1);
-  heads = c.heads;
-  if (arm.is_default()) return;
-  attention = models::to_string(c.attention);
-  head_norm = *c.head_norm ? "yes" : "no";
+  if (arm.is_default()) {
+    if (attention != "diff" && !lambda_init.is_default())
+      throw InputError("--lambda-init is of --attention diff, not of " + attention.value);
+    heads = c.heads;
+    return;
+  }
+  const auto choose = [&](auto& setting, const auto& value) {  // a file may say it too, as config.json does
+    if (!setting.is_default() && setting.value != value) refuse(setting);
+    setting = value;
+  };
+  choose(attention, models::to_string(c.attention));
+  choose(head_norm, *c.head_norm ? "yes" : "no");
+  choose(heads, c.heads);
+  if (!lambda_init.is_default()) refuse(lambda_init);
 }
 
 models::LanguageModelConfig Settings::model(int64_t vocabulary) const {

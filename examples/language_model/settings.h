@@ -10,7 +10,9 @@ using namespace text;
 using namespace training;
 
 struct Settings : TrainSettings {
-  Settings() = default;
+  Settings() {
+    loop_settings.max_epochs.help = "passes over the data [10, of its own sources 6; no limit with --max-updates]";
+  }
   Settings(const Settings& other) : Settings() { assign(other); }
 
   // --- Text: files and folders. The last tenth of every file is held out and never trained on, or whole files are ---
@@ -59,11 +61,11 @@ struct Settings : TrainSettings {
 
   const LoopSettings& loop() const override { return loop_settings; }
   std::unique_ptr<Task> make_task(const std::string& folder) const override;
-  /// Where the new values name another attention, the number of heads is its own again; where they name one of
-  /// max_epochs and max_updates, the other is no limit any more. Throws InputError if they name an arm and what it
-  /// chooses.
+  /// Where the new values name another attention, the number of heads is its own again; where they name an arm, all is
+  /// that it chooses; where they name one of max_epochs and max_updates, the other is no limit any more. Throws
+  /// InputError if they name what the arm chooses.
   void change(const nlohmann::json& values, const std::string& source) override;
-  /// Fills in what depends on other settings.
+  /// Fills in what depends on other settings. Throws InputError if there is an arm, and something else than it chooses.
   void resolve() override;
   /// The model these settings describe, for a vocabulary of this size.
   difftensor::models::LanguageModelConfig model(int64_t vocabulary) const;
@@ -71,6 +73,7 @@ struct Settings : TrainSettings {
   std::unique_ptr<difftensor::models::LanguageModel> make_model(int64_t vocabulary) const;
 
  private:
+  [[noreturn]] void refuse(const SettingBase& chosen) const;  // as the arm chooses it
   // The model without what the arm chooses; heads are the pairs of differential attention.
   difftensor::models::LanguageModelConfig base(int64_t vocabulary) const;
 };

@@ -51,8 +51,8 @@ class BiasedAttention : public nn::Attention {
   }
 };
 
-/// Each token sees the `window` tokens that end with itself, and the first `sinks` of its sentence, on which heads that
-/// have nothing to look for rest (Beltagy et al. 2020, arXiv 2004.05150; Xiao et al. 2023, arXiv 2309.17453).
+/// Each token sees the `window` tokens that end with itself, where attention is not causal as many that begin with it,
+/// and the first `sinks` of its sentence, on which heads that have nothing to look for rest (Beltagy et al. 2020, arXiv 2004.05150; Xiao et al. 2023, arXiv 2309.17453).
 /// Throws unless window > 0 and sinks >= 0.
 class SlidingWindowAttention : public BiasedAttention {
  public:

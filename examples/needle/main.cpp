@@ -2,7 +2,7 @@
 //
 //   needle run --quick                              three arms side by side, in minutes
 //   needle run --study first --runs runs/needle     all arms, learning rates and seeds; stop and go on as you like
-//   needle report --study first --runs runs/needle  tables and pictures
+//   needle report --study first                     tables and pictures
 //   needle train --arm diff --run runs/one          one training
 #include "examples/needle/commands.h"
 #include "examples/needle/settings.h"

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <filesystem>
 #include <nlohmann/json.hpp>
 
 #include "examples/needle/arms.h"
@@ -28,18 +29,22 @@ Random test_random(uint64_t stream) { return Random(test_seed, stream); }
 Settings::Settings() {
   loop_settings.lr = 0.001, loop_settings.warmup = 100, loop_settings.weight_decay = 0;
   loop_settings.best_by = "accuracy", loop_settings.goal = 99;
+  loop_settings.min_lr = -1, loop_settings.min_lr.help = "where cosine ends [a tenth of --lr]";
+  loop_settings.max_updates.help = "stop there [3000, of needle2 5000; no limit with --max-epochs]";
 }
 
 void Settings::change(const nlohmann::json& values, const std::string& source) {
   loop_settings.forget_limits(values);
-  if (values.contains("lr")) loop_settings.min_lr = 0;
+  if (values.contains("lr")) loop_settings.min_lr = -1;
+  const std::string figure = loop_settings.best_by;
   update(values, source);
+  if (loop_settings.best_by.value != figure && !values.contains("goal")) loop_settings.goal = 0;  // it was of that one
 }
 
 void Settings::resolve() {
   const RetrievalTask& chosen = retrieval_task(task);
   if (loop_settings.max_epochs == 0 && loop_settings.max_updates == 0) loop_settings.max_updates = chosen.updates;
-  if (loop_settings.min_lr.is_default()) loop_settings.min_lr = loop_settings.lr / 10;
+  if (loop_settings.min_lr == -1.0) loop_settings.min_lr = loop_settings.lr / 10;
   TrainSettings::resolve();
   loop_settings.check();
   arm_config(arm, chosen.test.vocab());
@@ -119,6 +124,8 @@ Validation NeedleTask::validate() {
 // --- What is told of it -------------------------------------------------------------------------------------------
 
 void NeedleTask::draw(const std::string& folder) {
+  // A finished training that was resumed has nothing to add, and would lose its cost.
+  if (clock_.updates() == 0 && std::filesystem::exists(folder + "/record.json")) return;
   text::write_file(folder + "/record.json", make_record(folder).dump() + "\n");
 }
 

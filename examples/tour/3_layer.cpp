@@ -21,9 +21,10 @@ Tensor dense(const Tensor& x, const Tensor& W, const Tensor& b, bool mistaken = 
   // Look at one weight, W_oi. It takes part in y_no for every row n, with the factor x_ni. When it grows by 1, each of
   // these y_no grows by x_ni, and L by dy_no x_ni, where dy_no is dL/dy_no. Likewise for x_ni and b_o. So
   //   dW_oi = sum_n dy_no x_ni,   dx_ni = sum_o dy_no W_oi,   db_o = sum_n dy_no
-  // The closure runs in backward(). It keeps the values that it will read, and adds to what has arrived already.
+  // The closure runs in backward(). It keeps the values that it will read, and adds to what has arrived already. Data
+  // need no gradient: x has none then.
   return record("dense", y, {x, W, b}, [x = x.storage(), W = W.storage(), N, in, out, mistaken](const Gradients& g) {
-    Scalar *dx = g.buffer(0), *dW = g.buffer(1), *db = g.buffer(2);
+    Scalar *dx = g.wants(0) ? g.buffer(0) : nullptr, *dW = g.buffer(1), *db = g.buffer(2);
     for (int64_t n = 0; n < N; ++n)
       for (int64_t o = 0; o < out; ++o) {
         const Scalar dy = g.out[n * out + o];
@@ -32,7 +33,7 @@ Tensor dense(const Tensor& x, const Tensor& W, const Tensor& b, bool mistaken = 
             dW[o * in + i] = dy * x.data()[n * in + i];  // the last row's alone
           else
             dW[o * in + i] += dy * x.data()[n * in + i];
-          dx[n * in + i] += dy * W.data()[o * in + i];
+          if (dx) dx[n * in + i] += dy * W.data()[o * in + i];
         }
         db[o] += dy;
       }

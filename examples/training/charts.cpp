@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <map>
 
+#include "examples/text/unicode.h"
 #include "examples/training/task.h"
 
 namespace training {
@@ -261,6 +262,15 @@ std::string training_chart(const std::string& title, const TrainingHistory& h) {
 
 namespace {
 
+// Cut at its beginning, to be no wider: of a path the end tells more.
+std::string shortened(std::string label, double width) {
+  if (text_width(label, 11) <= width) return label;
+  while (!label.empty() && text_width("…" + label, 11) > width) do
+      label.erase(0, 1);
+    while (!label.empty() && !text::begins_character(label[0]));
+  return "…" + label;
+}
+
 // One panel with a labelled curve for each of `all`.
 std::string curves_chart(const std::string& title, const std::string& abscissa, const std::vector<Series>& all,
                          Ordinate ordinate, const char* pattern, bool doubling) {
@@ -269,8 +279,8 @@ std::string curves_chart(const std::string& title, const std::string& abscissa, 
   std::vector<Curve> curves;
   Frame frame{8, 16, width - 16, height - 34, 0, 0, doubling};
   for (size_t i = 0; i < all.size(); ++i) {
-    curves.push_back(
-        {with_last(all[i].label, all[i].points, pattern), all[i].points, colours[i % colours.size()], true});
+    const std::string label = shortened(with_last(all[i].label, all[i].points, pattern), width / 2);
+    curves.push_back({label, all[i].points, colours[i % colours.size()], true});
     frame.last = std::max(frame.last, last_update({all[i].points}));
     frame.labels = std::max(frame.labels, text_width(curves.back().label, 11));
   }

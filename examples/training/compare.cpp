@@ -41,13 +41,15 @@ double median_of(const std::vector<Point>& points) {
 std::vector<std::string> describe(const std::string& run, const TrainingHistory& h,
                                   const std::vector<std::string>& figures) {
   const auto config = text::read_json(run + "/config.json");
-  if (!config.is_object() || !config.contains("attention") || !config["attention"].is_string())
-    throw InputError(run + "/config.json: does not say what attention the run has");
+  if (!config.is_object()) throw InputError(run + "/config.json: holds no settings");
+  std::string kind;  // of a study's arm, its name, which tells more
+  for (const char* key : {"arm", "attention"})
+    if (kind.empty() && config.contains(key) && config[key].is_string()) kind = config[key];
   const std::string model = run + "/model.safetensors";
   double updates = 0;  // a training that ended by --patience has validated after its last report
   for (const auto* points : {&h.train_loss, &h.valid_loss})
     if (!points->empty()) updates = std::max(updates, points->back().x);
-  std::vector<std::string> row{run, config["attention"],
+  std::vector<std::string> row{run, kind.empty() ? "-" : kind,
                                std::filesystem::exists(model) ? std::to_string(parameters_of(model)) : "-",
                                updates > 0 ? format("%.0f", updates) : "-"};
   Point best{-1, 0};

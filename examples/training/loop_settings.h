@@ -28,12 +28,8 @@ struct LoopSettings {
   Setting<double> clip_norm{training, "clip_norm", 1, "longest gradient", positive()};
 
   // --- How long. An epoch has as many updates as the task says; with both limits, the first that is reached counts ---
-  Setting<int64_t> max_epochs{training,
-                              "max_epochs",
-                              0,
-                              "passes over the data [10, of a built-in task 2; no limit with --max-updates]",
-                              at_least<int64_t>(1),
-                              OnResume::may_change};
+  Setting<int64_t> max_epochs{
+      training, "max_epochs", 0, "passes over the data [no limit]", at_least<int64_t>(1), OnResume::may_change};
   Setting<int64_t> max_updates{training, "max_updates", 0, "stop there", at_least<int64_t>(1), OnResume::may_change};
   Setting<uint64_t> seed{training, "seed", 1, "fixes everything that is random"};
 
@@ -46,9 +42,11 @@ struct LoopSettings {
                             "end after so many validations that were no better [never]",
                             at_least<int64_t>(0),
                             OnResume::may_change};
-  Setting<double> goal{training, "goal", 0,
-                       "end when the figure of --best-by has been this good in five validations in a row [never]",
-                       positive()};
+  Setting<double> goal{training,
+                       "goal",
+                       0,
+                       "end when the figure of --best-by has been this good in five validations in a row; 0: never",
+                       {[](double x) { return x >= 0 && std::isfinite(x); }, "must be at least 0, and finite"}};
 
   // --- What is kept and told ---
   Setting<int64_t> average{training, "average", 0,

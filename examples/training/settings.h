@@ -88,7 +88,8 @@ class SettingBase {
   virtual void check_typed() const = 0;
   virtual void add_option(CLI::App& command) = 0;
 
-  const std::string name, group, help;
+  const std::string name, group;
+  std::string help;  ///< a program may say it its own way
   const OnResume on_resume;
 };
 
@@ -118,6 +119,7 @@ class Setting : public SettingBase {
   }
   /// Does it still stand for "as other settings say"?
   bool is_default() const { return value == default_; }
+  void reset() { value = default_; }
 
   nlohmann::json json() const override;
   void set(const nlohmann::json& json) override;

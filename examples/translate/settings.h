@@ -10,7 +10,7 @@ using namespace text;
 using namespace training;
 
 struct Settings : TrainSettings {
-  Settings() = default;
+  Settings() { loop_settings.max_epochs.help = "passes over the data [10, of a task 2; no limit with --max-updates]"; }
   Settings(const Settings& other) : Settings() { assign(other); }
 
   // --- Data: a built-in task, or files of one sentence a line; a TSV has both sides. Without files for validation,

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <set>
 
+#include "core/json.h"
 #include "examples/text/unicode.h"
 #include "examples/training/progress.h"
 
@@ -22,8 +23,9 @@ double percent_exact(const std::vector<std::string>& found, const std::vector<st
 }
 
 std::string translation_lines(const Pair& pair, const std::string& translation) {
-  return "  source       " + pair.source + "\n  translation  " + translation +
-         (translation == pair.target ? "  (exact)" : "") + "\n  reference    " + pair.target + "\n\n";
+  using difftensor::one_line;
+  return "  source       " + one_line(pair.source) + "\n  translation  " + one_line(translation) +
+         (translation == pair.target ? "  (exact)" : "") + "\n  reference    " + one_line(pair.target) + "\n\n";
 }
 
 Translator Translator::load(const std::string& folder, const std::string& which) {
