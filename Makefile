@@ -4,7 +4,8 @@ CXX      ?= g++
 ARCH     ?= native
 # No -ffast-math: NaN and infinity keep their meaning. Compilers take half of AVX-512's registers if they are not told.
 OPTIMISE ?= -O3 -march=$(ARCH) $(WIDE) -fno-math-errno -fno-trapping-math
-WIDE      = $(if $(filter x86_64%,$(shell $(CXX) -dumpmachine)),-mprefer-vector-width=512)
+X86       = $(filter x86_64%,$(shell $(CXX) -dumpmachine))
+WIDE      = $(if $(X86),-mprefer-vector-width=512)
 BUILD    ?= build
 PREFIX   ?= /usr/local
 # clang warns, without being asked, of every loop that it was allowed to vectorise and did not.
@@ -254,24 +255,24 @@ compilers: deps
 	@for cxx in $(COMPILERS); do \
 	  echo 'int main() { return omp_get_max_threads(); }' | $$cxx -x c++ -fopenmp -include omp.h -fsyntax-only - 2>/dev/null || \
 	    { echo "$$($$cxx --version | head -n1): left out, for it has no omp.h"; continue; }; \
-	  for how in "-std=c++20 -march=x86-64-v2" "-std=c++2b -march=x86-64-v4 -DDT_DOUBLE"; do \
+	  asked=1; for how in "-std=c++20 $(if $(X86),-march=x86-64-v2)" "-std=c++2b $(if $(X86),-march=x86-64-v4) -DDT_DOUBLE"; do \
 	    printf '%s\n' $(sort $(dir $(LIBRARY))) | xargs -P$(JOBS) -I{} sh -c "printf '#include \"%s\"\n' {}*.cpp | \
 	      $$cxx $$how $(WARNINGS) -Wno-deprecated-declarations -Werror -fopenmp -I. \
 	      $(patsubst -I%,-isystem %,$(shell pkg-config --cflags openblas nlohmann_json)) -fsyntax-only -x c++ -" || exit 1; \
 	    echo "$$($$cxx --version | head -n1), $$how: $(words $(LIBRARY)) sources, no warning"; \
-	  done; done
+	  done; done; [ -n "$$asked" ] || { echo "make compilers: no compiler here has omp.h" >&2; exit 1; }
 
 MUTANTS ?= 320
 mutants: deps
 	tests/mutation/mutants.py --count $(MUTANTS) --workers $(JOBS) --build $(BUILD)/mutants
 
 # --- Setting up ---------------------------------------------------------------------------------------------------
-PACKAGES = $(if $(findstring clang,$(CXX)),clang libomp-dev,g++) pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev \
+PACKAGES = $(if $(findstring clang,$(CXX)),clang libomp-dev,g++) pkg-config libopenblas-dev nlohmann-json3-dev libsentencepiece-dev libcli11-dev doctest-dev procps \
            $(if $(filter 1,$(MPI)),openmpi-bin libopenmpi-dev)
 # Everything is there if this compiles.
 PROBE = { printf '\#include <%s>\n' omp.h cblas.h nlohmann/json.hpp sentencepiece_trainer.h CLI/CLI.hpp doctest/doctest.h | \
-        $(CXX) -x c++ -E $$(pkg-config --cflags openblas) - && pkg-config --exists openblas sentencepiece \
-        $(if $(filter 1,$(MPI)),ompi-c && command -v mpirun); } >/dev/null 2>&1
+        $(CXX) -x c++ -E $$(pkg-config --cflags openblas nlohmann_json sentencepiece) - && command -v pgrep \
+        $(if $(filter 1,$(MPI)),&& pkg-config --exists ompi-c && command -v mpirun); } >/dev/null 2>&1
 SUDO  = $(shell [ "$$(id -u)" = 0 ] || echo "sudo ")
 deps:
 	@if $(PROBE); then exit 0; fi; \

@@ -19,7 +19,8 @@ void Tensor::backward() const {
 }
 
 void Tensor::backward(const Tensor& seed) const {
-  require(needs_grad(), "backward", "nothing this result depends on requires a gradient");
+  require(needs_grad(), "backward",
+          "nothing this result depends on requires a gradient (detach(), NoGrad, or all frozen?)");
   require(seed.shape() == shape(), "backward", "seed of shape ", seed.shape(), " for a result of shape ", shape());
   Node* const root = node().get();
   const std::vector<Node*> nodes = users_first(root);
@@ -98,7 +99,8 @@ void Node::remember(const Tensor& read) {
 
 void Node::require_usable() const {
   require(!freed, "backward", "the graph through ", op, " ", shape,
-          " was freed by an earlier backward(); run the forward pass again");
+          " was freed by an earlier backward(): run the forward pass again, or call backward() once, of the sum of the "
+          "losses");
   require(
       !walked, "backward", "the graph through ", op, " ", shape,
       " is in use by another backward() around this call, whose gradients would come out wrong: an op whose closure "
@@ -173,6 +175,8 @@ GradientBuffer Gradients::raw_buffer(int i) const {
 
 void Gradients::add(int i, const Storage& values) const {
   if (!wants(i)) return;
+  const Shape& shape = node_.inputs[i]->shape;
+  require(values.size() == shape.numel(), node_.op, values.size(), " values for the gradient of input ", i, " ", shape);
   Storage& slot = node_.inputs[i]->gradient_slot();
   if (!slot && values.unique())
     slot = values;
@@ -183,6 +187,8 @@ void Gradients::add(int i, const Storage& values) const {
 void Gradients::add_output_gradient(int i) const {
   if (!wants(i)) return;
   Node& input = *node_.inputs[i];
+  require(input.shape.numel() == node_.shape.numel(), node_.op, "the gradient of its result ", node_.shape,
+          " is not that of input ", i, " ", input.shape);
   if (!input.leaf && !input.grad)  // a leaf gets a buffer of its own: its owner may write there
     input.grad = node_.grad;
   else

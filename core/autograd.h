@@ -91,9 +91,9 @@ struct Node : std::enable_shared_from_this<Node> {
 ///   g.add(i, f)               dL/d(input i)[k] += f(k) for every element k
 ///   g.add(i, values)          += an array that had to be computed anyway. The first to arrive is kept: it is
 ///                             copied only if somebody else holds it too
-///   g.add_output_gradient(i)  += dL/d(output), unchanged, as for a sum. The first to arrive is shared, not copied
+///   g.add_output_gradient(i)  += dL/d(output), unchanged, as for a + b. The first to arrive is shared, not copied
 ///
-/// These three do nothing if input i needs no gradient. A kernel that does the adding itself asks for the memory. It
+/// These three do nothing if input i needs no gradient, and throw if there are not as many numbers as in input i. A kernel that does the adding itself asks for the memory. It
 /// asks wants(i) first if there are several inputs, for these throw if input i needs no gradient:
 ///
 ///   g.buffer(i)               a Scalar* to what has arrived so far; at first, to zeros
@@ -106,7 +106,11 @@ class Gradients {
   const Scalar* const out;
 
   /// Does input i need a gradient?
-  bool wants(int i) const { return node_.inputs[i] != nullptr; }
+  bool wants(int i) const {
+    const auto count = static_cast<int>(node_.inputs.size());
+    require(i >= 0 && i < count, node_.op, "there is no input ", i, " among ", count);
+    return node_.inputs[i] != nullptr;
+  }
 
   template <std::invocable<int64_t> F>
   void add(int i, F f) const {
@@ -156,11 +160,11 @@ class GradMode {
 };
 /// Ops record nothing: inference without the memory of training.
 struct NoGrad : GradMode {
-  NoGrad() : GradMode(false) {}
+  [[nodiscard]] NoGrad() : GradMode(false) {}
 };
 /// Ops record, also within a NoGrad: for what makes a graph of its own, wherever it is called.
 struct EnableGrad : GradMode {
-  EnableGrad() : GradMode(true) {}
+  [[nodiscard]] EnableGrad() : GradMode(true) {}
 };
 
 namespace detail {

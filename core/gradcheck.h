@@ -16,7 +16,7 @@ struct GradcheckOptions {
 };
 
 /// What gradcheck() found.
-struct GradcheckResult {
+struct [[nodiscard]] GradcheckResult {
   bool ok;
   double error;         ///< the worst |analytic - numeric| / max(1, |analytic|, |numeric|) of any element
   std::string message;  ///< where it is, and both values

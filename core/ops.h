@@ -223,7 +223,7 @@ Index multinomial(const Tensor& p, int64_t count, Random& random, bool replaceme
 /// zeros. Error: a few units in the last place, and scale times those of x - max x; below 1e-38 it is 0.
 Tensor softmax(const Tensor& x, Scalar scale = 1);
 /// An axis, as PyTorch has it there, would be taken for a scale. Along another axis than the last: along() (axes.h).
-Tensor softmax(const Tensor& x, std::same_as<int> auto axis) = delete;
+Tensor softmax(const Tensor& x, std::integral auto axis) = delete;
 /// x_i - log sum_j exp(x_j) along the last axis, as (x_i - max x) - log1p(the other terms of the sum): that of a sure
 /// prediction, -1e-9 say, does not round to 0. Error: two units in the last place of the largest of the three numbers,
 /// and that of the log1p: a few of its own units, and half a unit for each 1 that max x is ahead of the next x.

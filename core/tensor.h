@@ -38,15 +38,20 @@ class Shape {
       too_large();
     return n;
   }
-  int64_t operator[](int axis) const { return dims_[axis]; }
-  int64_t& operator[](int axis) { return dims_[axis]; }
-  int64_t back() const { return dims_[rank_ - 1]; }
+  /// Throws if there is no such axis. (Tensor::dim counts negative ones from the end.)
+  int64_t operator[](int axis) const { return dims_[checked(axis)]; }
+  int64_t& operator[](int axis) { return dims_[checked(axis)]; }
+  int64_t back() const { return (*this)[rank_ - 1]; }
   const int64_t* begin() const { return dims_.data(); }
   const int64_t* end() const { return dims_.data() + rank_; }
   bool operator==(const Shape& other) const { return std::equal(begin(), end(), other.begin(), other.end()); }
 
  private:
   [[noreturn]] void too_large() const;
+  int checked(int axis) const {
+    require(axis >= 0 && axis < rank_, "Shape", "there is no axis ", axis, " among ", rank_);
+    return axis;
+  }
   std::array<int64_t, max_rank> dims_{};
   int rank_ = 0;
 };
@@ -83,6 +88,7 @@ class Tensor {
   /// The values, to be read. So are values() and item().
   const Scalar* data() const { return storage().data(); }
   /// The values, to be written, which is counted: backward() refuses to read what was written after the forward pass.
+  /// Counted is the asking, so ask again after each forward pass: what is written by an earlier pointer is not seen.
   Scalar* data() { return impl().storage.data(); }
   const Storage& storage() const { return impl().storage; }
   std::vector<Scalar> values() const { return {data(), data() + numel()}; }
@@ -100,7 +106,8 @@ class Tensor {
   bool is_parameter() const;
   /// Is this such a leaf, and has requires_grad(false) been called since?
   bool is_frozen() const { return impl_ && impl_->frozen; }
-  /// The gradient, sharing its buffer until more is added to it; an empty handle if none has arrived.
+  /// A parameter's gradient, sharing its buffer until more is added to it; an empty handle if none has arrived. Results
+  /// of ops keep none: core/README.md, "Add an op", shows how to look at one.
   Tensor grad() const;
   /// Forgets the gradient, as PyTorch's zero_grad(set_to_none=True); also one that requires_grad(false) keeps.
   void zero_grad() const;
@@ -130,7 +137,8 @@ class Tensor {
     std::shared_ptr<Node> frozen;  // a leaf's, while requires_grad() is off: graphs made before may still lead to it
   };
   Impl& impl() const {
-    require(impl_ != nullptr, "Tensor", "this handle is empty");
+    require(impl_ != nullptr, "Tensor",
+            "this handle is empty: nothing was put there or, in grad(), no gradient has come");
     return *impl_;
   }
   std::shared_ptr<Impl> impl_;

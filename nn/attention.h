@@ -61,19 +61,21 @@ class Attention : public Module {
  public:
   /// x (N, D) asks memory (M, D): -> (N, D). Both are packed, as xs and ms say; sentence b of x asks sentence b of
   /// memory. Causal: token i of T sees tokens j <= i + S - T of the S in memory. If T = S, these are itself and those
-  /// before it.
+  /// before it. Throws if the sentences are not as many tokens as there are.
   Tensor operator()(const Tensor& x, const Sequences& xs, const Tensor& memory, const Sequences& ms,
                     bool causal) const {
     return attend(x, xs, keys_values(memory, ms), causal);
   }
   /// The first half of it, which depends on the memory alone: k (rotated, if so configured) and v.
   KeyValues keys_values(const Tensor& memory, const Sequences& ms) const {
+    check_tokens(memory, ms);
     Tensor k = k_proj(memory);
     return {config.rotary ? rope(k, static_cast<int>(k.dim(1) / head_width), ms.positions) : k, v_proj(memory),
             ms.spans};
   }
   /// The second half, with keys and values from keys_values(), or such as a cache has gathered.
   Tensor attend(const Tensor& x, const Sequences& xs, const KeyValues& memory, bool causal) const {
+    check_tokens(x, xs);
     Tensor q = q_proj(x), k = memory.k, v = memory.v;
     if (config.rotary) q = rope(q, static_cast<int>(q.dim(1) / head_width), xs.positions);
     AttentionLayout layout{config.heads, xs.spans, memory.spans, causal, memory.rows};
@@ -93,6 +95,13 @@ class Attention : public Module {
   RMSNorm* const subln;  ///< the head norm, null if there is none
   /// If set, attend() leaves there what its maps are made of: of one thread alone. It keeps a training's graph alive.
   AttentionTrace* trace = nullptr;
+
+ private:
+  static void check_tokens(const Tensor& x, const Sequences& s) {
+    int64_t tokens = 0;
+    for (const Span& span : s.spans) tokens += span.length;
+    require(tokens == x.dim(0), "Attention", "x ", x.shape(), " with sentences of ", tokens, " tokens in all");
+  }
 
  protected:
   /// `maps`: key heads of an output head (2 in diff, otherwise 1). `query_width`: features of all queries of a token.

@@ -58,7 +58,7 @@ void Module::zero_grad() const {
 void Module::requires_grad(bool on) {
   for (auto& [path, tensor] : named_parameters()) {
     tensor.requires_grad(on);
-    if (on) tensor.node()->name = path;
+    if (on && tensor.node()->name.empty()) tensor.node()->name = path;
   }
 }
 

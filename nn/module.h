@@ -107,7 +107,7 @@ class Module {
 /// difftensor::gradcheck of f, which uses the module: of the inputs, and of each of the module's parameters that is not
 /// frozen. Throws if f uses a parameter that is none of the module's: it would go unchecked.
 ///
-///   gradcheck(layer, [&](auto& x) { return layer(x[0]); }, {randn({3, 8}, random)});
+///   GradcheckResult result = gradcheck(layer, [&](auto& x) { return layer(x[0]); }, {randn({3, 8}, random)});
 inline GradcheckResult gradcheck(const Module& module, const std::function<Tensor(const std::vector<Tensor>&)>& f,
                                  const std::vector<Tensor>& inputs, const GradcheckOptions& options = {}) {
   std::vector<Tensor> parameters = module.parameters();

@@ -26,6 +26,12 @@ await() {
   fail "in a minute there was no: $1"
 }
 
+# A picture is XML; where there is no python3, it is at least whole.
+well_formed() {
+  if command -v python3 >/dev/null; then python3 -c 'import sys, xml.dom.minidom as x; x.parse(sys.argv[1])' "$1"
+  else tail -c 10 "$1" | grep -q '</svg>'; fi
+}
+
 # The last line of a test.
 report() {
   echo "$passed passed, $failed failed"

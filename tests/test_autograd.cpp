@@ -181,6 +181,25 @@ TEST_CASE("a graph with many paths is walked once per node") {
   CHECK(x.grad().item() == 1);
 }
 
+TEST_CASE("a closure that gives a gradient of another size, or to no input, is refused") {
+  const auto mine = [](const Tensor& out, auto closure) {
+    const Tensor w = ones({4}).requires_grad();
+    return error_of([&] { record("mine", out, {w}, closure).backward(ones(out.shape())); });
+  };
+  CHECK(mine(scalar(1), [](const Gradients& g) { g.add_output_gradient(0); }) ==
+        "mine: the gradient of its result () is not that of input 0 (4,)");
+  CHECK(mine(scalar(1), [](const Gradients& g) { g.add(0, Storage(2)); }) ==
+        "mine: 2 values for the gradient of input 0 (4,)");
+  for (const int i : {-1, 1, 9}) {
+    const std::string error = "mine: there is no input " + std::to_string(i) + " among 1";
+    CHECK(mine(ones({4}), [i](const Gradients& g) { g.add_output_gradient(i); }) == error);
+    CHECK(mine(ones({4}), [i](const Gradients& g) { g.add(i, Storage(4)); }) == error);
+    CHECK(mine(ones({4}), [i](const Gradients& g) { g.buffer(i); }) == error);
+    CHECK(mine(ones({4}), [i](const Gradients& g) { g.wants(i); }) == error);
+  }
+  CHECK(mine(ones({2, 2}), [](const Gradients& g) { g.add_output_gradient(0); }) == "no error");  // as in reshape
+}
+
 TEST_CASE("anomalies are named, forward and backward") {
   DetectAnomaly scope;
   Tensor x = tensor({0, 1}, {2}).requires_grad();

@@ -6,13 +6,13 @@
 small="--d-model 16 --ff 16 --layers 1 --log-every 5"
 
 # --- A run from start to end -------------------------------------------------------------------------------------
-$translate train --run run $small --task reverse --pairs 400 --max-updates 20 >log 2>/dev/null || fail "training"
+$translate train --run run $small --task reverse --pairs 400 --max-updates 20 >log 2>err || fail "training: $(cat err)"
 for file in config.json spm.model model.safetensors train_log.csv loss.svg attention.svg; do
   check "run/$file" "[ -s run/$file ]"
 done
 check "log line" "grep -qE 'epoch 1  update 5  loss [0-9.]+  perplexity [0-9.]+  [0-9]+ tokens/s  lr [0-9.e-]+  gradient norm [0-9.]+' log"
 check "validation line" "grep -qE 'VALID  loss [0-9.]+  perplexity [0-9.]+  exact match [0-9.]+%  chrF [0-9.]+  after' log"
-check "no bar without a terminal" "! grep -q $'\r' log"
+check "no bar without a terminal" "! grep -q $'\r' log err"
 check "csv" "[ \$(grep -c '^train,' run/train_log.csv) = 4 ]"
 
 $translate train --run again $small --task reverse --pairs 400 --max-updates 20 --threads 1 >/dev/null 2>&1

@@ -119,7 +119,8 @@ for run in straight half/run; do
       echo "flipped $run $(((RANDOM * 32768 + RANDOM) % (i % 2 ? size : size / 16 + 1))) $file $((RANDOM % 8))"
     done
   done
-done | sort -u >flips
+done >unsorted  # not by a pipe: in a process of its own RANDOM would begin anywhere
+sort -u unsorted >flips
 each <flips
 complaints "one of $(wc -l <flips) flipped bits"
 report

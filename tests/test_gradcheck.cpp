@@ -117,12 +117,16 @@ TEST_CASE("gradcheck leaves parameters as they were, whatever happens, and refus
     if (w.values() != std::vector<Scalar>{3, 4}) throw std::runtime_error("moved");
     return x[0] * w;
   };
-  CHECK(error_of([&] { gradcheck(throws, {x}, {}, {w}); }) == "moved");
+  CHECK(error_of([&] { (void)gradcheck(throws, {x}, {}, {w}); }) == "moved");
+  CHECK(as_it_was());
+  Random random(1);
+  const auto noisy = [&](Inputs x) { return x[0] * w * randn({2}, random); };
+  CHECK(contains(gradcheck(noisy, {x}, {}, {w}).message, "f gives another result for the same inputs"));
   CHECK(as_it_was());
   const auto f = [](Inputs x) { return x[0] * Scalar{2}; };
   const std::string refused = "gradcheck: a parameter of shape (2,) requires no gradient";
-  CHECK(error_of([&] { gradcheck(f, {x}, {}, {x}); }) == refused);
+  CHECK(error_of([&] { (void)gradcheck(f, {x}, {}, {x}); }) == refused);
   Tensor frozen = w.clone().requires_grad();
   frozen.requires_grad(false);
-  CHECK(error_of([&] { gradcheck(f, {x}, {}, {frozen}); }) == refused);
+  CHECK(error_of([&] { (void)gradcheck(f, {x}, {}, {frozen}); }) == refused);
 }

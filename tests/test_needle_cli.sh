@@ -53,7 +53,7 @@ for signal in TERM INT KILL; do
   if [ $signal != KILL ]; then
     check "and it says how to go on" "grep -q '^stopped by SIG$signal with 0 of 3 trainings done, and those at work saved; go on with: needle run --study quick --runs stopped --records stopped/quick.jsonl --updates 20 --check-sequences 2' out"
   fi
-  await "! pgrep -f '^needle train --threads 1 --run stopped/' >/dev/null"  # children end with their parent
+  await "! pgrep -g 0 -f '^needle train --threads 1 --run stopped/' >/dev/null"  # children end with their parent
   $needle run $study --runs stopped >out 2>err || fail "going on after $signal: $(cat out err)"
   check "after $signal the same records" "[ \"\$(timeless straight/quick.jsonl)\" = \"\$(timeless stopped/quick.jsonl)\" ]"
 done
@@ -88,10 +88,10 @@ refuses "--jobs" $needle run --jobs 0
 
 # --- The report ---------------------------------------------------------------------------------------------------
 $needle report --study quick --updates 20 --records straight/quick.jsonl --pictures pictures >out 2>err || fail "report: $(cat err)"
-check "every arm in the table" "for arm in softmax softmax-wide-norm diff; do grep -qE \"^\\| \$arm \\| 0.001 \\| 1 \\| > 20 \" out || exit 1; done"
+check "every arm in the table" "(for arm in softmax softmax-wide-norm diff; do grep -qE \"^\\| \$arm \\| 0.001 \\| 1 \\| > 20 \" out || exit 1; done)"
 check "the machine is told" "grep -q '3 of 3 reported trainings are done; 3 on one core of ' out"
 for picture in curves arms tests attention magnitudes; do
-  check "$picture is well-formed" "python3 -c 'import sys, xml.dom.minidom as x; x.parse(sys.argv[1])' pictures/quick-$picture.svg"
+  check "$picture is well-formed" "well_formed pictures/quick-$picture.svg"
 done
 $needle report --study quick --records straight/quick.jsonl --pictures pictures >out 2>err
 check "records of other trainings are told" "grep -q '^Study .*0 of 3 reported trainings are done; 3 records are of other trainings' out"

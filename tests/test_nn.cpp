@@ -336,6 +336,17 @@ TEST_CASE("lambda begins at lambda_init, which grows with depth") {
   CHECK(layer.lambda().item() == Approx(layer.lambda_init));
 }
 
+TEST_CASE("attention refuses sentences that are not the tokens there are") {
+  Random random(1);
+  const nn::MultiheadAttention layer({.width = 4, .heads = 2}, random);
+  const Tensor x = randn({4, 4}, random);
+  const auto two = nn::packed_sequences({2}), four = nn::packed_sequences({3, 1});
+  CHECK(layer(x, four, x, four, false).dim(0) == 4);
+  CHECK(error_of([&] { layer(x, two, x, two, false); }) == "Attention: x (4, 4) with sentences of 2 tokens in all");
+  CHECK(error_of([&] { layer.attend(x, two, layer.keys_values(x, four), false); }) ==
+        "Attention: x (4, 4) with sentences of 2 tokens in all");
+}
+
 TEST_CASE("impossible attention is refused") {
   Random random(1);
   CHECK(error_of([&] {

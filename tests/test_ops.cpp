@@ -311,7 +311,7 @@ template <class T>
 concept IsScale = requires(const Tensor& x, T scale) {
   softmax(x, scale);
 };
-static_assert(IsScale<Scalar> && IsScale<double> && !IsScale<int>);
+static_assert(IsScale<Scalar> && IsScale<double> && !IsScale<int> && !IsScale<int64_t> && !IsScale<size_t>);
 
 TEST_CASE("rope turns by position and width, whatever was asked for before") {
   for (const int32_t p : {3, 70, 5000, 64, 20000, 5})

@@ -45,7 +45,7 @@ command_exists() {
         *) return ;;
       esac
       for word in $(grep -oE -- '(^| |\[)--[a-z][a-z0-9-]*' <<<"$line" | tr -d ' ['); do
-        grep -qE -- "$word\b" <<<"$known" && ok || fail "$page: $program $subcommand has no $word"
+        grep -qE -- "$word([^a-z0-9-]|\$)" <<<"$known" && ok || fail "$page: $program $subcommand has no $word"
       done ;;
   esac
 }
@@ -63,7 +63,7 @@ code_exists() {
   case $code in
     .h|.cpp) return ;;
     */*) is_path "$code" || is_path "$here/$code" || is_path "examples/$code" ||
-        grep -qF -- "\"${code%%/*}" tests/bench/ops.cpp && ok || fail "$page: no file $code"; return ;;
+        grep -v '^#include' tests/bench/ops.cpp | grep -qF -- "\"${code%%/*}/" && ok || fail "$page: no file $code"; return ;;
     *.h|*.cpp|*.py|*.sh|*.md) [ -n "$(find . -name "$code" -not -path './build*' -print -quit)" ] && ok || fail "$page: no file $code"; return ;;
   esac
   name=${code%%(*}

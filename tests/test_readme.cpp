@@ -1,11 +1,18 @@
 // The pages' examples, compiled and run; and the pages must show them as they stand here.
 #include <cmath>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
 
 #include "core/elementwise.h"
 #include "core/gradcheck.h"
+#include "core/safetensors.h"
 #include "models/decode.h"
 #include "nn/attention.h"
 #include "nn/linear.h"
+#include "optim/optimizer.h"
+#include "optim/schedule.h"
 #include "tests/testing.h"
 
 using namespace difftensor;
@@ -78,6 +85,7 @@ Tensor squared_relu(const Tensor& x) {
 // [an op]
 /// The last `count` elements of a vector, the last one first.
 Tensor latest(const Tensor& x, int64_t count) {
+  require(x.rank() == 1 && 0 <= count && count <= x.numel(), "latest", "the last ", count, " of x ", x.shape());
   Tensor out(Shape{count});
   const int64_t last = x.numel() - 1;
   for (int64_t i = 0; i < count; ++i) out.data()[i] = x.data()[last - i];
@@ -87,6 +95,72 @@ Tensor latest(const Tensor& x, int64_t count) {
   });
 }
 // [end]
+
+// [a look at a gradient]
+/// x itself, and in backward() a look at dL/dx: results of ops keep no gradient.
+Tensor watch(const Tensor& x, std::function<void(const Scalar* dx)> look) {
+  return record("watch", x.detach(), {x}, [look = std::move(look)](const Gradients& g) {
+    look(g.out);
+    g.add_output_gradient(0);
+  });
+}
+// [end]
+
+// [save and go on]
+/// All that a training needs to go on to the same bits, in one file.
+void save_training(const std::string& path, const nn::Module& model, const optim::Optimizer& optimizer,
+                   int64_t update) {
+  SafeTensors file{model.state_dict(), {}, {{"update", std::to_string(update)}}};
+  for (const auto& [name, state] : optimizer.state_dict()) file.tensors.emplace("optimizer." + name, state);
+  save_safetensors(path, file);
+}
+
+/// Takes it over again, and returns the update that was reached.
+int64_t load_training(const std::string& path, nn::Module& model, optim::Optimizer& optimizer) {
+  SafeTensors file = load_safetensors(path);
+  std::map<std::string, Tensor> state;
+  for (const auto& [name, tensor] : file.tensors)
+    if (name.starts_with("optimizer.")) state.emplace(name.substr(10), tensor);
+  std::erase_if(file.tensors, [](const auto& entry) { return entry.first.starts_with("optimizer."); });
+  model.load_state_dict(file.tensors);
+  optimizer.load_state_dict(state);
+  return std::stoll(file.metadata.at("update"));
+}
+// [end]
+
+TEST_CASE("core/README's look sees the gradient, and changes none") {
+  const Tensor w = tensor({1, 2}, {2}).requires_grad();
+  std::vector<Scalar> seen;
+  const Tensor h = watch(w * w, [&](const Scalar* dh) { seen.assign(dh, dh + 2); });
+  sum(h * tensor({3, 5}, {2})).backward();
+  CHECK(seen == std::vector<Scalar>{3, 5});
+  CHECK(w.grad().values() == std::vector<Scalar>{6, 20});
+}
+
+TEST_CASE("optim/README's training goes on to the same bits") {
+  const TemporaryFolder folder;
+  struct Run {
+    explicit Run(uint64_t seed) : random(seed), model(3, 2, true, random), optimizer(model.parameters(), 0) {}
+    void update(int64_t number) {
+      Random noise(1, static_cast<uint64_t>(number));
+      optimizer.set_lr(optim::cosine(0.1, 2, 9)(number));
+      model.zero_grad();
+      sum(model(randn({4, 3}, noise)) * randn({4, 2}, noise)).backward();
+      optimizer.step();
+    }
+    Random random;
+    nn::Linear model;
+    optim::AdamW optimizer;
+  };
+  Run straight(1), other(2);
+  for (int64_t number = 1; number <= 5; ++number) straight.update(number);
+  save_training(folder / "x", straight.model, straight.optimizer, 5);
+  int64_t number = load_training(folder / "x", other.model, other.optimizer);
+  CHECK(number == 5);
+  while (++number <= 9) straight.update(number), other.update(number);
+  CHECK(other.model.weight.values() == straight.model.weight.values());
+  CHECK(other.model.bias.values() == straight.model.bias.values());
+}
 
 TEST_CASE("nn/README's layer trains, and only its detour") {
   Random random(1);
@@ -155,7 +229,7 @@ TEST_CASE("gradcheck refuses a layer with a part that is not registered") {
   Random random(1);
   const Careless layer(random);
   const std::string error = error_of([&] {
-    gradcheck(layer, [&](auto& in) { return layer.loose(layer.good(in[0])); }, {ones({2, 3})});
+    (void)gradcheck(layer, [&](auto& in) { return layer.loose(layer.good(in[0])); }, {ones({2, 3})});
   });
   CHECK_MESSAGE(contains(error, "that is no parameter of this module"), error);
 }
@@ -176,7 +250,9 @@ TEST_CASE("the pages show them word for word") {
                                                        {"an attention", "nn/README.md"},
                                                        {"an attention in a model", "nn/README.md"},
                                                        {"an op on elements", "core/README.md"},
-                                                       {"an op", "core/README.md"}};
+                                                       {"an op", "core/README.md"},
+                                                       {"a look at a gradient", "core/README.md"},
+                                                       {"save and go on", "optim/README.md"}};
   for (const auto& [part, page] : shown) {
     const std::string name = part;
     CAPTURE(name);

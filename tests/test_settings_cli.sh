@@ -104,8 +104,8 @@ check "pairs longer than an update" "grep -qxE '[1-4] pairs are longer than --ba
 # Where memory or threads run out, a line says so.
 if [ -z "${DT_SANITIZED:-}" ]; then  # AddressSanitizer has memory of its own
   refuses "out of memory" $train --d-model 1000000 --heads 1
-  refuses "memory" bash -c "ulimit -v 95000; exec $train --threads 1 --pairs 2000"
-  refuses "--threads 64: only" bash -c "ulimit -v 400000; exec $train --threads 64"
+  refuses "memory" timeout 60 bash -c "ulimit -v 95000; exec $train --threads 1 --pairs 2000"
+  refuses "--threads 64: only" timeout 60 bash -c "ulimit -v 400000; exec $train --threads 64"
 fi
 check "nothing was written" "[ ! -e new ]"
 

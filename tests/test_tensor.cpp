@@ -119,9 +119,17 @@ TEST_CASE("errors name the op, the shapes and the rule") {
         }) == "attention: query spans overlap: a row of the result would have two values");
 }
 
+TEST_CASE("a shape has no axes but its own") {
+  const Shape shape{2, 3}, none;
+  CHECK(shape.back() == 3);
+  CHECK(error_of([&] { (void)shape[-1]; }) == "Shape: there is no axis -1 among 2");
+  CHECK(error_of([&] { (void)shape[2]; }) == "Shape: there is no axis 2 among 2");
+  CHECK(error_of([&] { (void)none.back(); }) == "Shape: there is no axis -1 among 0");
+}
+
 TEST_CASE("an empty handle says that it is empty") {
   const Tensor none;
-  const std::string empty = "Tensor: this handle is empty";
+  const std::string empty = "Tensor: this handle is empty: nothing was put there or, in grad(), no gradient has come";
   CHECK(error_of([&] { none.shape(); }) == empty);
   CHECK(error_of([&] { none.rank(); }) == empty);
   CHECK(error_of([&] { none.numel(); }) == empty);

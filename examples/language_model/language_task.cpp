@@ -132,7 +132,7 @@ void LanguageTask::draw(const std::string& folder) {
   for (size_t text = 1; text < valid_.texts.size(); ++text)
     if (valid_.targets(text).size() > valid_.targets(longest).size()) longest = text;
   const auto begin = valid_.texts[longest].begin() + valid_.given[longest] - 1;
-  const std::vector<int32_t> ids(begin, std::min(begin + 24, valid_.texts[longest].end()));
+  const std::vector<int32_t> ids(begin, begin + std::min<int64_t>(24, valid_.texts[longest].end() - begin));
   write_file(folder + "/attention.svg", attention_chart(attention_picture(trained_, ids)));
 }
 

@@ -16,9 +16,7 @@
 
 namespace bench {
 
-double seconds() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double seconds() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 std::vector<double> time_calls(const std::vector<std::function<void()>>& candidates, int runs) {
   auto sample = [](const std::function<void()>& f, int calls) {
@@ -72,10 +70,12 @@ double gemm_peak(int threads) {
 }
 
 nlohmann::json machine() {
-  return {{"cpu", training::cpu_name()},
-          {"openblas", openblas_get_config()},  // its version is the second word
-          {"openblas_core", openblas_get_corename()},
-          {"compiler", std::string("g++ ") + __VERSION__}};
+  return {
+      {"cpu", training::cpu_name()},
+      {"openblas", openblas_get_config()},  // its version is the second word
+      {"openblas_core", openblas_get_corename()},
+      {"compiler",
+       std::string(__VERSION__).find("Clang") != std::string::npos ? __VERSION__ : std::string("g++ ") + __VERSION__}};
 }
 
 void keep(const std::string& path, nlohmann::ordered_json record) {
