@@ -145,7 +145,8 @@ void make_folder(const std::string& path) {
   std::error_code none;
   if (!above.empty() && !fs::exists(above, none)) make_folder(above);
   if (fs::is_directory(path, none)) return;  // "a/" is there when a is
-  checked(what, [&] {                        // another process may make it at this moment
+  checked(what, [&] {
+    // Another process may make it at this moment.
     return ::mkdir(path.c_str(), 0777) == 0 || (errno == EEXIST && fs::is_directory(path, none)) ? 0 : -1;
   });
   sync_folder(above, what);

@@ -41,7 +41,7 @@ using SettingsOf = std::function<std::unique_ptr<Settings>(const Trial&)>;
 // Reads the text once before any training does, so that what is wrong with it is said once. Throws InputError if
 // earlier trainings were of another text, or had other settings. Returns what a record tells of both.
 nlohmann::json check(const Study& study, const SettingsOf& settings_of, const Arguments& a) {
-  const Trial any = {study.task, study.arms.at(0), study.lrs.at(0), study.seeds.at(0), study.updates};
+  const Trial any = study.trials({}).front();
   const std::unique_ptr<Settings> settings = settings_of(any);
   const Data data = load_data(*settings, "");
   nlohmann::json common{{"data", fingerprint_of(data.train, data.valid)}, {"settings", shared_settings(*settings)}};

@@ -50,7 +50,7 @@ void run(const Arguments& a) {
   };
   training::reading_records(a.records, [&] {
     Records records = training::read_records(a.records);
-    const Trial any = {study.task, study.arms.at(0), study.lrs.at(0), study.seeds.at(0), study.updates};
+    const Trial any = study.trials({}).front();
     records.push_back(training::to_json(any));
     records.back()["check_sequences"] = settings(any)->check_sequences.value;
     require_comparable(records, a.records);

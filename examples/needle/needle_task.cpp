@@ -30,7 +30,8 @@ Settings::Settings() {
   loop_settings.lr = 0.001, loop_settings.warmup = 100, loop_settings.weight_decay = 0;
   loop_settings.best_by = "accuracy", loop_settings.goal = 99;
   loop_settings.min_lr = -1, loop_settings.min_lr.help = "where cosine ends [a tenth of --lr]";
-  loop_settings.max_updates.help = "stop there [3000, of needle2 5000; no limit with --max-epochs]";
+  loop_settings.max_updates.help = format("stop there [%ld, of needle2 %ld; no limit with --max-epochs]",
+                                          retrieval_task("needle1").updates, retrieval_task("needle2").updates);
 }
 
 void Settings::change(const nlohmann::json& values, const std::string& source) {

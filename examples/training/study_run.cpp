@@ -73,10 +73,12 @@ class Runner {
     for (const Trial& trial : study_.trials(records_)) {
       const bool busy = std::any_of(running_.begin(), running_.end(), [&](auto& r) { return r.second == trial; });
       if (busy || failed_.contains(trial.name()) || is_recorded(trial)) continue;
-      if (is_begun(trial) && fs::exists(folder(trial) + "/record.json"))
+      const std::unique_ptr<SettingList> settings = how_.settings(trial);
+      const bool begun = is_begun(trial, *settings);
+      if (begun && fs::exists(folder(trial) + "/record.json"))
         add_record(trial);
       else
-        running_[start(trial)] = trial;
+        running_[start(trial, begun, *settings)] = trial;
       return true;
     }
     return false;
@@ -84,12 +86,11 @@ class Runner {
 
   // Is there a run to go on with? Throws InputError if it has other settings than the study: its record would tell
   // something else.
-  bool is_begun(const Trial& trial) const {
+  bool is_begun(const Trial& trial, const SettingList& settings) const {
     const std::string config = folder(trial) + "/config.json";
     if (!fs::exists(config)) return false;
-    const std::unique_ptr<SettingList> settings = how_.settings(trial);
-    const nlohmann::json before = text::read_json(config), now = settings->json();
-    for (const SettingBase* setting : settings->all())
+    const nlohmann::json before = text::read_json(config), now = settings.json();
+    for (const SettingBase* setting : settings.all())
       if (const std::string& name = setting->name;
           before.contains(name) && before[name] != now[name] && !may_change(*setting, now))
         throw InputError(config + ": " + name + " is " + before[name].dump() + ", but the study has " +
@@ -97,14 +98,14 @@ class Runner {
     return true;
   }
 
-  pid_t start(const Trial& trial) const {
+  pid_t start(const Trial& trial, bool begun, const SettingList& settings) const {
     const std::string path = folder(trial);
     std::vector<std::string> words{how_.program, "train", "--threads", "1", "--run", path};
-    if (is_begun(trial)) {
+    if (begun) {
       words.push_back("--resume");
     } else {
       fs::remove_all(path);  // stopped before it began
-      text::write_file(path + ".json", how_.settings(trial)->json().dump(2) + "\n");
+      text::write_file(path + ".json", settings.json().dump(2) + "\n");
       words.insert(words.end(), {"--config", path + ".json"});
     }
     std::vector<char*> argv;
