@@ -93,8 +93,9 @@ struct Node : std::enable_shared_from_this<Node> {
 ///                             copied only if somebody else holds it too
 ///   g.add_output_gradient(i)  += dL/d(output), unchanged, as for a + b. The first to arrive is shared, not copied
 ///
-/// These three do nothing if input i needs no gradient, and throw if there are not as many numbers as in input i. A kernel that does the adding itself asks for the memory. It
-/// asks wants(i) first if there are several inputs, for these throw if input i needs no gradient:
+/// These three do nothing if input i needs no gradient, and throw if there are not as many numbers as in input i. A
+/// kernel that does the adding itself asks for the memory. It asks wants(i) first if there are several inputs, for
+/// these throw if input i needs no gradient:
 ///
 ///   g.buffer(i)               a Scalar* to what has arrived so far; at first, to zeros
 ///   g.raw_buffer(i)           the same without the cost of writing zeros: {data, is_new}; if is_new, overwrite

@@ -30,9 +30,9 @@ struct [[nodiscard]] GradcheckResult {
 ///   GradcheckResult result = gradcheck([](auto& x) { return matmul(x[0], x[1]); }, {a, b});
 ///
 /// f gets copies of the inputs. `parameters` are what it uses besides: they are checked as they are, moved and moved
-/// back, and left without a gradient, even if f throws. For a layer, nn::gradcheck names them all. An input or parameter without influence
-/// fails the check, unless allow_unused: most often f used something else in its place. Throws if a parameter requires
-/// no gradient.
+/// back, and left without a gradient, even if f throws. For a layer, nn::gradcheck names them all. An input or
+/// parameter without influence fails the check, unless allow_unused: most often f used something else in its place.
+/// Throws if a parameter requires no gradient.
 GradcheckResult gradcheck(const std::function<Tensor(const std::vector<Tensor>&)>& f, const std::vector<Tensor>& inputs,
                           const GradcheckOptions& options = {}, const std::vector<Tensor>& parameters = {});
 

@@ -1,8 +1,7 @@
 #pragma once
 // Every operation on tensors. Each is one function, in the file named above its group: shapes are checked, the result
 // computed, the gradient's formula stated and its closure recorded, in that order; or it is a composition of others.
-// All throw std::invalid_argument naming the op, the shapes and the rule broken (of a Tensor that is nothing yet, that
-// alone). To add one: core/README.md, "Add an op".
+// All throw std::invalid_argument naming the op, the shapes and the rule broken. To add one: core/README.md, "Add an op".
 //
 // Shape comments use fixed letters:
 //   B  sentences in a batch               D  model width

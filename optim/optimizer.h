@@ -18,9 +18,9 @@ struct ParameterGroup {
   double lr_scale = 1;  ///< the group's learning rate, relative to the optimizer's
 };
 
-/// All that an optimizer trains: one group, as net.parameters() is, or several. (Tensors by hand are a group in braces of
-/// its own: SGD({{w, b}}, 0.1).) They are leaves: an optimizer throws if
-/// one is the result of an op, where no gradient is kept. One that needs no gradient is frozen.
+/// All that an optimizer trains: one group, as net.parameters() is, or several. (Tensors by hand are a group in braces
+/// of its own: SGD({{w, b}}, 0.1).) They are leaves: an optimizer throws if one is the result of an op, where no
+/// gradient is kept. One that needs no gradient is frozen.
 struct ParameterGroups {
   ParameterGroups(std::vector<Tensor> parameters) : groups{{std::move(parameters)}} {}
   ParameterGroups(std::vector<ParameterGroup> several) : groups(std::move(several)) {}
